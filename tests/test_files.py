@@ -1,0 +1,76 @@
+import os
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from alignvid import files
+from alignvid.errors import OutputError
+from alignvid.files import writable_folder, write_bytes, write_together
+
+MEBIBYTE = 1 << 20
+
+
+@contextmanager
+def file_size_limit(limit_bytes: int):
+    """A real refusal of the system in the middle of a write, as on a full disk, for any user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_written_together_are_all_there(tmp_path):
+    write_together(tmp_path, {"a.mp4": b"video", "record.json": b"{}"})
+    assert contents(tmp_path) == {"a.mp4": b"video", "record.json": b"{}"}
+
+
+def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path):
+    write_together(tmp_path, {"a.mp4": b"old", "record.json": b"old"})
+    with file_size_limit(MEBIBYTE), pytest.raises(OutputError, match="nothing there was changed"):
+        write_together(tmp_path, {"a.mp4": b"new", "record.json": b"x" * 2 * MEBIBYTE})
+    assert contents(tmp_path) == {"a.mp4": b"old", "record.json": b"old"}
+
+
+def test_an_interrupt_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    write_bytes(tmp_path / "a.mp4", b"old")
+    monkeypatch.setattr(files.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "a.mp4", b"new")
+    assert contents(tmp_path) == {"a.mp4": b"old"}
+
+
+def test_a_writable_folder_is_made_with_its_parents_and_left_empty(tmp_path):
+    folder = writable_folder(tmp_path / "deep" / "down")
+    assert folder.is_dir()
+    assert not contents(folder)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").write_bytes(b"kept")
+    with pytest.raises(OutputError, match=r"Cannot write into .*out.*choose another output folder"):
+        writable_folder(tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"kept"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root; /proc stands in for it below")
+def test_a_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(OutputError, match="Permission denied"):
+        writable_folder(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has a folder that nobody may write into")
+def test_a_folder_that_nobody_may_write_into_is_refused():
+    with pytest.raises(OutputError, match="Cannot write into '/proc'"):
+        writable_folder(Path("/proc"))
