@@ -1,0 +1,66 @@
+"""Every error that alignvid raises on purpose.
+
+    AlignvidError
+    ├── ScheduleError           a block set or step window that cannot be
+    ├── ModulationError         a gain that cannot be
+    ├── RecipeError             a recipe that contradicts itself, or a field it does not have
+    │   └── UnknownPreset       no preset of that name, or a preset of another model family
+    ├── UnsupportedModel        no family knows this transformer or pipeline
+    ├── UnknownTarget           a block, stack, site or stream that the model does not have
+    ├── AttachmentError         the model cannot be attached to in its present state
+    ├── ClockError              the step or noise level of a running model cannot be told
+    ├── InputError              an image, prompt, jobs file or model folder that cannot be used
+    ├── OutputError             a result that cannot be written
+    └── MissingExtra            an optional dependency is not installed
+
+Each message says the value given, the values allowed and what to do. The command line prints it as one sentence and
+exits 2.
+"""
+
+
+class AlignvidError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ScheduleError(AlignvidError, ValueError):
+    """A block set or a step window is not valid, or contains nothing."""
+
+
+class ModulationError(AlignvidError, ValueError):
+    """A gain is not a finite positive number, or a modulation does not fit the site."""
+
+
+class RecipeError(AlignvidError, ValueError):
+    """A recipe has an unknown field, a missing field or fields that contradict each other."""
+
+
+class UnknownPreset(RecipeError):
+    """No preset of that name exists, or none fits the model."""
+
+
+class UnsupportedModel(AlignvidError, TypeError):
+    """No registered family describes this pipeline or transformer."""
+
+
+class UnknownTarget(AlignvidError, LookupError):
+    """A recipe names a stack, block, site or stream that the model does not have."""
+
+
+class AttachmentError(AlignvidError, RuntimeError):
+    """The model's present state does not allow attaching (already attached, on meta, half built)."""
+
+
+class ClockError(AlignvidError, RuntimeError):
+    """Neither the scheduler nor the timestep tells which denoising step is running."""
+
+
+class InputError(AlignvidError, ValueError):
+    """A user's image, prompt, jobs file or model folder cannot be used."""
+
+
+class OutputError(AlignvidError, OSError):
+    """A result cannot be written where the user asked for it."""
+
+
+class MissingExtra(AlignvidError, ImportError):
+    """An optional dependency is missing; the message holds the pip line that installs it."""
