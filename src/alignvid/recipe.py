@@ -1,0 +1,88 @@
+"""Recipe: what acts (modulation), where (block set), when (step window) and in which CFG branch. Frozen and
+serialisable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from alignvid.errors import RecipeError
+from alignvid.modulation import Scalar
+from alignvid.schedule import BlockSet, StepWindow
+
+Branch = Literal["both", "cond", "uncond"]
+"""Which pass of classifier-free guidance is modulated. The released code modulates both."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that AlignVid needs to know to act on a model."""
+
+    modulation: Scalar = field(default_factory=Scalar)
+    """Gain by target."""
+    blocks: BlockSet = field(default_factory=lambda: BlockSet.of("first-half"))
+    """Blocks in which the gain acts."""
+    steps: StepWindow = field(default_factory=lambda: StepWindow.fraction(0.0, 0.3))
+    """Denoising steps at which it acts."""
+    branch: Branch = "both"
+    """CFG branch in which it acts."""
+
+    def __post_init__(self) -> None:
+        if self.branch not in get_args(Branch):
+            raise RecipeError(f"branch {self.branch!r} is unknown; choose one of {', '.join(get_args(Branch))}.")
+        for name, kind in (("modulation", Scalar), ("blocks", BlockSet), ("steps", StepWindow)):
+            if not isinstance(getattr(self, name), kind):
+                raise RecipeError(f"{name} must be a {kind.__name__}, but {getattr(self, name)!r} was given.")
+
+    @property
+    def gamma(self) -> float:
+        """The knob: every gain is a power of it."""
+        return self.modulation.gamma
+
+    def override(
+        self,
+        *,
+        gamma: float | None = None,
+        blocks: BlockSet | str | Iterable[int] | Mapping[str, Any] | None = None,
+        steps: StepWindow | tuple[float, float] | str | None = None,
+        powers: Mapping[str, float] | None = None,
+        branch: Branch | None = None,
+    ) -> Recipe:
+        """A copy with the given parts replaced; None leaves a part as it is."""
+        modulation = Scalar(
+            gamma=self.gamma if gamma is None else gamma,
+            powers=self.modulation.powers if powers is None else powers,
+        )
+        return replace(
+            self,
+            modulation=modulation,
+            blocks=self.blocks if blocks is None else BlockSet.of(blocks),
+            steps=self.steps if steps is None else StepWindow.of(steps),
+            branch=self.branch if branch is None else branch,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for TOML and JSON; `from_dict` reads it back to an equal recipe."""
+        return {
+            "modulation": self.modulation.to_dict(),
+            "blocks": self.blocks.to_dict(),
+            "steps": self.steps.to_dict(),
+            "branch": self.branch,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
+        """Read a dict written by `to_dict`. Raises: RecipeError for an unknown or missing field."""
+        known = ("modulation", "blocks", "steps", "branch")
+        if unknown := sorted(set(fields) - set(known)):
+            raise RecipeError(f"A recipe has no field {unknown[0]!r}; its fields are {', '.join(known)}.")
+        if missing := [name for name in known[:3] if name not in fields]:
+            raise RecipeError(f"The recipe lacks the field {missing[0]!r}; it needs {', '.join(known[:3])}.")
+        return cls(
+            modulation=Scalar.from_dict(fields["modulation"]),
+            blocks=BlockSet.of(fields["blocks"]),
+            steps=StepWindow.from_dict(fields["steps"]),
+            branch=fields.get("branch", "both"),
+        )

@@ -1,0 +1,270 @@
+"""Where and when a gain acts: the block set and the step window.
+
+A `BlockSet` chooses block indices per stack. A `StepWindow` chooses denoising steps, in fractions of the steps or in
+noise levels. Both are plain values: they know nothing of a model until they are asked about one.
+
+Source: Guidance Scheduling of arXiv 2512.01334 (block level and step level).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from alignvid.errors import ScheduleError, UnknownTarget
+
+MAIN_STACKS = "*"
+"""Key of a `BlockSet` for every main stack of the model (what an unqualified list of blocks means)."""
+
+_NAMED_SELECTIONS = ("all", "first-half", "last-half")
+_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_TOLERANCE = 1e-9  # 0.3 * 10 is 3.0000000000000004 steps: a rounding error must not add a step
+
+
+@dataclass(frozen=True)
+class BlockSet:
+    """A choice of blocks, per stack.
+
+    A selection is "all", "first-half", "last-half" or ranges such as "0,2-7,10-20" (both ends included).
+    """
+
+    selections: tuple[tuple[str, str], ...]
+    """Pairs of a stack's name (or "*" for every main stack) and a selection, sorted by stack."""
+
+    def __post_init__(self) -> None:
+        if not self.selections:
+            raise ScheduleError("A block set without a stack selects nothing; write 'all', 'first-half' or '0,2-7'.")
+        for stack, selection in self.selections:
+            _check_selection(stack, selection)
+
+    @classmethod
+    def of(cls, value: BlockSet | str | Iterable[int] | Mapping[str, Any]) -> BlockSet:
+        """Read what users write: "first-half", "0,2-7", [0, 2], {"single_transformer_blocks": [0, 2]} or a BlockSet.
+
+        Raises: ScheduleError if the value is none of these.
+        """
+        if isinstance(value, BlockSet):
+            return value
+        if isinstance(value, Mapping):
+            return cls(tuple(sorted((str(stack), _as_selection(chosen)) for stack, chosen in value.items())))
+        return cls(((MAIN_STACKS, _as_selection(value)),))
+
+    def indices(self, stack: str, count: int, *, is_main: bool = True) -> tuple[int, ...]:
+        """Chosen block indices of a stack of `count` blocks, ascending; empty if the stack is not named.
+
+        Raises: UnknownTarget if an index does not exist in the stack.
+        """
+        selections = dict(self.selections)
+        selection = selections.get(stack, selections.get(MAIN_STACKS) if is_main else None)
+        if selection is None:
+            return ()
+        chosen = _indices(selection, count)
+        missing = [index for index in chosen if index >= count]
+        if missing:
+            raise UnknownTarget(
+                f"Block {missing[0]} of `{stack}` does not exist: it has blocks 0 to {count - 1}. Choose among them."
+            )
+        return chosen
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """Names of the stacks that are chosen by name."""
+        return tuple(stack for stack, _ in self.selections if stack != MAIN_STACKS)
+
+    def to_dict(self) -> str | dict[str, str]:
+        """A selection if it is for every main stack, else a dict by stack."""
+        selections = dict(self.selections)
+        return selections[MAIN_STACKS] if set(selections) == {MAIN_STACKS} else selections
+
+    def __str__(self) -> str:
+        return "; ".join(
+            selection if stack == MAIN_STACKS else f"{selection} of `{stack}`" for stack, selection in self.selections
+        )
+
+
+@dataclass(frozen=True)
+class StepWindow:
+    """A choice of denoising steps.
+
+    unit "fraction": step i of n is in the window if start <= i/n < stop.
+    unit "noise": it is in the window if start < noise level <= stop; the noise level runs from 1 (pure noise) to 0.
+    At least one step of a run is active, the nearest one, unless the window is `StepWindow.none()`.
+    """
+
+    unit: Literal["fraction", "noise", "none"]
+    start: float = 0.0
+    stop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("fraction", "noise", "none"):
+            raise ScheduleError(
+                f"Unit {self.unit!r} of a step window is unknown; choose 'fraction', 'noise' or 'none'."
+            )
+        if not (
+            _is_number(self.start) and _is_number(self.stop) and 0.0 <= self.start <= 1.0 and 0.0 <= self.stop <= 1.0
+        ):
+            raise ScheduleError(f"A step window runs within 0.0 and 1.0, but ({self.start}, {self.stop}) was given.")
+        if self.unit != "none" and self.start >= self.stop:
+            raise ScheduleError(
+                f"The step window ({self.start}, {self.stop}) contains no step: its start must lie before its stop. "
+                "To act at no step on purpose use StepWindow.none()."
+            )
+
+    @classmethod
+    def fraction(cls, start: float, stop: float) -> StepWindow:
+        """Steps i of n with start <= i/n < stop."""
+        return cls("fraction", start, stop)
+
+    @classmethod
+    def noise(cls, low: float, high: float) -> StepWindow:
+        """Steps with low < noise level <= high. The released "mid" gate, 600 < t <= 900, is `noise(0.6, 0.9)`."""
+        return cls("noise", low, high)
+
+    @classmethod
+    def noise_above(cls, low: float) -> StepWindow:
+        """Steps with noise level > low. The released "early" gate, t > 900, is `noise_above(0.9)`."""
+        return cls("noise", low, 1.0)
+
+    @classmethod
+    def all(cls) -> StepWindow:
+        """Every step."""
+        return cls("fraction", 0.0, 1.0)
+
+    @classmethod
+    def none(cls) -> StepWindow:
+        """No step, on purpose."""
+        return cls("none")
+
+    @classmethod
+    def of(cls, value: StepWindow | Sequence[float] | str) -> StepWindow:
+        """Read what users write: (0.0, 0.3) in fractions of steps, "0.0-0.3", "noise>0.9", "all", "none" or a
+        StepWindow.
+
+        Raises: ScheduleError if the value is none of these.
+        """
+        if isinstance(value, StepWindow):
+            return value
+        if isinstance(value, str):
+            return _window_from_text(value)
+        if isinstance(value, Sequence) and len(value) == 2:
+            return cls.fraction(value[0], value[1])
+        raise ScheduleError(f"{value!r} is not a step window; write (0.0, 0.3) in fractions of steps or 'noise>0.9'.")
+
+    def active_steps(self, noise_levels: Sequence[float]) -> tuple[bool, ...]:
+        """Which steps of a run are in the window, given the noise level of each.
+
+        If none is, the nearest step is, so that a 4-step model is not silently left alone.
+        """
+        count = len(noise_levels)
+        if self.unit == "none" or not count:
+            return (False,) * count
+        positions = [step / count for step in range(count)] if self.unit == "fraction" else noise_levels
+        active = [self.contains(position) for position in positions]
+        if not any(active):
+            active[self._nearest_step(positions)] = True
+        return tuple(active)
+
+    def contains(self, position: float) -> bool:
+        """Is a fraction of steps, or a noise level (as the unit says), inside the window?"""
+        if self.unit == "fraction":
+            return self.start - _TOLERANCE <= position < self.stop - _TOLERANCE
+        return self.unit == "noise" and self.start + _TOLERANCE < position <= self.stop + _TOLERANCE
+
+    def _nearest_step(self, positions: Sequence[float]) -> int:
+        """A window between two steps belongs to the step that is running then; one beside all steps to the nearest."""
+        if self.unit == "fraction":
+            return math.floor(self.start * len(positions) + _TOLERANCE)
+        middle = (self.start + self.stop) / 2
+        return min(range(len(positions)), key=lambda step: abs(positions[step] - middle))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dict that `from_dict` reads back."""
+        return {"unit": "none"} if self.unit == "none" else {"unit": self.unit, "start": self.start, "stop": self.stop}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> StepWindow:
+        """Read a dict written by `to_dict`. Raises: ScheduleError for an unknown field."""
+        unknown = set(fields) - {"unit", "start", "stop"}
+        if unknown or "unit" not in fields:
+            raise ScheduleError(f"A step window has the fields unit, start and stop, but got {sorted(fields)}.")
+        return cls(**fields)
+
+    def __str__(self) -> str:
+        if self.unit == "none":
+            return "no step"
+        if self.unit == "noise":
+            high = "" if self.stop == 1.0 else f" and <= {self.stop:g}"
+            return f"noise level > {self.start:g}{high}"
+        return f"{self.start:.0%} to {self.stop:.0%} of the steps"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _as_selection(value: Any) -> str:
+    if isinstance(value, str):
+        return value.replace(" ", "")
+    if not isinstance(value, Iterable):
+        raise ScheduleError(f"{value!r} is not a set of blocks; write [0, 2], '0,2-7', 'all' or 'first-half'.")
+    blocks = list(value)
+    wrong = [block for block in blocks if isinstance(block, bool) or not isinstance(block, int) or block < 0]
+    if wrong:
+        raise ScheduleError(f"Block {wrong[0]!r} is not an index; blocks are numbered 0, 1, 2 …")
+    return _join_ranges(sorted(set(blocks)))
+
+
+def _join_ranges(blocks: list[int]) -> str:
+    """[0, 2, 3, 4] -> "0,2-4"."""
+    runs: list[list[int]] = []
+    for block in blocks:
+        if runs and block == runs[-1][1] + 1:
+            runs[-1][1] = block
+        else:
+            runs.append([block, block])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _check_selection(stack: str, selection: str) -> None:
+    if not selection:
+        raise ScheduleError(f"The block set of `{stack}` is empty; name at least one block, or 'all' or 'first-half'.")
+    if selection not in _NAMED_SELECTIONS and not _RANGES.fullmatch(selection):
+        raise ScheduleError(
+            f"{selection!r} is not a set of blocks; write 'all', 'first-half', 'last-half' or ranges such as '0,2-7'."
+        )
+
+
+def _indices(selection: str, count: int) -> tuple[int, ...]:
+    if selection == "all":
+        return tuple(range(count))
+    half = (count + 1) // 2  # with an odd count the middle block belongs to the first half
+    if selection == "first-half":
+        return tuple(range(half))
+    if selection == "last-half":
+        return tuple(range(half, count))
+    chosen: set[int] = set()
+    for part in selection.split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            raise ScheduleError(f"The range {part} runs backwards; write {last}-{first}.")
+        chosen.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(chosen))
+
+
+def _window_from_text(text: str) -> StepWindow:
+    if text in ("all", "none"):
+        return StepWindow.all() if text == "all" else StepWindow.none()
+    number = r"(\d*\.?\d+(?:e-?\d+)?)"
+    if above := re.fullmatch(rf"noise\s*>\s*{number}", text):
+        return StepWindow.noise_above(float(above[1]))
+    if noise := re.fullmatch(rf"noise\s*:?\s*{number}\s*[-,]\s*{number}", text):
+        return StepWindow.noise(float(noise[1]), float(noise[2]))
+    if pair := re.fullmatch(rf"{number}\s*[-,:]\s*{number}", text):
+        return StepWindow.fraction(float(pair[1]), float(pair[2]))
+    raise ScheduleError(
+        f"{text!r} is not a step window; write '0.0-0.3' (fractions of the steps), 'noise>0.9', 'noise:0.6-0.9', "
+        "'all' or 'none'."
+    )
