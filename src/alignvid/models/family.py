@@ -1,0 +1,75 @@
+"""The words in which a transformer family is described: stacks of blocks, attention sites, key norms and their streams.
+
+A family is data. It says where the keys of each stream leave a norm, and in which order the streams lie on its output.
+docs/concepts.md explains the words; docs/families.md is a worked example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+Arguments = Mapping[str, Any]
+"""Arguments of a transformer's forward, by name."""
+
+
+@dataclass(frozen=True)
+class KeyNorm:
+    """A norm that the keys of one attention pass through, just before the attention."""
+
+    path: str
+    """Attribute of the attention module, such as "norm_k"."""
+    streams: tuple[str, ...]
+    """Streams in their order on the sequence axis of the norm's output."""
+    sequence_dim: int = 1
+    """Sequence axis of the output: 1 in (batch, tokens, …), 2 in (batch, heads, tokens, head size)."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention inside each block of a stack."""
+
+    name: str
+    """"cross", "self", "double" or "single"."""
+    path: str
+    """Attribute of the block, such as "attn2"; dots allowed."""
+    keys: tuple[KeyNorm, ...]
+    """Norms of its keys. One that the model at hand does not have is passed over."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A list of blocks of one kind."""
+
+    name: str
+    """Attribute of the transformer, such as "single_transformer_blocks"."""
+    sites: tuple[Site, ...]
+    """Attentions inside each block."""
+    is_main: bool = True
+    """Whether a block set that names no stack means this one too."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of transformer: where its keys are, how its tokens are ordered, how it is told the time."""
+
+    name: str
+    """Short name, used in presets and messages."""
+    transformers: tuple[str, ...]
+    """Names of the transformer classes it describes."""
+    stacks: tuple[Stack, ...] | Callable[[nn.Module, Any], tuple[Stack, ...]]
+    """Stacks, or a function of the transformer and its pipeline (None for a bare transformer) that gives them."""
+    pipelines: tuple[str, ...] = ()
+    """Names of the pipeline classes that it is exercised with."""
+    token_counts: Callable[[nn.Module, Arguments], dict[str, int]] | None = None
+    """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest."""
+    timestep_scale: float = 1000.0
+    """Timestep that the transformer is given at pure noise."""
+
+    def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
+        """The stacks that this very transformer has."""
+        stacks = self.stacks(transformer, pipeline) if callable(self.stacks) else self.stacks
+        return tuple(stack for stack in stacks if len(getattr(transformer, stack.name, ())) > 0)

@@ -1,0 +1,46 @@
+"""HunyuanVideo: text-to-video, and image-to-video with the reference in the channels or in place of the first frame.
+
+Double-stream blocks have one key norm for video and one for text. Single-stream blocks have one norm over [video |
+text]; with `token_replace` the first latent frame of the video tokens is the reference image. In both kinds of
+image-to-video the text stream begins with the vision tokens of the language model that encodes the prompt: they count
+as text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference."""
+    replaces_first_frame = transformer.config.image_condition_type == "token_replace"
+    video = ("image", "video") if replaces_first_frame else ("video",)
+    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", ("text",))))
+    single = Site("single", "attn", (KeyNorm("norm_k", (*video, "text")),))
+    return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Video tokens from the latents' shape, split off by frame if the first one is the reference; the rest is text."""
+    frames, tokens_per_frame = latent_grid(transformer, arguments)
+    if transformer.config.image_condition_type == "token_replace":
+        return {"image": tokens_per_frame, "video": (frames - 1) * tokens_per_frame}
+    return {"video": frames * tokens_per_frame}
+
+
+def latent_grid(transformer: Any, arguments: Arguments) -> tuple[int, int]:
+    """Latent frames after patching, and tokens in each."""
+    _, _, frames, height, width = arguments["hidden_states"].shape
+    patch, patch_t = transformer.config.patch_size, transformer.config.patch_size_t
+    return frames // patch_t, (height // patch) * (width // patch)
+
+
+FAMILY = Family(
+    name="hunyuan_video",
+    transformers=("HunyuanVideoTransformer3DModel",),
+    pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"),
+    stacks=stacks,
+    token_counts=token_counts,
+)

@@ -1,0 +1,96 @@
+"""Which families exist, and which one describes a given transformer.
+
+A family is a module-level `FAMILY` in a module named by an entry point of the group "alignvid.models". The built-in
+ones register the same way as those of a third party.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from alignvid.errors import AttachmentError, UnsupportedModel
+from alignvid.models.family import Family
+
+ENTRY_POINT_GROUP = "alignvid.models"
+
+_registered: dict[str, Family] = {}
+
+
+class Host(NamedTuple):
+    """A transformer that a pipeline runs, with the family that describes it."""
+
+    name: str
+    """Attribute of the pipeline, such as "transformer_2"."""
+    called: nn.Module
+    """The object that the pipeline calls: the transformer, or torch.compile's wrapper of it."""
+    transformer: nn.Module
+    """The transformer itself."""
+    family: Family
+
+
+def register(family: Family) -> None:
+    """Make a family known in this process, without packaging it. It goes before an installed one of the same name."""
+    _registered[family.name] = family
+
+
+def families() -> dict[str, Family]:
+    """Every known family by name, sorted."""
+    return dict(sorted({**_installed_families(), **_registered}.items()))
+
+
+def hosts(model: Any) -> list[Host]:
+    """The supported transformers of a pipeline, or of a bare transformer.
+
+    Raises: UnsupportedModel if none is described by a family; AttachmentError if a pipeline has none loaded.
+    """
+    if isinstance(model, nn.Module):
+        return [_host("transformer", model)]
+    if not hasattr(model, "components"):
+        raise UnsupportedModel(f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one.")
+    found = [(name, module) for name, module in _transformer_components(model) if module is not None]
+    if not found:
+        names = ", ".join(name for name, _ in _transformer_components(model)) or "transformer"
+        raise AttachmentError(
+            f"{type(model).__name__} has no transformer loaded ({names} is None); load it, then attach."
+        )
+    return [_host(name, module) for name, module in found]
+
+
+def family_of(transformer: nn.Module) -> Family:
+    """The family that describes a transformer.
+
+    Raises: UnsupportedModel naming the supported classes.
+    """
+    class_names = [base.__name__ for base in type(transformer).__mro__]
+    for family in families().values():
+        if any(name in class_names for name in family.transformers):
+            return family
+    supported = sorted(name for family in families().values() for name in family.transformers)
+    raise UnsupportedModel(
+        f"{type(transformer).__name__} is not supported; supported transformers are {', '.join(supported)}. "
+        "docs/families.md shows how to describe another one in 25 lines."
+    )
+
+
+def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:
+    for name, module in pipeline.components.items():
+        if name == "transformer" or name.startswith("transformer_"):
+            yield name, module
+
+
+def _host(name: str, called: nn.Module) -> Host:
+    transformer = getattr(called, "_orig_mod", called)  # torch.compile(model) keeps the model there
+    parameter = next(transformer.parameters(), None)
+    if parameter is not None and parameter.is_meta:
+        raise AttachmentError(f"The {name} has no weights yet (it is on the meta device); load them, then attach.")
+    return Host(name, called, transformer, family_of(transformer))
+
+
+@cache
+def _installed_families() -> dict[str, Family]:
+    return {point.name: point.load().FAMILY for point in entry_points(group=ENTRY_POINT_GROUP)}

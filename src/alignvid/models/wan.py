@@ -1,0 +1,46 @@
+"""Wan 2.1 and 2.2: text-to-video, image-to-video (CLIP image keys or channels), first-last-frame, TI2V-5B and VACE.
+
+Cross-attention has separate norms for text and image keys, one shared query, and two separate softmaxes. Everything is
+put on the keys. Self-attention sees video tokens only, except in TI2V-5B image-to-video, where the reference image is
+the clean first latent frame: a prefix of the sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+
+_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))))
+_SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
+_SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video")),))
+
+
+def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of a Wan transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    sites = (_SELF_WITH_REFERENCE if _has_reference_prefix(pipeline) else _SELF, _CROSS)
+    return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False)
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """One latent frame of reference tokens; the rest is video."""
+    _, _, _, height, width = arguments["hidden_states"].shape
+    _, patch_height, patch_width = transformer.config.patch_size
+    return {"image": (height // patch_height) * (width // patch_width)}
+
+
+def _has_reference_prefix(pipeline: Any) -> bool:
+    """TI2V-5B image-to-video: per-token timesteps, the first latent frame clean."""
+    config = getattr(pipeline, "config", {})
+    return bool(config.get("expand_timesteps", False)) and "image_processor" in getattr(pipeline, "components", {})
+
+
+FAMILY = Family(
+    name="wan",
+    transformers=("WanTransformer3DModel", "WanVACETransformer3DModel"),
+    pipelines=("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline"),
+    stacks=stacks,
+    token_counts=token_counts,
+)

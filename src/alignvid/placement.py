@@ -1,0 +1,170 @@
+"""A recipe laid over a model: which norms get which gains. Everything is resolved here, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from alignvid.errors import UnknownTarget
+from alignvid.models.family import KeyNorm
+from alignvid.models.registry import Host
+from alignvid.modulation import split_target
+from alignvid.recipe import Recipe
+from alignvid.schedule import BlockSet
+
+
+class NormLocation(NamedTuple):
+    """One key norm of one block."""
+
+    host: str
+    """Attribute of the pipeline that holds the transformer."""
+    stack: str
+    block: int
+    site: str
+    keys: KeyNorm
+    norm: nn.Module
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One key norm and the gains on its streams."""
+
+    location: NormLocation
+    gains: tuple[tuple[str, float], ...]
+    """Pairs of a stream and the factor on its keys."""
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all keys of the norm get the same gain, so that nothing need be split."""
+        return len(self.gains) == len(self.location.keys.streams) and len({gain for _, gain in self.gains}) == 1
+
+
+def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
+    """Every key norm of a transformer, stack by stack, block by block. Absent norms are passed over."""
+    for stack in host.family.stacks_of(host.transformer, pipeline):
+        for index, block in enumerate(getattr(host.transformer, stack.name)):
+            for site in stack.sites:
+                attention = _descend(block, site.path)
+                for keys in site.keys:
+                    norm = None if attention is None else _descend(attention, keys.path)
+                    if norm is not None:
+                        yield NormLocation(host.name, stack.name, index, site.name, keys, norm)
+
+
+def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
+    """Every target, `site.stream`, that exists in a transformer."""
+    names = (f"{location.site}.{stream}" for location in key_norms(host, pipeline) for stream in location.keys.streams)
+    return tuple(sorted(set(names)))
+
+
+def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
+    """The norms that a recipe acts on in one transformer, with their gains.
+
+    Raises: UnknownTarget if a stack, block, site or stream does not exist, or if nothing is matched.
+    """
+    gains = _gain_by_target(recipe, host, targets_of(host, pipeline))
+    blocks = _chosen_blocks(recipe.blocks, host, pipeline)
+    placements = []
+    for location in key_norms(host, pipeline):
+        if location.block in blocks[location.stack]:
+            names = [(stream, f"{location.site}.{stream}") for stream in location.keys.streams]
+            if chosen := tuple((stream, gains[name]) for stream, name in names if name in gains):
+                placements.append(Placement(location, chosen))
+    _refuse_idle_targets(gains, placements, recipe, host)
+    return placements
+
+
+def powers_for_streams(
+    streams: Iterable[str] | Mapping[str, float], powers: Mapping[str, float], targets: Sequence[str]
+) -> dict[str, float]:
+    """Powers of gamma for the streams that a user names, taking them from the recipe where it has them.
+
+    "cross.text" names a target; "text" names that stream at the recipe's own sites, or everywhere if it has none there.
+    A mapping gives the powers itself.
+    Raises: UnknownTarget if no such stream exists.
+    """
+    if isinstance(streams, str):
+        streams = [streams]
+    if isinstance(streams, Mapping):
+        return {name if "." in name else f"*.{name}": power for name, power in streams.items()}
+    chosen: dict[str, float] = {}
+    for name in streams:
+        names = [name] if "." in name else _targets_of_stream(name, powers, targets)
+        for target in names:
+            chosen[target] = next((power for known, power in powers.items() if _covers(known, target)), 1.0)
+    if not chosen:
+        raise UnknownTarget(f"The list of streams is empty; choose from {', '.join(targets)}.")
+    return chosen
+
+
+def _targets_of_stream(stream: str, powers: Mapping[str, float], targets: Sequence[str]) -> list[str]:
+    everywhere = [target for target in targets if split_target(target)[1] == stream]
+    if not everywhere:
+        known = sorted({split_target(target)[1] for target in targets})
+        raise UnknownTarget(f"{stream!r} is not a stream of this model; choose from {', '.join(known)}.")
+    sites = {split_target(target)[0] for target in powers}
+    return [target for target in everywhere if split_target(target)[0] in sites] or everywhere
+
+
+def _gain_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> dict[str, float]:
+    """Expand stars. A more exact name wins over a star, so that "*.text" can be the rule and "cross.text" the
+    exception.
+    """
+    gains: dict[str, float] = {}
+    for pattern in sorted(recipe.modulation.powers, key=lambda name: -name.count("*")):
+        matched = [target for target in targets if _covers(pattern, target)]
+        if not matched and not pattern.startswith("*"):
+            raise UnknownTarget(
+                f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}."
+            )
+        gains.update(dict.fromkeys(matched, recipe.modulation.gain(pattern)))
+    if not gains:
+        wanted = ", ".join(recipe.modulation.powers)
+        raise UnknownTarget(
+            f"{type(host.transformer).__name__} has no target that matches {wanted}; choose from {', '.join(targets)}."
+        )
+    return gains
+
+
+def _covers(pattern: str, target: str) -> bool:
+    pairs = zip(split_target(pattern), split_target(target), strict=True)
+    return all(wanted in ("*", actual) for wanted, actual in pairs)
+
+
+def _chosen_blocks(blocks: BlockSet, host: Host, pipeline: Any) -> dict[str, tuple[int, ...]]:
+    stacks = host.family.stacks_of(host.transformer, pipeline)
+    names = [stack.name for stack in stacks]
+    for name in blocks.stacks:
+        if name not in names:
+            raise UnknownTarget(
+                f"`{name}` is not a stack of {type(host.transformer).__name__}; choose from {', '.join(names)}."
+            )
+    return {
+        stack.name: blocks.indices(stack.name, len(getattr(host.transformer, stack.name)), is_main=stack.is_main)
+        for stack in stacks
+    }
+
+
+def _refuse_idle_targets(
+    gains: Mapping[str, float], placements: Sequence[Placement], recipe: Recipe, host: Host
+) -> None:
+    """A target named exactly must be met in the chosen blocks; doing nothing silently is a bug."""
+    used = {f"{item.location.site}.{stream}" for item in placements for stream, _ in item.gains}
+    exact = {target for target in gains if target in recipe.modulation.powers}
+    if not used or exact - used:
+        idle = ", ".join(sorted(exact - used or gains))
+        raise UnknownTarget(
+            f"No chosen block of {type(host.transformer).__name__} has {idle}; "
+            f"the blocks are {recipe.blocks}. Choose blocks of another stack, or other streams."
+        )
+
+
+def _descend(module: nn.Module, path: str) -> nn.Module | None:
+    for name in path.split("."):
+        module = getattr(module, name, None)  # type: ignore[assignment]  # None ends the walk below
+        if module is None:
+            return None
+    return module
