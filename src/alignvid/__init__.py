@@ -1,0 +1,54 @@
+"""Make a diffusers pipeline follow its prompt better, with no training and no fork (AlignVid, arXiv 2512.01334).
+
+import alignvid
+with alignvid.attach(pipe):
+    video = pipe(image=image, prompt="the cat puts on sunglasses").frames[0]
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alignvid.attaching import attach, detach, preset_for
+    from alignvid.attachment import Attachment
+    from alignvid.errors import AlignvidError
+    from alignvid.modulation import Scalar
+    from alignvid.recipe import Recipe
+    from alignvid.schedule import BlockSet, StepWindow
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "AlignvidError": "alignvid.errors",
+    "Attachment": "alignvid.attachment",
+    "BlockSet": "alignvid.schedule",
+    "Recipe": "alignvid.recipe",
+    "Scalar": "alignvid.modulation",
+    "StepWindow": "alignvid.schedule",
+    "attach": "alignvid.attaching",
+    "detach": "alignvid.attaching",
+    "preset_for": "alignvid.attaching",
+}
+
+__all__ = [
+    "AlignvidError",
+    "Attachment",
+    "BlockSet",
+    "Recipe",
+    "Scalar",
+    "StepWindow",
+    "attach",
+    "detach",
+    "preset_for",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import alignvid` loads neither torch nor diffusers."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'alignvid' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

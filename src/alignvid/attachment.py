@@ -1,0 +1,171 @@
+"""Attachment: a recipe in force on one pipeline. Made by `alignvid.attach`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from alignvid.errors import AttachmentError
+from alignvid.gains import KeyGain, install, remove
+from alignvid.gates import Gate, install_gate, remove_gate
+from alignvid.models.registry import Host
+from alignvid.placement import Placement
+from alignvid.recipe import Recipe
+from alignvid.schedule import BlockSet
+from alignvid.steps import PassReader, StepClock
+
+
+class Attachment:
+    """What is attached, and how often it has acted. A context manager that detaches on exit; printing it tells
+    everything.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        hosts: Sequence[Host],
+        placements: Mapping[str, Sequence[Placement]],
+        pipeline: Any,
+    ) -> None:
+        """Prepared, not yet in force; use `alignvid.attach`.
+
+        Args:
+            name: the preset's name, or words for a recipe without one.
+            recipe: what was asked for.
+            hosts: the transformers.
+            placements: the norms and gains of each host, by its name.
+            pipeline: the pipeline, or None for a bare transformer.
+        """
+        self.name = name
+        self.recipe = recipe
+        self.placements = {host: tuple(items) for host, items in placements.items()}
+        self.is_attached = False
+        clock, passes = StepClock(recipe.steps, pipeline), PassReader()
+        self._installed: list[tuple[Placement, KeyGain]] = []
+        self._gates = [self._gate(host, clock, passes) for host in hosts]
+
+    def install(self) -> None:
+        """Put the gains and gates in force; if anything fails, nothing stays."""
+        try:
+            for placement, gain in self._installed:
+                install(placement.location.norm, gain)
+            for gate in self._gates:
+                gate.attachment = self
+                install_gate(gate)
+            self.is_attached = True
+        except BaseException:
+            self._remove()
+            raise
+
+    def detach(self) -> None:
+        """Restore the model; doing it twice is fine."""
+        if self.is_attached:
+            self._remove()
+
+    @property
+    def forward_count(self) -> int:
+        """Transformer forwards seen since attaching."""
+        return sum(gate.forward_count for gate in self._gates)
+
+    @property
+    def active_forward_count(self) -> int:
+        """Transformer forwards in which the gains were switched on."""
+        return sum(gate.active_forward_count for gate in self._gates)
+
+    @property
+    def site_count(self) -> int:
+        """Attentions that carry a gain, in all transformers together."""
+        return sum(self._sites_of(host) for host in self.placements)
+
+    @property
+    def acted_count(self) -> int:
+        """Site calls with a gain switched on: attentions x forwards."""
+        return sum(gate.active_forward_count * self._sites_of(gate.host.name) for gate in self._gates)
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """Factor on the logits of the keys, by target."""
+        return {
+            f"{item.location.site}.{stream}": gain
+            for items in self.placements.values()
+            for item in items
+            for stream, gain in item.gains
+        }
+
+    def blocks(self, host: str) -> dict[str, str]:
+        """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
+        chosen: dict[str, set[int]] = {}
+        for item in self.placements[host]:
+            chosen.setdefault(item.location.stack, set()).add(item.location.block)
+        return {stack: str(BlockSet.of(sorted(blocks))) for stack, blocks in chosen.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a record."""
+        return {
+            "name": self.name,
+            "recipe": self.recipe.to_dict(),
+            "blocks": {host: self.blocks(host) for host in self.placements},
+            "gains": self.gains,
+            "sites": self.site_count,
+            "forwards": self.forward_count,
+            "active_forwards": self.active_forward_count,
+            "acted": self.acted_count,
+        }
+
+    def __enter__(self) -> Self:
+        if not self.is_attached:
+            raise AttachmentError("This attachment was detached; attach again with alignvid.attach(pipe).")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.detach()
+
+    def __str__(self) -> str:
+        places = "; ".join(
+            f"{host} blocks {blocks} of `{stack}`"
+            for host in self.placements
+            for stack, blocks in self.blocks(host).items()
+        )
+        gains = ", ".join(f"{target} x{gain:.4g}" for target, gain in self.gains.items())
+        state = "attached" if self.is_attached else "detached"
+        return (
+            f"AlignVid {self.name} ({state}): {places}; {self.recipe.steps}; CFG branch {self.recipe.branch}; {gains}; "
+            f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
+            f"{self.forward_count} forwards"
+        )
+
+    def _gate(self, host: Host, clock: StepClock, passes: PassReader) -> Gate:
+        """One gain object per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for
+        40.
+        """
+        token_counts: dict[str, int] = {}
+        shared: dict[tuple[Any, ...], KeyGain] = {}
+        for placement in self.placements[host.name]:
+            keys = placement.location.keys
+            kind = (placement.location.site, keys, placement.gains)
+            if kind not in shared:
+                shared[kind] = _key_gain(placement, token_counts)
+            self._installed.append((placement, shared[kind]))
+        return Gate(host, list(shared.values()), token_counts, clock, passes, self.recipe.branch)
+
+    def _sites_of(self, host: str) -> int:
+        locations = [item.location for item in self.placements[host]]
+        return len({(location.stack, location.block, location.site) for location in locations})
+
+    def _remove(self) -> None:
+        for gate in self._gates:
+            remove_gate(gate)
+        for placement, gain in self._installed:
+            remove(placement.location.norm, gain)
+        self.is_attached = False
+
+
+def _key_gain(placement: Placement, token_counts: dict[str, int]) -> KeyGain:
+    keys, gains = placement.location.keys, dict(placement.gains)
+    if placement.is_uniform:
+        return KeyGain([placement.gains[0][1]], keys.streams[:1], keys.sequence_dim, token_counts)
+    return KeyGain([gains.get(stream) for stream in keys.streams], keys.streams, keys.sequence_dim, token_counts)

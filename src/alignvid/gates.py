@@ -1,0 +1,116 @@
+"""The gate at a transformer's door: before each forward it asks the clock and switches the gains.
+
+It sits in `__call__`, outside the compiled region, so that a compiled model meets only two values of an input: no
+recompilation at a window's edge, no graph break. The transformer's class is swapped for a subclass of the same name;
+saving and LoRA loading see no difference. torch.compile's wrapper object gets the same treatment where it is what the
+pipeline calls.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from alignvid.gains import KeyGain, same_named_subclass
+from alignvid.models.registry import Host
+from alignvid.recipe import Branch
+from alignvid.steps import PassReader, StepClock, active_samples
+
+if TYPE_CHECKING:
+    from alignvid.attachment import Attachment
+
+_ATTRIBUTE = "_alignvid_gate"
+
+
+class Gate:
+    """Switches one transformer's gains before each of its forwards."""
+
+    def __init__(
+        self,
+        host: Host,
+        gains: Sequence[KeyGain],
+        token_counts: dict[str, int],
+        clock: StepClock,
+        passes: PassReader,
+        branch: Branch,
+    ) -> None:
+        """`token_counts` is the dict that the gains read; it is filled in here, from shapes."""
+        self.host = host
+        self.gains = gains
+        self.clock = clock
+        self.passes = passes
+        self.branch: Branch = branch
+        self.forward_count = 0
+        self.active_forward_count = 0
+        self.attachment: Attachment | None = None
+        self._token_counts = token_counts
+        self._needs_token_counts = any(len(gain.streams) > 1 for gain in gains)
+        self._signature = inspect.signature(type(host.transformer).forward)
+
+    def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Set the gains for the forward that is about to run with these arguments."""
+        arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
+        moment = self.clock.read(arguments.get("timestep"), self.host.family.timestep_scale)
+        running = self.passes.read(self.clock.schedule_count, moment.step_index)
+        samples: bool | list[bool] = False
+        if moment.is_in_window:
+            samples = active_samples(self.branch, running, len(arguments["hidden_states"]))
+        self.forward_count += 1
+        self.active_forward_count += bool(samples is True or (samples and any(samples)))
+        if samples and self._needs_token_counts and self.host.family.token_counts is not None:
+            self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
+        for gain in self.gains:
+            gain.set_active(samples) if isinstance(samples, bool) else gain.set_active_samples(samples)
+
+
+def attachment_of(host: Host) -> Attachment | None:
+    """The attachment that a transformer carries."""
+    gate = vars(host.transformer).get(_ATTRIBUTE)
+    return None if gate is None else gate.attachment
+
+
+def install_gate(gate: Gate) -> None:
+    """Put a gate before a transformer, and before torch.compile's wrapper of it."""
+    modules = {id(module): module for module in (gate.host.transformer, gate.host.called)}
+    for module in modules.values():
+        object.__setattr__(module, _ATTRIBUTE, gate)
+        module.__class__ = _gated_class(type(module))
+
+
+def remove_gate(gate: Gate) -> None:
+    """Undo `install_gate`: class and instance are as before."""
+    for module in (gate.host.transformer, gate.host.called):
+        if _ATTRIBUTE in vars(module):
+            module.__class__ = type(module)._alignvid_base  # type: ignore[attr-defined]  # set by same_named_subclass
+            object.__delattr__(module, _ATTRIBUTE)
+
+
+@cache
+def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
+    @torch.compiler.disable(recursive=False)  # type: ignore[misc]  # this frame runs eagerly; what it calls is compiled
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        gate = vars(self).get(_ATTRIBUTE)
+        if gate is not None:  # None: torch.compile kept this bound method beyond a detach
+            gate.open(args, kwargs)
+        return base.__call__(self, *args, **kwargs)
+
+    @contextmanager
+    def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:
+        passes = vars(self)[_ATTRIBUTE].passes
+        passes.announced = name
+        try:
+            with base.cache_context(self, name, **fields):  # type: ignore[attr-defined]  # tested below
+                yield
+        finally:
+            passes.announced = None
+
+    members = {"__call__": call}
+    if hasattr(base, "cache_context"):
+        members["cache_context"] = cache_context
+    return same_named_subclass(base, members)

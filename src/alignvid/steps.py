@@ -1,0 +1,154 @@
+"""The step clock: which step is running, at which noise level, in which CFG branch. All of it on the host.
+
+With a pipeline the clock reads its scheduler: `step_index`, and the list of timesteps, fetched once per schedule.
+Nothing is counted, so skipped forwards, two transformers and restarting sections do not shift it. A bare transformer
+has no schedule: there the clock reads the timestep that the transformer is given (one transfer per forward where it
+lies on a GPU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from alignvid.errors import ClockError
+from alignvid.recipe import Branch
+from alignvid.schedule import StepWindow
+
+Pass = Literal["cond", "uncond", "batched", "unknown"]
+"""Which pass of classifier-free guidance a forward is; "batched" holds the unconditional half first, then the
+conditional."""
+
+
+class Moment(NamedTuple):
+    """Where a forward lies in a run."""
+
+    is_in_window: bool
+    step_index: int | None
+    """Index from the start of the loop; None if there is no schedule to count in."""
+    noise_level: float
+    """From 1 (pure noise) to 0."""
+
+
+class StepClock:
+    """Reads the moment from a pipeline's scheduler, or from the timestep if there is none."""
+
+    def __init__(self, window: StepWindow, pipeline: Any = None) -> None:
+        """A clock for one step window; `pipeline` is None for a bare transformer."""
+        self.window = window
+        self._pipeline = pipeline
+        self._timesteps: torch.Tensor | None = None
+        self._noise_levels: list[float] = []
+        self._active: tuple[bool, ...] = ()
+        self.schedule_count = 0
+        """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
+
+    def read(self, timestep: Any, timestep_scale: float) -> Moment:
+        """The moment of the forward that is about to run.
+
+        Args:
+            timestep: what the transformer is given; of any shape (per batch, per token, per frame).
+            timestep_scale: its value at pure noise, used only where no scheduler tells the step.
+        Raises: ClockError if neither the scheduler nor the timestep tells.
+        """
+        scheduler = getattr(self._pipeline, "scheduler", None)
+        if getattr(scheduler, "timesteps", None) is None or not self._refresh(scheduler):
+            return self._read_timestep(timestep, timestep_scale)
+        step_index = self._step_index(scheduler, timestep, timestep_scale)
+        if step_index is None:
+            return self._read_timestep(timestep, timestep_scale)
+        return Moment(self._active[step_index], step_index, self._noise_levels[step_index])
+
+    def _refresh(self, scheduler: Any) -> bool:
+        """Fetch the schedule if it is a new one; False if it holds nothing."""
+        if scheduler.timesteps is not self._timesteps:
+            self._timesteps = scheduler.timesteps
+            first = getattr(scheduler, "begin_index", None) or 0  # video-to-video starts later in the list
+            values = torch.as_tensor(scheduler.timesteps).float().tolist()[first:]
+            self._noise_levels = noise_levels(values, scheduler.config.get("num_train_timesteps", 1000))
+            self._active = self.window.active_steps(self._noise_levels)
+            self.schedule_count += 1
+        return bool(self._noise_levels)
+
+    def _step_index(self, scheduler: Any, timestep: Any, timestep_scale: float) -> int | None:
+        """Index into this run's steps; None if the scheduler has run out, so that this forward is not of its run."""
+        if hasattr(scheduler, "step_index"):
+            first = getattr(scheduler, "begin_index", None) or 0
+            index = 0 if scheduler.step_index is None else scheduler.step_index - first
+            return index if 0 <= index < len(self._noise_levels) else None
+        level = noise_level_of(timestep, timestep_scale)
+        return min(range(len(self._noise_levels)), key=lambda step: abs(self._noise_levels[step] - level))
+
+    def _read_timestep(self, timestep: Any, timestep_scale: float) -> Moment:
+        """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow."""
+        level = noise_level_of(timestep, timestep_scale)
+        position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
+        return Moment(self.window.contains(position), None, level)
+
+
+def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:
+    """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
+    0..1000.
+    """
+    scale = 1.0 if all(0.0 <= timestep <= 1.0 for timestep in timesteps) else float(train_timesteps)
+    levels = [min(max(timestep / scale, 0.0), 1.0) for timestep in timesteps]
+    is_ascending = len(levels) > 1 and levels[0] < levels[-1]
+    return [1.0 - level for level in levels] if is_ascending else levels
+
+
+def noise_level_of(timestep: Any, timestep_scale: float) -> float:
+    """Noise level of what a transformer is given; the noisiest token counts, for clean reference tokens have timestep
+    0.
+
+    Raises: ClockError if no timestep was given.
+    """
+    if timestep is None:
+        raise ClockError("The transformer was called without a timestep; pass timestep=…, or attach to the pipeline.")
+    value = float(torch.as_tensor(timestep).max())
+    return min(max(value / timestep_scale, 0.0), 1.0)
+
+
+class PassReader:
+    """Tells the CFG branch of a forward: by the name that the pipeline announces, else by its order within the step.
+
+    Pipelines without announced names (HunyuanVideo I2V, FramePack) run the conditional pass first, the other one
+    second.
+    """
+
+    def __init__(self) -> None:
+        self.announced: str | None = None
+        """Name of the cache context that the pipeline has entered, such as "cond"."""
+        self._step: tuple[int, int | None] | None = None
+        self._order = 0
+
+    def read(self, schedule_count: int, step_index: int | None) -> Pass:
+        """The branch of the forward that is about to run."""
+        step = (schedule_count, step_index)
+        self._order = self._order + 1 if step == self._step and step_index is not None else 0
+        self._step = step
+        if self.announced is not None:
+            return pass_named(self.announced)
+        return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"
+
+
+def pass_named(context: str) -> Pass:
+    """Branch by a context's name: "cond", "pred_cond" -> cond; "uncond", "uncond_stg" -> uncond; "cond_uncond" -> batched."""
+    if context == "cond_uncond":
+        return "batched"
+    if "uncond" in context:
+        return "uncond"
+    return "cond" if "cond" in context else "unknown"
+
+
+def active_samples(branch: Branch, running: Pass, batch: int) -> bool | list[bool]:
+    """Does the gain act in this pass? A list by sample where a batch holds both halves.
+
+    An unknown pass is modulated, as the released code modulates every pass.
+    """
+    if branch == "both" or running == "unknown":
+        return True
+    if running == "batched":
+        return [branch == "uncond"] * (batch // 2) + [branch == "cond"] * (batch - batch // 2)
+    return running == branch
