@@ -94,7 +94,10 @@ def check_gamma(gamma: object) -> None:
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """Site and stream of a target: "cross.text" -> ("cross", "text"). Raises: ModulationError if it is not of that form."""
+    """Site and stream of a target: "cross.text" -> ("cross", "text").
+
+    Raises: ModulationError if it is not of that form.
+    """
     _check_target(target)
     site, _, stream = target.partition(".")
     return site, stream

@@ -134,7 +134,7 @@ class PassReader:
 
 
 def pass_named(context: str) -> Pass:
-    """Branch by a context's name: "cond", "pred_cond" -> cond; "uncond", "uncond_stg" -> uncond; "cond_uncond" -> batched."""
+    """Branch by a context's name: "pred_cond" -> cond; "uncond_stg" -> uncond; "cond_uncond" -> batched."""
     if context == "cond_uncond":
         return "batched"
     if "uncond" in context:

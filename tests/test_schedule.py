@@ -1,0 +1,207 @@
+"""Where and when: block sets and step windows, at their edges."""
+
+from __future__ import annotations
+
+import pytest
+
+from alignvid.errors import ScheduleError, UnknownTarget
+from alignvid.schedule import BlockSet, StepWindow
+from alignvid.steps import noise_levels
+
+
+def flow_levels(count: int, shift: float) -> list[float]:
+    """Noise levels of a shifted flow schedule, written out here independently."""
+    unshifted = [1 - step / count for step in range(count)]
+    return [shift * level / (1 + (shift - 1) * level) for level in unshifted]
+
+
+@pytest.mark.parametrize(
+    ("written", "indices"),
+    [
+        ("all", (0, 1, 2, 3, 4)),
+        ("first-half", (0, 1, 2)),
+        ("last-half", (3, 4)),
+        ("0,2-4", (0, 2, 3, 4)),
+        ("3", (3,)),
+        ("2-2", (2,)),
+        ([4, 0, 0], (0, 4)),
+        (range(2), (0, 1)),
+        ({"blocks": [1]}, (1,)),
+        ({"blocks": "0, 3"}, (0, 3)),
+    ],
+)
+def test_block_set_reads_what_users_write(written, indices):
+    assert BlockSet.of(written).indices("blocks", 5) == indices
+
+
+def test_halves_partition_the_blocks():
+    for count in range(1, 9):
+        first = BlockSet.of("first-half").indices("blocks", count)
+        last = BlockSet.of("last-half").indices("blocks", count)
+        assert sorted(first + last) == list(range(count))
+
+
+def test_block_set_of_one_stack_leaves_the_others_alone():
+    blocks = BlockSet.of({"single_transformer_blocks": [0]})
+    assert blocks.indices("transformer_blocks", 5) == ()
+
+
+def test_unqualified_block_set_leaves_side_stacks_alone():
+    assert BlockSet.of("all").indices("vace_blocks", 2, is_main=False) == ()
+
+
+def test_last_block_exists_and_the_next_does_not():
+    assert BlockSet.of([4]).indices("blocks", 5) == (4,)
+    with pytest.raises(UnknownTarget, match=r"Block 5 of `blocks` does not exist: it has blocks 0 to 4"):
+        BlockSet.of([5]).indices("blocks", 5)
+
+
+@pytest.mark.parametrize("wrong", [[-1], [True], [1.0], ["0"], [], "", "0-", "a", "3-1", 7, {}, {"blocks": []}])
+def test_impossible_block_sets_are_refused(wrong):
+    with pytest.raises(ScheduleError):
+        BlockSet.of(wrong).indices("blocks", 9)
+
+
+@pytest.mark.parametrize("written", ["0,2-7", {"a": "all", "b": "0"}])
+def test_block_set_round_trips(written):
+    blocks = BlockSet.of(written)
+    assert BlockSet.of(blocks.to_dict()) == blocks
+
+
+@pytest.mark.parametrize(
+    ("window", "count", "active"),
+    [
+        (StepWindow.fraction(0.0, 0.3), 40, range(12)),
+        (StepWindow.fraction(0.0, 0.3), 10, range(3)),
+        (StepWindow.fraction(0.0, 0.3), 4, range(2)),
+        (StepWindow.fraction(0.0, 0.3), 1, range(1)),
+        (StepWindow.fraction(0.35, 0.65), 20, range(7, 13)),
+        (StepWindow.fraction(0.7, 1.0), 10, range(7, 10)),
+        (StepWindow.all(), 7, range(7)),
+        (StepWindow.none(), 7, ()),
+    ],
+    ids=str,
+)
+def test_fraction_window_is_half_open(window, count, active):
+    is_active = window.active_steps(flow_levels(count, 3.0))
+    assert [step for step in range(count) if is_active[step]] == list(active)
+
+
+def test_adjacent_fraction_windows_share_no_step_and_leave_none_out():
+    for count in range(1, 60):
+        first = [StepWindow.fraction(0.0, 0.3).contains(step / count) for step in range(count)]
+        second = [StepWindow.fraction(0.3, 1.0).contains(step / count) for step in range(count)]
+        assert all(one != other for one, other in zip(first, second, strict=True)), count
+
+
+@pytest.mark.parametrize(("shift", "share"), [(1, 0.10), (3, 0.25), (5, 0.36), (7, 0.44), (12, 0.57)])
+def test_released_gate_covers_the_share_of_steps_that_its_shift_implies(shift, share):
+    count = 1000
+    active = StepWindow.noise_above(0.9).active_steps(flow_levels(count, shift))
+    assert sum(active) / count == pytest.approx(share, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("timestep", "is_early", "is_mid"),
+    [(1000, True, False), (901, True, False), (900, False, True), (600, False, False)],
+)
+def test_noise_windows_are_open_below_and_closed_above(timestep, is_early, is_mid):
+    (level,) = noise_levels([timestep], 1000)
+    assert StepWindow.noise_above(0.9).contains(level) is is_early
+    assert StepWindow.noise(0.6, 0.9).contains(level) is is_mid
+
+
+@pytest.mark.parametrize(
+    "timesteps",
+    [[1000.0, 950.0, 900.0, 300.0], [1.0, 0.95, 0.9, 0.3], [0.0, 0.05, 0.1, 0.7], [0.0, 50.0, 100.0, 700.0]],
+    ids=["descending 1000", "descending 1", "ascending 1", "ascending 1000"],
+)
+def test_released_gate_means_the_same_on_every_time_axis(timesteps):
+    levels = noise_levels(timesteps, 1000)
+    assert StepWindow.noise_above(0.9).active_steps(levels) == (True, True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("window", "step"),
+    [(StepWindow.fraction(0.30, 0.31), 1), (StepWindow.fraction(0.9, 0.95), 3), (StepWindow.noise_above(0.999), 0)],
+    ids=str,
+)
+def test_a_window_between_two_steps_acts_at_the_nearest(window, step):
+    levels = [0.97, 0.8, 0.5, 0.2]
+    assert [index for index, active in enumerate(window.active_steps(levels)) if active] == [step]
+
+
+def test_no_steps_means_no_active_step():
+    assert StepWindow.fraction(0.0, 0.3).active_steps([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "window"),
+    [
+        ("0.0-0.3", StepWindow.fraction(0.0, 0.3)),
+        ("0,1", StepWindow.all()),
+        ("noise>0.9", StepWindow.noise_above(0.9)),
+        ("noise:0.6-0.9", StepWindow.noise(0.6, 0.9)),
+        ("all", StepWindow.all()),
+        ("none", StepWindow.none()),
+        ((0.1, 0.2), StepWindow.fraction(0.1, 0.2)),
+    ],
+)
+def test_step_window_reads_what_users_write(text, window):
+    assert StepWindow.of(text) == window
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "0.3",
+        "early",
+        "0.5-0.2",
+        (0.3, 0.3),
+        (0.0, 1.1),
+        (-0.1, 0.5),
+        (0.0, float("nan")),
+        ("0", "1"),
+        (0.1,),
+        3,
+        (0, True),
+    ],
+    ids=repr,
+)
+def test_windows_without_a_step_or_a_meaning_are_refused(wrong):
+    with pytest.raises(ScheduleError):
+        StepWindow.of(wrong)
+
+
+def test_the_message_of_an_empty_window_says_how_to_act_at_no_step():
+    with pytest.raises(ScheduleError, match=r"contains no step.*StepWindow.none\(\)"):
+        StepWindow.fraction(0.3, 0.3)
+
+
+@pytest.mark.parametrize(
+    "window", [StepWindow.none(), StepWindow.noise_above(0.9), StepWindow.fraction(0.1, 0.4)], ids=str
+)
+def test_step_window_round_trips(window):
+    assert StepWindow.from_dict(window.to_dict()) == window
+
+
+@pytest.mark.parametrize("fields", [{}, {"start": 0.0}, {"unit": "fraction", "end": 0.3}, {"unit": "seconds"}])
+def test_unknown_window_fields_are_refused(fields):
+    with pytest.raises(ScheduleError):
+        StepWindow.from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (StepWindow.none(), "no step"),
+        (StepWindow.all(), "0% to 100% of the steps"),
+        (StepWindow.noise(0.6, 0.9), "noise level > 0.6 and <= 0.9"),
+        (StepWindow.noise_above(0.9), "noise level > 0.9"),
+        (BlockSet.of([0, 1, 2]), "0-2"),
+        (BlockSet.of({"vace_blocks": "all"}), "all of `vace_blocks`"),
+    ],
+)
+def test_schedules_print_in_words(value, words):
+    assert str(value) == words
