@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from alignvid.errors import AttachmentError
 from alignvid.gains import KeyGain, install, remove
@@ -114,7 +114,7 @@ class Attachment:
             "acted": self.acted_count,
         }
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Attachment:
         if not self.is_attached:
             raise AttachmentError("This attachment was detached; attach again with alignvid.attach(pipe).")
         return self
