@@ -1,7 +1,7 @@
 """Real diffusers pipelines, small enough to build and run on a CPU in a fraction of a second, offline.
 
-Each builder gives a pipeline and the arguments of its call. Same weights and embeddings every time; three blocks or more per
-stack; norm weights drawn around 1, because the usual ones hide a gain that is folded or ordered wrongly.
+Each builder gives a pipeline and the arguments of its call. Same weights and embeddings every time; three blocks or
+more per stack; norm weights drawn around 1, because the usual ones hide a gain that is folded or ordered wrongly.
 """
 
 from __future__ import annotations
@@ -336,7 +336,7 @@ def _wan_call(*, text_tokens: int, **more: Any) -> dict[str, Any]:
 
 
 def _hunyuan_call(*, text_tokens: int, **more: Any) -> dict[str, Any]:
-    """The negative embeddings take effect with `true_cfg_scale` above 1; they have fewer valid tokens than the prompt."""
+    """The negative embeddings act with `true_cfg_scale` above 1; they have fewer valid tokens than the prompt."""
     width, pooled = HUNYUAN_TRANSFORMER["text_embed_dim"], HUNYUAN_TRANSFORMER["pooled_projection_dim"]
     return {
         "prompt_embeds": torch.randn(1, text_tokens, width),

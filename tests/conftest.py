@@ -1,0 +1,30 @@
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may need a download
+
+import jaxtyping
+import pytest
+import torch
+
+jaxtyping.install_import_hook("alignvid", "typechecking.check")  # every signature, shapes too, for the whole session
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--run-slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow; add --run-slow"))
+
+
+@pytest.fixture
+def unchecked_types():
+    """For torch.compile, which cannot trace the checker, and for what alignvid itself says to a user's wrong type."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
