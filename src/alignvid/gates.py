@@ -60,7 +60,7 @@ class Gate:
         running = self.passes.read(self.clock.schedule_count, moment.step_index)
         samples: bool | list[bool] = False
         if moment.is_in_window:
-            samples = active_samples(self.branch, running, len(arguments["hidden_states"]))
+            samples = active_samples(self.branch, running, arguments)
         self.forward_count += 1
         self.active_forward_count += bool(samples is True or (samples and any(samples)))
         if samples and self._needs_token_counts and self.host.family.token_counts is not None:

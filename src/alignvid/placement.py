@@ -15,6 +15,8 @@ from alignvid.modulation import split_target
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet
 
+_MAY_BE_ABSENT = ("*.text", "*.image", "*.history")  # so that one recipe serves models with and without a reference
+
 
 class NormLocation(NamedTuple):
     """One key norm of one block."""
@@ -86,15 +88,13 @@ def powers_for_streams(
     A mapping gives the powers itself.
     Raises: UnknownTarget if no such stream exists.
     """
-    if isinstance(streams, str):
-        streams = [streams]
-    if isinstance(streams, Mapping):
-        return {name if "." in name else f"*.{name}": power for name, power in streams.items()}
+    streams = [streams] if isinstance(streams, str) else streams
+    given = streams if isinstance(streams, Mapping) else {}
     chosen: dict[str, float] = {}
     for name in streams:
-        names = [name] if "." in name else _targets_of_stream(name, powers, targets)
-        for target in names:
-            chosen[target] = next((power for known, power in powers.items() if _covers(known, target)), 1.0)
+        for target in [name] if "." in name else _targets_of_stream(name, powers, targets):
+            inherited = next((power for known, power in powers.items() if _covers(known, target)), 1.0)
+            chosen[target] = given.get(name, inherited)
     if not chosen:
         raise UnknownTarget(f"The list of streams is empty; choose from {', '.join(targets)}.")
     return chosen
@@ -116,7 +116,7 @@ def _gain_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> dict[
     gains: dict[str, float] = {}
     for pattern in sorted(recipe.modulation.powers, key=lambda name: -name.count("*")):
         matched = [target for target in targets if _covers(pattern, target)]
-        if not matched and not pattern.startswith("*"):
+        if not matched and pattern not in _MAY_BE_ABSENT:
             raise UnknownTarget(
                 f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}."
             )

@@ -8,7 +8,7 @@ lies on a GPU).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -142,13 +142,14 @@ def pass_named(context: str) -> Pass:
     return "cond" if "cond" in context else "unknown"
 
 
-def active_samples(branch: Branch, running: Pass, batch: int) -> bool | list[bool]:
+def active_samples(branch: Branch, running: Pass, arguments: Mapping[str, Any]) -> bool | list[bool]:
     """Does the gain act in this pass? A list by sample where a batch holds both halves.
 
-    An unknown pass is modulated, as the released code modulates every pass.
+    An unknown pass is modulated, as the released code modulates every pass. `arguments` are those of the forward.
     """
     if branch == "both" or running == "unknown":
         return True
     if running == "batched":
+        batch = len(arguments["hidden_states"])
         return [branch == "uncond"] * (batch // 2) + [branch == "cond"] * (batch - batch // 2)
     return running == branch

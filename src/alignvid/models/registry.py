@@ -52,9 +52,12 @@ def hosts(model: Any) -> list[Host]:
         return [_host("transformer", model)]
     if not hasattr(model, "components"):
         raise UnsupportedModel(f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one.")
-    found = [(name, module) for name, module in _transformer_components(model) if module is not None]
+    components = dict(_transformer_components(model))
+    if not components:
+        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {_what_is_supported()}")
+    found = [(name, module) for name, module in components.items() if module is not None]
     if not found:
-        names = ", ".join(name for name, _ in _transformer_components(model)) or "transformer"
+        names = ", ".join(components)
         raise AttachmentError(
             f"{type(model).__name__} has no transformer loaded ({names} is None); load it, then attach."
         )
@@ -70,9 +73,13 @@ def family_of(transformer: nn.Module) -> Family:
     for family in families().values():
         if any(name in class_names for name in family.transformers):
             return family
+    raise UnsupportedModel(f"{type(transformer).__name__} is not supported; {_what_is_supported()}")
+
+
+def _what_is_supported() -> str:
     supported = sorted(name for family in families().values() for name in family.transformers)
-    raise UnsupportedModel(
-        f"{type(transformer).__name__} is not supported; supported transformers are {', '.join(supported)}. "
+    return (
+        f"supported transformers are {', '.join(supported)}. "
         "docs/families.md shows how to describe another one in 25 lines."
     )
 
@@ -85,10 +92,16 @@ def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | No
 
 def _host(name: str, called: nn.Module) -> Host:
     transformer = getattr(called, "_orig_mod", called)  # torch.compile(model) keeps the model there
-    parameter = next(transformer.parameters(), None)
-    if parameter is not None and parameter.is_meta:
+    if _has_no_weights(transformer):
         raise AttachmentError(f"The {name} has no weights yet (it is on the meta device); load them, then attach.")
     return Host(name, called, transformer, family_of(transformer))
+
+
+def _has_no_weights(transformer: nn.Module) -> bool:
+    """Parameters on the meta device, and no offloading hook that fetches them when they are needed."""
+    parameter = next(transformer.parameters(), None)
+    is_offloaded = any(hasattr(module, "_hf_hook") for module in transformer.modules())
+    return parameter is not None and parameter.is_meta and not is_offloaded
 
 
 @cache

@@ -1,0 +1,29 @@
+"""`make bench`: measurements as tables. Ratios are taken in one process, attached and not attached in turn."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+import overhead
+import startup
+
+SECTIONS = {
+    "Attached / not attached, forward of the miniature's transformer": overhead.ratio_rows,
+    "Tensor operations added per active cross-attention": overhead.operation_rows,
+    "Start-up": startup.startup_rows,
+    "The demo's sixteen videos": startup.demo_rows,
+}
+
+
+def main() -> None:
+    console = Console(width=120)
+    for title, rows in SECTIONS.items():
+        table = Table("what", "measured", "target", "n", title=title, title_justify="left")
+        for row in rows():
+            table.add_row(*row)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
