@@ -20,18 +20,21 @@ def test_gamma_one_is_neutral_whatever_the_power():
     assert all(Scalar(1.0, {"cross.text": power}).gain("cross.text") == 1.0 for power in (-3.0, 0.0, 2.0))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("gamma", [0, -1.0, math.nan, math.inf, -math.inf, "1.35", None, True], ids=repr)
 def test_impossible_gamma_is_refused_with_the_value_and_the_remedy(gamma):
     with pytest.raises(ModulationError, match=r"finite positive number.*1\.35"):
         Scalar(gamma)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("target", ["text", "cross.", "cross text", "", "Cross.text", "cross.text.query", 3], ids=repr)
 def test_impossible_target_is_refused(target):
     with pytest.raises(ModulationError, match=r"not a target; write site\.stream"):
         Scalar(1.35, {target: 1.0})
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("power", [math.nan, math.inf, "2", None, True], ids=repr)
 def test_impossible_power_is_refused(power):
     with pytest.raises(ModulationError, match="not a finite number"):

@@ -67,6 +67,7 @@ def test_missing_field_is_refused_by_name(field):
         Recipe.from_dict(fields)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_unknown_branch_is_refused_with_the_choices():
     with pytest.raises(RecipeError, match=r"'conditional' is unknown; choose one of both, cond, uncond"):
         Recipe(branch="conditional")  # type: ignore[arg-type]

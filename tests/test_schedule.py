@@ -151,6 +151,7 @@ def test_step_window_reads_what_users_write(text, window):
     assert StepWindow.of(text) == window
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -186,6 +187,7 @@ def test_step_window_round_trips(window):
     assert StepWindow.from_dict(window.to_dict()) == window
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("fields", [{}, {"start": 0.0}, {"unit": "fraction", "end": 0.3}, {"unit": "seconds"}])
 def test_unknown_window_fields_are_refused(fields):
     with pytest.raises(ScheduleError):
