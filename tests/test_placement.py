@@ -62,6 +62,16 @@ def test_a_stack_that_does_not_exist_is_refused_with_those_that_do(wan):
         place(Recipe().override(blocks={"vace_blocks": [0]}), hosts(wan)[0], wan)
 
 
+def test_unqualified_blocks_are_about_the_stacks_that_hold_a_target():
+    pipeline = pipelines.framepack_v1()[0]
+    transformer = hosts(pipeline)[0].transformer
+    transformer.single_transformer_blocks.append(transformer.single_transformer_blocks[0])
+    last = len(transformer.single_transformer_blocks) - 1
+    assert last >= len(transformer.transformer_blocks)
+    placements = place(Recipe().override(powers={"single.*": 1.0}, blocks=[last]), hosts(pipeline)[0], pipeline)
+    assert [(item.location.stack, item.location.block) for item in placements] == [("single_transformer_blocks", last)]
+
+
 def test_targets_that_no_chosen_block_holds_are_refused():
     pipeline = pipelines.hunyuan_t2v()[0]
     recipe = Recipe().override(powers={"single.text": 1.0}, blocks={"transformer_blocks": "all"})

@@ -68,10 +68,10 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
     Raises: UnknownTarget if a stack, block, site or stream does not exist, or if nothing is matched.
     """
     gains = _gain_by_target(recipe, host, targets_of(host, pipeline))
-    blocks = _chosen_blocks(recipe.blocks, host, pipeline)
+    blocks = _chosen_blocks(recipe.blocks, {split_target(target)[0] for target in gains}, host, pipeline)
     placements = []
     for location in key_norms(host, pipeline):
-        if location.block in blocks[location.stack]:
+        if location.block in blocks.get(location.stack, ()):
             names = [(stream, f"{location.site}.{stream}") for stream in location.keys.streams]
             if chosen := tuple((stream, gains[name]) for stream, name in names if name in gains):
                 placements.append(Placement(location, chosen))
@@ -134,7 +134,8 @@ def _covers(pattern: str, target: str) -> bool:
     return all(wanted in ("*", actual) for wanted, actual in pairs)
 
 
-def _chosen_blocks(blocks: BlockSet, host: Host, pipeline: Any) -> dict[str, tuple[int, ...]]:
+def _chosen_blocks(blocks: BlockSet, sites: set[str], host: Host, pipeline: Any) -> dict[str, tuple[int, ...]]:
+    """Indices by stack. An unqualified set means the main stacks that hold one of the sites, not the others."""
     stacks = host.family.stacks_of(host.transformer, pipeline)
     names = [stack.name for stack in stacks]
     for name in blocks.stacks:
@@ -145,6 +146,7 @@ def _chosen_blocks(blocks: BlockSet, host: Host, pipeline: Any) -> dict[str, tup
     return {
         stack.name: blocks.indices(stack.name, len(getattr(host.transformer, stack.name)), is_main=stack.is_main)
         for stack in stacks
+        if stack.name in blocks.stacks or sites & {site.name for site in stack.sites}
     }
 
 
