@@ -311,7 +311,6 @@ def test_a_scheduler_put_in_after_attaching_is_followed(scheduler):
     assert any(active(forwards)) and not all(active(forwards))
 
 
-@pytest.mark.xfail(strict=True, reason="the clock takes a list that is begun in the middle from its start")
 def test_video_to_video_counts_the_steps_that_it_runs():
     t2v, call = wan_t2v()
     parts = ("tokenizer", "text_encoder", "transformer", "vae", "scheduler")
