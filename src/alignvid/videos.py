@@ -19,6 +19,7 @@ CONSTANT_RATE_FACTOR = 12
 MAX_FPS = 240
 _ENCODER = "libx264"
 _BT709 = 1  # the number of BT.709 in ISO/IEC 23091-2, for primaries, transfer and matrix alike
+_MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}  # bitexact: the file does not hold the time of day
 _GAP = 8  # pixels of white between the clips of a side-by-side
 
 Frames = UInt8[np.ndarray, "frame height width 3"]
@@ -34,10 +35,10 @@ class Clip:
     """Frames a second."""
 
 
-def encode_video(frames: Frames, fps: float) -> bytes:
+def encode_video(frames: np.ndarray, fps: float) -> bytes:
     """The frames as an MP4 file: H.264, yuv420p, BT.709, index in front. The same frames give the same bytes.
 
-    The format needs even sides: an odd one gets its last row or column twice.
+    Frames are uint8 RGB of shape (frames, height, width, 3); anything else is refused with a sentence. The format needs even sides: an odd one gets its last row or column twice.
 
     Raises: OutputError if there is no frame, the fps is out of range or the encoder is missing.
     """
@@ -45,7 +46,7 @@ def encode_video(frames: Frames, fps: float) -> bytes:
     even = _even(frames)
     buffer = io.BytesIO()
     # With the index in front the muxer reads its own output again, through `io_open`.
-    with av.open(buffer, "w", format="mp4", options={"movflags": "+faststart"}, io_open=_reopen(buffer)) as container:
+    with av.open(buffer, "w", format="mp4", options=_MUXER, io_open=_reopen(buffer)) as container:
         stream = _h264_stream(container, even.shape, fps)
         for frame in even:
             container.mux(stream.encode(_yuv420p(frame)))
@@ -53,7 +54,7 @@ def encode_video(frames: Frames, fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def write_video(path: str | Path, frames: Frames, fps: float) -> None:
+def write_video(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """Write the frames as an MP4 file; it appears under its name only when it is complete.
 
     Raises: OutputError if it cannot be encoded or written.
@@ -78,7 +79,7 @@ def read_video(path: str | Path) -> Clip:
     return Clip(frames=np.stack(frames), fps=fps)
 
 
-def side_by_side(*clips: Frames) -> Frames:
+def side_by_side(*clips: UInt8[np.ndarray, "frame height _ 3"]) -> UInt8[np.ndarray, "frame height _ 3"]:
     """Clips of equal height and length as one, from left to right with a white gap."""
     length, height, _, channels = clips[0].shape
     gap = np.full((length, height, _GAP, channels), 255, np.uint8)
@@ -103,7 +104,7 @@ def _check_frames(frames: np.ndarray, fps: float) -> None:
         raise OutputError('PyAV has no H.264 encoder here; install the wheel: pip install --force-reinstall "av>=18"')
 
 
-def _even(frames: Frames) -> Frames:
+def _even(frames: Frames) -> UInt8[np.ndarray, "frame _ _ 3"]:
     _, height, width, _ = frames.shape
     return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
