@@ -94,12 +94,9 @@ def remove(norm: nn.Module, gain: KeyGain) -> None:
         registry.remove_hook(_HOOK_NAME, recurse=False)
         _drop_plain_forward(norm)
         return
-    base = getattr(type(norm), "_alignvid_base", None)
-    if base is None:
-        return
-    norm.__class__ = base
+    norm.__class__ = getattr(type(norm), "_alignvid_base", type(norm))
     if "forward" not in vars(norm):  # else somebody wrapped our forward meanwhile: it still reads the gain, now inert
-        delattr(norm, _ATTRIBUTE)
+        vars(norm).pop(_ATTRIBUTE, None)
 
 
 class _GainHook(ModelHook):
