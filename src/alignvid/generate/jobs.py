@@ -47,6 +47,16 @@ class JobResult:
     was_finished: bool
     """Whether it was there from an earlier run."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {
+            "id": self.id,
+            "folder": str(self.folder),
+            "error": self.error,
+            "was_finished": self.was_finished,
+            "record": self.record.to_dict() if self.record else None,
+        }
+
 
 def read_jobs(path: str | Path, fields: dict[str, Any]) -> list[Job]:
     """The jobs of a JSON Lines file: id, prompt, and if need be image, negative_prompt and seed on each line.

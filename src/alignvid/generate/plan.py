@@ -25,8 +25,8 @@ from alignvid.generate.spec import GenerationSpec
 from alignvid.images import ReferenceImage, fit_image, read_image
 from alignvid.recipe import Recipe
 
-_MINIATURE_DEFAULTS = Defaults(width=64, height=64, frames=9, steps=10, guidance=1.0, fps=8.0, keeps_shape=False)
-"""What it was trained at; guidance 1, where it neglects prompts as large models do."""
+_MINIATURE_FPS = 8.0
+_MINIATURE_GUIDANCE = 1.0  # where it neglects prompts as large models do
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,13 @@ def _pipeline_class(source: ModelSource) -> type:
 
 
 def _defaults(source: ModelSource, pipeline_class: type) -> Defaults:
-    return _MINIATURE_DEFAULTS if source.is_miniature else defaults_of(pipeline_class, source.index)
+    if not source.is_miniature:
+        return defaults_of(pipeline_class, source.index)
+    from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
+    from alignvid.miniature.evaluate import DEFAULT_STEPS
+
+    size = {"width": WIDTH, "height": HEIGHT, "keeps_shape": False}
+    return Defaults(**size, frames=FRAMES, steps=DEFAULT_STEPS, guidance=_MINIATURE_GUIDANCE, fps=_MINIATURE_FPS)
 
 
 def _notes(

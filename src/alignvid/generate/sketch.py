@@ -9,13 +9,15 @@ from typing import Any
 from alignvid import presets
 from alignvid.attachment import Attachment
 from alignvid.errors import InputError, UnknownPreset
-from alignvid.generate.loading import ModelSource
+from alignvid.generate.loading import ModelSource, find_model
 from alignvid.models import Host, family_of
 from alignvid.placement import key_norms, place, powers_for_streams, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
 _TRANSFORMERS = ("transformer", "transformer_2")
+_STATIC_FACTS = ("name", "recipe", "blocks", "gains", "sites")
+"""What an attachment says of itself before it has acted."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ def find_preset(model: Sketch) -> Preset:
     return presets.find(type(host.transformer).__name__, host.transformer.config, model.source.location)
 
 
+def inspect_model(name: str, preset: str | None) -> dict[str, Any]:
+    """What a model is made of, the preset that is laid over it, and what that would touch.
+
+    Raises: AlignvidError if the model or the preset is unknown, or they do not fit.
+    """
+    model = sketch(find_model(name))
+    nothing = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
+    attachment = resolve(model, preset, nothing)
+    touches = {key: value for key, value in attachment.to_dict().items() if key in _STATIC_FACTS}
+    return {**describe(model), "touches": {**touches, "summary": _summary(attachment)}}
+
+
 def describe(model: Sketch) -> dict[str, Any]:
     """What the model is made of: transformers, stacks, blocks, sites and streams."""
     return {
@@ -82,6 +96,20 @@ def describe(model: Sketch) -> dict[str, Any]:
         "family": model.hosts[0].family.name,
         "transformers": [_describe_host(model, host) for host in model.hosts],
     }
+
+
+def _summary(attachment: Attachment) -> str:
+    places = "; ".join(
+        f"{host}: blocks {blocks} of `{stack}`"
+        for host in attachment.placements
+        for stack, blocks in attachment.blocks(host).items()
+    )
+    gains = ", ".join(f"{target} x{gain:.4g}" for target, gain in attachment.gains.items())
+    recipe = attachment.recipe
+    return (
+        f"{attachment.name} would touch {attachment.site_count} attentions ({places}) "
+        f"at {recipe.steps}, CFG branch {recipe.branch}: {gains}"
+    )
 
 
 def _describe_host(model: Sketch, host: Host) -> dict[str, Any]:
