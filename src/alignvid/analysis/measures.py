@@ -22,26 +22,47 @@ from torch import Tensor
 
 from alignvid.analysis.tiles import Tile, exactly, tiles
 
-PerQuery = Float[Tensor, "batch head query"]
-
 
 class AttentionMeasures(NamedTuple):
     """What attention does, per query. NaN where a query may look at no key."""
 
-    entropy: PerQuery
-    """In nats."""
-    variance: PerQuery
-    """Of the logits, under the attention weights."""
-    slope: PerQuery
-    """dH/dγ at γ = 1 for a gain on every key. Where a mask adds finite biases, −Cov_p(q·k/√d, logit)."""
-    energy: PerQuery
-    """Mean of q·k/√d over the keys that the query may look at."""
-    log_sum_exp: PerQuery
-    """Of the logits; weighs this softmax against another one of the same query."""
-    key_count: PerQuery
-    """Keys that the query may look at."""
-    mass: Float[Tensor, "batch head query stream"]
-    """Share of the attention that goes to each stream."""
+    values: Float[Tensor, "*place measure"]
+    """All measures side by side, in the order of the properties below; the place is (batch, head, query)."""
+
+    @property
+    def entropy(self) -> Float[Tensor, "*place"]:
+        """In nats."""
+        return self.values[..., 0]
+
+    @property
+    def variance(self) -> Float[Tensor, "*place"]:
+        """Of the logits, under the attention weights."""
+        return self.values[..., 1]
+
+    @property
+    def slope(self) -> Float[Tensor, "*place"]:
+        """dH/dγ at γ = 1 for a gain on every key. Where a mask adds finite biases, −Cov_p(q·k/√d, logit)."""
+        return self.values[..., 2]
+
+    @property
+    def energy(self) -> Float[Tensor, "*place"]:
+        """Mean of q·k/√d over the keys that the query may look at."""
+        return self.values[..., 3]
+
+    @property
+    def log_sum_exp(self) -> Float[Tensor, "*place"]:
+        """Of the logits; weighs this softmax against another one of the same query."""
+        return self.values[..., 4]
+
+    @property
+    def key_count(self) -> Float[Tensor, "*place"]:
+        """Keys that the query may look at."""
+        return self.values[..., 5]
+
+    @property
+    def mass(self) -> Float[Tensor, "*place stream"]:
+        """Share of the attention that goes to each stream."""
+        return self.values[..., 6:]
 
 
 @exactly
@@ -65,7 +86,7 @@ def attention_measures(
     measured = query.new_empty((*query.shape[:3], 6 + len(stream_lengths)), dtype=torch.float32)
     for tile in tiles(query, key, mask, scale):
         measured[tile.place] = _measures_of(tile, list(stream_lengths))
-    return AttentionMeasures._make([*measured[..., :6].unbind(-1), measured[..., 6:]])
+    return AttentionMeasures(measured)
 
 
 def normalised_entropy(entropy: Float[Tensor, "*rest"], key_count: Float[Tensor, "*rest"]) -> Float[Tensor, "*rest"]:
@@ -73,7 +94,7 @@ def normalised_entropy(entropy: Float[Tensor, "*rest"], key_count: Float[Tensor,
 
     A single key leaves nothing to spread over: 0.
     """
-    return torch.where(key_count > 1, entropy / key_count.clamp(min=2).log(), 0.0)
+    return entropy / key_count.clamp(min=2.0).log()
 
 
 def entropy_slope(variance: Float[Tensor, "*rest"], gamma: float) -> Float[Tensor, "*rest"]:
@@ -105,7 +126,7 @@ def pooled_mass(log_sum_exps: Float[Tensor, "softmax batch head query"]) -> Floa
 
 def _measures_of(tile: Tile, stream_lengths: list[int]) -> Float[Tensor, "head row measure"]:
     logits = tile.energy if tile.bias is None else tile.energy + tile.bias
-    weights = logits.softmax(-1)
+    weights = torch.softmax(logits, -1, out=tile.spare)
     log_sum_exp = logits.amax(-1) - weights.amax(-1).log()  # the largest weight is exp(largest logit − LSE)
     mass = [part.sum(-1) for part in weights.split(stream_lengths, -1)]
     mean_energy, key_count = _energy_of(tile)

@@ -8,6 +8,7 @@ returns (docs/lab-log.md has the figures). Masks, grouped heads and half precisi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import wraps
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_LOGITS_PER_TILE = {"cpu": 1 << 18}  # 1 MB: within a core's cache
+_LOGITS_PER_TILE = {"cpu": 1 << 19}  # 2 MB: within a core's share of the cache
 _LOGITS_PER_TILE_ELSEWHERE = 1 << 26  # 256 MB: enough work for a GPU to hide the launches; not measured
 
 Parameters = ParamSpec("Parameters")
@@ -31,6 +32,8 @@ class Tile(NamedTuple):
     """q·k times the scale: what a gain multiplies. Overwritten by the next tile."""
     bias: Float[Tensor, "head row key"] | None
     """What the mask adds; -inf where a query may not look."""
+    spare: Float[Tensor, "head row key"]
+    """Memory to work in. Overwritten by the next tile, too: fresh memory would cost more than the sums on it."""
 
 
 def exactly(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -38,7 +41,10 @@ def exactly(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
     @wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with torch.no_grad(), ExitStack() as stack:
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
             return function(*args, **kwargs)
 
     return run
@@ -65,15 +71,15 @@ def tiles(
     mask = None if mask is None else mask.expand(batch, heads, queries, keys)
     limit = _LOGITS_PER_TILE.get(query.device.type, _LOGITS_PER_TILE_ELSEWHERE)
     head_step, row_step = _tile_shape(heads, queries, keys, limit)
-    buffer = scaled.new_empty(head_step * row_step * keys)
+    buffers = scaled.new_empty(2, head_step * row_step * keys)
     for sample in range(batch):
         for some_heads in _slices(heads, head_step):
             for rows in _slices(queries, row_step):
                 place = (sample, some_heads, rows)
                 left, right = scaled[place], columns[sample, some_heads]
-                energy = buffer[: left.shape[0] * left.shape[1] * keys].view(*left.shape[:2], keys)
+                energy, spare = buffers[:, : left.shape[0] * left.shape[1] * keys].view(2, *left.shape[:2], keys)
                 torch.bmm(left, right, out=energy)
-                yield Tile(place, energy, None if mask is None else _bias(mask[place]))
+                yield Tile(place, energy, None if mask is None else _bias(mask[place]), spare)
 
 
 def _tile_shape(heads: int, queries: int, keys: int, limit: int) -> tuple[int, int]:
