@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import UInt8
 
 from alignvid.errors import InputError, OutputError
@@ -38,9 +40,13 @@ class Clip:
 def encode_video(frames: np.ndarray, fps: float) -> bytes:
     """The frames as an MP4 file: H.264, yuv420p, BT.709, index in front. The same frames give the same bytes.
 
-    Frames are uint8 RGB of shape (frames, height, width, 3); anything else is refused with a sentence. The format needs even sides: an odd one gets its last row or column twice.
+    The format needs even sides: an odd one gets its last row or column twice.
 
-    Raises: OutputError if there is no frame, the fps is out of range or the encoder is missing.
+    Args:
+        frames: RGB, uint8 of (frames, height, width, 3).
+        fps: Frames a second.
+
+    Raises: OutputError if the frames are no video, the fps is out of range or the encoder is missing.
     """
     _check_frames(frames, fps)
     even = _even(frames)
@@ -109,7 +115,7 @@ def _even(frames: Frames) -> UInt8[np.ndarray, "frame _ _ 3"]:
     return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _h264_stream(container: av.container.OutputContainer, shape: tuple[int, ...], fps: float) -> av.VideoStream:
+def _h264_stream(container: OutputContainer, shape: tuple[int, ...], fps: float) -> av.VideoStream:
     stream = container.add_stream(_ENCODER, rate=Fraction(fps).limit_denominator(1001))
     stream.height, stream.width = shape[1:3]
     stream.pix_fmt = "yuv420p"
@@ -117,17 +123,17 @@ def _h264_stream(container: av.container.OutputContainer, shape: tuple[int, ...]
     context.options = {"crf": str(CONSTANT_RATE_FACTOR), "preset": "medium"}
     context.thread_count = 1  # more threads would make the bytes depend on the machine
     context.color_primaries = context.color_trc = context.colorspace = _BT709
-    context.color_range = av.video.reformatter.ColorRange.MPEG
+    context.color_range = ColorRange.MPEG
     return stream
 
 
 def _yuv420p(rgb: np.ndarray) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    frame.color_range = av.video.reformatter.ColorRange.JPEG
+    frame.color_range = ColorRange.JPEG
     return frame.reformat(
         format="yuv420p",
-        dst_colorspace=av.video.reformatter.Colorspace.ITU709,
-        dst_color_range=av.video.reformatter.ColorRange.MPEG,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
     )
 
 

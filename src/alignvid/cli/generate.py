@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import json_option, print_json, quiet_libraries, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.generate import Generation, JobResult
@@ -44,7 +44,13 @@ def _spec_options(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
+        "--out out --compare",
+        "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
+    )
+)
 @_spec_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--compare", is_flag=True, help="Also the baseline at the same seed, both side by side, and a page.")
@@ -52,13 +58,7 @@ def _spec_options(command: Any) -> Any:
 @click.option("--record", type=click.Path(path_type=Path), help="Repeat the generation of a record.json.")
 @json_option
 def generate(out: Path, compare: bool, jobs: Path | None, record: Path | None, as_json: bool, **options: Any) -> None:
-    r"""Make a video that follows its prompt, and a record that can repeat it.
-
-    \b
-    Examples:
-      alignvid generate --image examples/scene-1.png --prompt "the red circle disappears" --out out --compare
-      alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare
-    """
+    """Make a video that follows its prompt, and a record that can repeat it."""
     fields = {name: value for name, value in options.items() if value is not None}
     _check_combination(fields, jobs, record)
     quiet_libraries()
@@ -68,17 +68,11 @@ def generate(out: Path, compare: bool, jobs: Path | None, record: Path | None, a
         _run_one(fields, out, compare, record, as_json)
 
 
-@click.command()
+@click.command(epilog=examples("alignvid demo --out demo", "alignvid demo --out demo --json"))
 @click.option("--out", default=Path("demo"), type=click.Path(path_type=Path), help="Folder for the results; demo.")
 @json_option
 def demo(out: Path, as_json: bool) -> None:
-    r"""Eight made scenes without and with AlignVid on the embedded miniature, judged by a rule, on one page.
-
-    \b
-    Examples:
-      alignvid demo --out demo
-      alignvid demo --out demo --json
-    """
+    """Eight made scenes without and with AlignVid on the embedded miniature, judged by a rule, on one page."""
     quiet_libraries()
     from alignvid.demo import run_demo
 
@@ -109,12 +103,10 @@ def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | No
     from alignvid.generate import GenerationSpec, repeat
     from alignvid.generate import generate as run
 
-    options = {"compare": compare, "show_progress": shows_progress()}
-    made = (
-        run(GenerationSpec(**fields), out, **options)
-        if record is None
-        else repeat(record, out, changes=fields, **options)
-    )
+    if record is None:
+        made = run(GenerationSpec(**fields), out, compare=compare, show_progress=shows_progress())
+    else:
+        made = repeat(record, out, changes=fields, compare=compare, show_progress=shows_progress())
     page = _write_page(made) if compare else None
     if as_json:
         print_json(made.record.to_dict())

@@ -6,19 +6,13 @@ import sys
 
 import click
 
-from alignvid.cli.terminal import json_option, print_json, print_table, quiet_libraries
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries
 
 
-@click.command()
+@click.command(epilog=examples("alignvid presets", "alignvid presets --json"))
 @json_option
 def presets(as_json: bool) -> None:
-    r"""List the presets: named recipes, and where they come from.
-
-    \b
-    Examples:
-      alignvid presets
-      alignvid presets --json
-    """
+    """List the presets: named recipes, and where they come from."""
     from alignvid import presets as library
 
     found = [library.load(name) for name in library.names()]
@@ -32,16 +26,10 @@ def presets(as_json: bool) -> None:
     print_table(("preset", "family", "gamma", "steps", "provenance"), rows)
 
 
-@click.command()
+@click.command(epilog=examples("alignvid models", "alignvid models --json"))
 @json_option
 def models(as_json: bool) -> None:
-    r"""List the supported model families.
-
-    \b
-    Examples:
-      alignvid models
-      alignvid models --json
-    """
+    """List the supported model families."""
     quiet_libraries()
     from alignvid.models import families
 
@@ -58,18 +46,12 @@ def models(as_json: bool) -> None:
     print_table(("family", "pipelines", "transformers"), rows)
 
 
-@click.command()
+@click.command(epilog=examples("alignvid inspect miniature", "alignvid inspect miniature --preset generic"))
 @click.argument("model", default="miniature")
 @click.option("--preset", help="Preset or recipe file to lay over the model; its own unless named.")
 @json_option
 def inspect(model: str, preset: str | None, as_json: bool) -> None:
-    r"""Show what MODEL is made of, and what a preset would touch. Its weights are not needed.
-
-    \b
-    Examples:
-      alignvid inspect miniature
-      alignvid inspect miniature --preset generic
-    """
+    """Show what MODEL is made of, and what a preset would touch. Its weights are not needed."""
     quiet_libraries()
     from alignvid.generate.sketch import inspect_model
 
@@ -88,16 +70,10 @@ def inspect(model: str, preset: str | None, as_json: bool) -> None:
     click.echo(f"\n{found['touches']['summary']}")
 
 
-@click.command()
+@click.command(epilog=examples("alignvid doctor", "alignvid doctor --json"))
 @json_option
 def doctor(as_json: bool) -> None:
-    r"""Check versions, device and codecs; say what is missing and the line that installs it.
-
-    \b
-    Examples:
-      alignvid doctor
-      alignvid doctor --json
-    """
+    """Check versions, device and codecs; say what is missing and the line that installs it."""
     quiet_libraries()
     from alignvid.doctor import examine, is_ready
 

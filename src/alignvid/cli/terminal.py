@@ -12,6 +12,11 @@ import click
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
+def examples(*commands: str) -> str:
+    """The end of a help text; every line is a command that works from the repository's root."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)  # \b: click keeps the lines
+
+
 def print_json(value: Any) -> None:
     """Print plain data as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

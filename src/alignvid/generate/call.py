@@ -93,8 +93,7 @@ def settle(spec: GenerationSpec, defaults: Defaults, image: Image.Image | None) 
 
 def size_of_shape(aspect: float, area: int) -> tuple[int, int]:
     """Width and height of about this area and this width/height ratio, both multiples of 16."""
-    width, height = math.sqrt(area * aspect), math.sqrt(area / aspect)
-    return tuple(max(SIDE_MULTIPLE, round(side / SIDE_MULTIPLE) * SIDE_MULTIPLE) for side in (width, height))
+    return _nearest_side(math.sqrt(area * aspect)), _nearest_side(math.sqrt(area / aspect))
 
 
 def check_accepts(pipeline_class: type, spec: GenerationSpec) -> None:
@@ -161,6 +160,10 @@ def ignores_negative_prompt(pipeline_class: type, settings: Settings) -> bool:
     """Whether there is no unconditional pass for it to act in: guidance 1 or less, or guidance that is distilled."""
     is_distilled = {"guidance_scale", "true_cfg_scale"} <= set(_parameters(pipeline_class))
     return is_distilled or settings.guidance is None or settings.guidance <= 1
+
+
+def _nearest_side(pixels: float) -> int:
+    return max(SIDE_MULTIPLE, round(pixels / SIDE_MULTIPLE) * SIDE_MULTIPLE)
 
 
 def _parameters(pipeline_class: type) -> Mapping[str, inspect.Parameter]:

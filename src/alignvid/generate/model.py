@@ -48,7 +48,7 @@ def load_model(source: ModelSource, spec: GenerationSpec, *, show_progress: bool
 
 def _save_memory(pipeline: Any, device: Device) -> None:
     """HunyuanVideo's autoencoder decodes a whole video at once unless it works in tiles, as its model card advises."""
-    vae = getattr(pipeline, "vae", None)
+    vae: Any = getattr(pipeline, "vae", None)
     if device.name != "cpu" and type(vae).__name__ == "AutoencoderKLHunyuanVideo":
         vae.enable_tiling()
 

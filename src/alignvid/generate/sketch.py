@@ -72,8 +72,8 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
 
 def find_preset(model: Sketch) -> Preset:
     """The preset made for this model, else the generic one."""
-    host = model.hosts[0]
-    return presets.find(type(host.transformer).__name__, host.transformer.config, model.source.location)
+    transformer: Any = model.hosts[0].transformer
+    return presets.find(type(transformer).__name__, transformer.config, model.source.location)
 
 
 def inspect_model(name: str, preset: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 "use strict";
 // The first video of a row leads; the others follow it. Rows play while they are on screen.
 const DRIFT_S = 0.04;
+const HOLD_MS = 900;  // on the last frame, where an edit is complete, before the loop starts again
 const rateChoice = document.getElementById("rate");
 const allButton = document.getElementById("all");
 const rows = [...document.querySelectorAll(".row")].map(makeRow);
@@ -17,9 +18,12 @@ function makeRow(element) {
   if (!row.leader) return row;
   row.button.addEventListener("click", () => { row.wanted = !row.playing; row.wanted ? play(row) : pause(row); });
   row.seek.addEventListener("input", () => { hold(row); goTo(row, row.seek.value * duration(row)); });
-  row.leader.addEventListener("ended", () => { goTo(row, 0); if (row.playing) play(row); });
+  row.leader.addEventListener("ended", () => setTimeout(() => {
+    if (!row.playing || !row.leader.ended) return;
+    goTo(row, 0);
+    play(row);
+  }, HOLD_MS));
   row.leader.addEventListener("timeupdate", () => show(row));
-  row.leader.addEventListener("seeked", () => show(row));
   return row;
 }
 
@@ -74,7 +78,7 @@ function keepInStep() {
     show(row);
     for (const video of row.videos.slice(1)) {
       if (Math.abs(video.currentTime - row.leader.currentTime) > DRIFT_S) video.currentTime = row.leader.currentTime;
-      if (video.paused && !row.leader.paused) video.play().catch(() => {});
+      if (video.paused && !video.ended && !row.leader.paused) video.play().catch(() => {});
     }
   }
   requestAnimationFrame(keepInStep);

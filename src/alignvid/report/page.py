@@ -113,4 +113,4 @@ def render_page(page: Page) -> str:
 
 
 def _part(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    return (files("alignvid.report") / name).read_text(encoding="utf-8")
