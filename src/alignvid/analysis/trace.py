@@ -33,7 +33,7 @@ class Averages(NamedTuple):
     """One axis per name; NaN where nothing was recorded."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace:
     """Facts of one run, in the order in which they happened. Printing it tells what there is."""
 
@@ -130,7 +130,7 @@ class Trace:
         """Read a file written by `save`. Raises: TraceError if it is missing, cut short or of another version."""
         return cls(*decoded(Path(path)))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         blocks = sorted({(fact.stack, fact.block) for fact in self.facts})
         steps = sorted({(fact.section, fact.step) for fact in self.facts})
         problems = f"; {len(self.problems)} problems, first: {self.problems[0]}" if self.problems else ""
