@@ -73,7 +73,7 @@ def run_demo(
         on_result: Called after each scene.
     """
     out = writable_folder(Path(out))
-    cases = {f"scene-{case.index + 1}": case for case in trials(HELD_OUT, SCENE_COUNT)}
+    cases = {f"scene-{number}": case for number, case in enumerate(trials(HELD_OUT, SCENE_COUNT), start=1)}
     jobs = [_job(out, name, case) for name, case in cases.items()]
     results = run_jobs(jobs, out, compare=True, show_progress=show_progress, on_result=on_result)
     judgements = {result.id: _judge(result, cases[result.id]) for result in results if result.record}

@@ -24,9 +24,10 @@ def test_help_shows_two_examples(alignvid, command):
     assert len(examples_of(out)) == 2
 
 
-@pytest.mark.parametrize(
-    "example", sorted({line for c in [cli, *cli.commands.values()] for line in examples_of(c.help)})
-)
+EXAMPLES = sorted({line for command in (cli, *cli.commands.values()) for line in examples_of(command.epilog)})
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_in_the_help_works(alignvid, tmp_path, monkeypatch, example):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -56,5 +57,6 @@ def test_a_wrong_command_line_is_one_sentence(alignvid, arguments):
 
 
 def test_python_dash_m_is_the_same_command():
-    done = subprocess.run([sys.executable, "-m", "alignvid.cli", "--version"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "alignvid.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("alignvid, version ")
