@@ -39,9 +39,6 @@ def in_groups_of_blocks(pipe: DiffusionPipeline) -> None:
 OFFLOADINGS: list[Callable[[DiffusionPipeline], None]] = [sequentially, in_groups_of_leaves, in_groups_of_blocks]
 
 
-REGISTRY_STAYS = pytest.mark.xfail(strict=True, reason="an empty HookRegistry stays on the norm")
-
-
 def named(function: Any) -> str:
     return function.__name__
 
@@ -74,7 +71,7 @@ def test_offloading_and_attaching_come_in_either_order(built, offload, is_attach
 
 @pytest.mark.parametrize(
     "offload",
-    [pytest.param(sequentially, marks=REGISTRY_STAYS), in_groups_of_leaves, in_groups_of_blocks],
+    [sequentially, in_groups_of_leaves, in_groups_of_blocks],
     ids=named,
 )
 def test_attaching_to_an_offloaded_model_leaves_no_trace_after_detaching(offload):

@@ -94,7 +94,7 @@ def remove(norm: nn.Module, gain: KeyGain) -> None:
     registry = getattr(norm, "_diffusers_hook", None)
     if registry is not None and registry.get_hook(_HOOK_NAME) is not None:
         registry.remove_hook(_HOOK_NAME, recurse=False)
-        _drop_plain_forward(norm)
+        _drop_traces(norm)
         return
     norm.__class__ = getattr(type(norm), "_alignvid_base", type(norm))
     if "forward" not in vars(norm):  # else somebody wrapped our forward meanwhile: it still reads the gain, now inert
@@ -148,10 +148,12 @@ def _scalar(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float32, device="cpu")
 
 
-def _drop_plain_forward(norm: nn.Module) -> None:
-    """HookRegistry leaves the class's own forward on the instance; without it later attachments swap the class
-    again.
+def _drop_traces(norm: nn.Module) -> None:
+    """A registry without hooks, and the class's own forward that it leaves on the instance, would stay for ever.
+
+    Later attachments would then take the slow path.
     """
-    forward = vars(norm).get("forward")
-    if getattr(forward, "__func__", None) is type(norm).forward:
+    if not norm._diffusers_hook.hooks:  # type: ignore[union-attr]  # the registry, by its user above
+        del norm._diffusers_hook
+    if getattr(vars(norm).get("forward"), "__func__", None) is type(norm).forward:
         del norm.forward  # type: ignore[attr-defined]  # an instance attribute, checked above

@@ -153,7 +153,6 @@ def test_an_installed_package_adds_a_family_through_its_entry_point(tmp_path):
     assert "cross.text x1.35" in run.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="a broken package of somebody else's raises a bare AttributeError")
 def test_an_entry_point_without_a_family_is_an_error_that_names_it(tmp_path, monkeypatch):
     (tmp_path / "brokenfamily.py").write_text("")
     installed = tmp_path / "broken-1.0.dist-info"
