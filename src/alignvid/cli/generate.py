@@ -141,5 +141,7 @@ def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_j
 
 
 def _tell(result: JobResult) -> None:
-    state = "was there" if result.was_finished else "done"
-    click.echo(f"{result.id}: {result.error or state}", err=True)
+    """A failure always, progress to who watches."""
+    if result.error or shows_progress():
+        state = "was there" if result.was_finished else "done"
+        click.echo(f"{result.id}: {result.error or state}", err=True)

@@ -141,7 +141,7 @@ def _run(planned: Plan, model: Model, name: str) -> tuple[Frames, float]:
     model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": name})
     generator = torch.Generator("cpu").manual_seed(planned.spec.seed)
     begin = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), model.thread_limit():
         frames = frames_of(model.pipeline(**planned.arguments, generator=generator))
     return frames, time.perf_counter() - begin
 
@@ -166,7 +166,7 @@ def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[s
         attachment=rendering.attachment.to_dict(),
         image=_image_facts(planned),
         outputs={role: _output_facts(role, clip, files) for role, clip in rendering.frames.items()},
-        machine={**model.device.to_dict(), **machine_facts()},
+        machine={**model.device.to_dict(), **machine_facts(), "threads": model.threads},
         timings={name: round(seconds, 3) for name, seconds in rendering.timings.items()},
         notes=[*notes, *rendering.notes],
         versions=package_versions(),
