@@ -189,3 +189,16 @@ def test_inductor_computes_what_eager_does():
         actual = generate(pipe, call, num_inference_steps=2)
     assert (actual - expected).abs().max() <= TOLERANCE
     assert (actual - plain).abs().max() > 10 * TOLERANCE
+
+
+@pytest.mark.xfail(strict=True, reason="the factor has a value per sample inside the window only")
+def test_batched_guidance_of_one_branch_costs_no_graph_at_the_edges():
+    pipe, _ = wan_t2v()
+    graphs = CountedGraphs()
+    compile_repeated_blocks(pipe, backend=graphs)
+    alignvid.attach(pipe.transformer, SUBSET, steps=StepWindow.noise(0.4, 0.6), branch="cond")
+    latents, embeddings = torch.randn(2, 16, 3, 2, 4), torch.randn(2, 24, 32)
+    for timestep in (900.0, 500.0, 100.0):
+        with torch.no_grad(), pipe.transformer.cache_context("cond_uncond"):
+            pipe.transformer(latents, torch.full((2,), timestep), embeddings)
+    assert graphs.count <= 2
