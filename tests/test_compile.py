@@ -15,7 +15,7 @@ from torch import Tensor
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
-from pipelines import framepack_v1, generate, hunyuan_t2v, wan22_i2v, wan_i2v, wan_t2v
+from pipelines import framepack_v1, generate, hunyuan_i2v_token_replace, hunyuan_t2v, wan22_i2v, wan_i2v, wan_t2v
 
 TOLERANCE = 1e-5  # as asked; the eager backend runs the same kernels in the same order, inductor fuses them
 
@@ -144,6 +144,19 @@ def test_attaching_between_compiled_runs_costs_one_graph_and_detaching_none(comp
     assert (detached - plain).abs().max() <= TOLERANCE
     assert unattached_graphs == 1
     assert graphs.count == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("builder", [hunyuan_t2v, hunyuan_i2v_token_replace], ids=lambda builder: builder.__name__)
+def test_all_of_hunyuan_video_compiles_to_one_graph(builder):
+    pipe, call = builder()
+    with alignvid.attach(pipe, SUBSET):
+        expected = generate(pipe, call, num_inference_steps=STEPS)
+    graphs = CountedGraphs()
+    compile_in_place(pipe, backend=graphs)
+    alignvid.attach(pipe, SUBSET)
+    assert (generate(pipe, call, num_inference_steps=STEPS) - expected).abs().max() <= TOLERANCE
+    assert graphs.count == 1
 
 
 @pytest.mark.parametrize("builder", [hunyuan_t2v, framepack_v1], ids=lambda builder: builder.__name__)
