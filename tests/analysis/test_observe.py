@@ -276,7 +276,7 @@ def test_nan_is_named_warned_of_once_and_left_out(built):
     pipe, call = BUILDERS["wan_t2v"]()
     with torch.no_grad():
         pipe.transformer.blocks[1].attn2.norm_k.weight.fill_(math.nan)
-    with pytest.warns(UserWarning, match=r"NaN or infinity in the attention cross of block 1 of `blocks`.*at step 0"):
+    with pytest.warns(UserWarning, match=r"NaN or infinity in attention cross of block 1 of `blocks`.*at step 0"):
         with observe(pipe) as trace:
             assert generate(pipe, call).shape == generate(*built("wan_t2v")).shape
     assert {(fact.block, fact.site) for fact in trace.facts if fact.step == 0} == {
@@ -342,6 +342,24 @@ def test_a_site_without_softmax_is_named_with_the_remedy():
         with observe(pipe):
             generate(pipe, call)
     assert torch._C._len_torch_function_stack() == 0
+
+
+class Causal:
+    """An attention processor that looks back only."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        keys = attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        return F.scaled_dot_product_attention(keys, keys, keys, is_causal=True).transpose(1, 2).flatten(2)
+
+
+def test_causal_attention_is_refused():
+    pipe, call = BUILDERS["wan_t2v"]()
+    pipe.transformer.blocks[1].attn1.set_processor(Causal())
+    with pytest.raises(
+        ObservationError, match="self of block 1 of `blocks` is causal, which is not measured"
+    ):
+        with observe(pipe):
+            generate(pipe, call)
 
 
 def test_streams_that_do_not_add_up_are_refused():

@@ -189,10 +189,8 @@ class Observation:
             self.trace.facts += facts
             self.trace.maps += maps_of(site, softmaxes, place, self._chosen)
             return
-        problem = (
-            f"NaN or infinity in the attention {site} of the {site.host} at step {place.step}: it is left out of the "
-            "trace."
-        )
+        when = f"step {place.step}" if place.step >= 0 else f"noise level {place.noise_level:.3g}"
+        problem = f"NaN or infinity in attention {site} of the {site.host} at {when}: it is left out of the trace."
         if not self.trace.problems:
             warnings.warn(f"{problem} What came before is kept; later ones are in trace.problems.", stacklevel=2)
         self.trace.problems.append(problem)

@@ -102,6 +102,11 @@ def softmaxes_of(
             f"(attention backend: {_backend(site)}), so there is nothing to observe; choose the backend with "
             'transformer.set_attention_backend("native"), or blocks without that attention.'
         )
+    if unmeasured := [call for call in calls if call.is_causal or call.query.ndim != 4]:
+        raise ObservationError(
+            f"Attention {site} is {'causal' if unmeasured[0].is_causal else 'not over (batch, head, token, size)'}, "
+            "which is not measured; choose blocks without it."
+        )
     by_norm = [
         split_streams(keys.streams, output.shape[keys.sequence_dim], token_counts)
         for keys, output in zip(site.keys, normed, strict=True)
