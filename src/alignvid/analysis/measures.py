@@ -8,7 +8,7 @@ Exact, without an attention matrix (tiles.py). With logits z_j = q·k_j/√d, p 
     variance         Var_p[z]
     slope            dH/dγ = −γ·Var of the logits before the gain γ; at the logits as they are (γ = 1) −Var_p[z]
 
-Source: arXiv 2512.01334 (attention as energy); the identities are derived in docs/attention.md.
+Source: arXiv 2512.01334 (attention as energy). That H = LSE − E_p[z] follows from log p_j = z_j − LSE.
 """
 
 from __future__ import annotations

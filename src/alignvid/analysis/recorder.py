@@ -30,7 +30,7 @@ class ForwardPlace:
     running: Pass
     token_counts: Mapping[str, int]
     grid: tuple[int, int]
-    """Height and width of a latent frame in tokens."""
+    """Height and width of a latent frame in tokens; used for maps only."""
 
     def branches(self, batch: int) -> dict[str, slice]:
         """Samples of each CFG branch; a batch that holds both has the unconditional ones first."""
