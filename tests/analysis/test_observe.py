@@ -58,6 +58,18 @@ def entropy_of(query, key, mask=None):
     return -torch.special.xlogy(weights, weights).sum(-1), weights
 
 
+class EvenStreams:
+    """Wan's cross-attention with as many text keys as image keys, the image first."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        image, text = encoder_hidden_states[:, :17], encoder_hidden_states[:, 17:34]
+        query, key = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(attn.to_k(text))
+        key_image = attn.norm_added_k(attn.add_k_proj(image))
+        query, key, key_image = (x.unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, key, key_image))
+        mixed = [F.scaled_dot_product_attention(query, keys, keys) for keys in (key_image, key)]
+        return sum(mixed).transpose(1, 2).flatten(2)
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_observing_leaves_the_output_bit_equal_and_the_model_as_it_was(built, name):
     pipe, call = built(name)
@@ -124,6 +136,19 @@ def test_wan_facts_equal_the_dense_computation(built, monkeypatch):
     _, weights = entropy_of(text[0], torch.cat([image[1], text[1]], 2))
     pooled = one(trace, "pooled_mass", site="cross", keys="text", branch="cond")
     assert pooled == pytest.approx(weights[..., 17:].sum(-1).mean((0, 2)).tolist(), abs=TOLERANCE)
+
+
+def test_as_many_image_keys_as_text_keys_are_told_apart(built, monkeypatch):
+    pipe, call = BUILDERS["wan_i2v"]()
+    attention = pipe.transformer.blocks[0].attn2
+    attention.set_processor(EvenStreams())
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as trace:
+        dense = DenseCalls(monkeypatch)
+        generate(pipe, call, num_inference_steps=1, guidance_scale=1.0)
+    image, text = dense.of_keys(17)[:2]  # the other blocks come after
+    for name, (query, key, _) in (("image", image), ("text", text)):
+        expected = entropy_of(query, key)[0].mean().item()
+        assert one(trace, "entropy", site="cross", keys=name)[0] == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_padding_of_a_joint_attention_counts_neither_as_key_nor_as_query(built, monkeypatch):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.softmaxes import SoftmaxCall
 from alignvid.errors import UnknownTarget
-from alignvid.models.family import KeyNorm, Site, Stack
+from alignvid.models.family import KeyNorm, Stack
 from alignvid.models.registry import Host
 from alignvid.schedule import BlockSet
 
@@ -127,23 +127,24 @@ def _sites_of(host: Host, stack: Stack, blocks: BlockSet) -> Iterator[ObservedSi
             present = {keys: norm for keys, norm in norms.items() if norm is not None}
             if attention is not None and present:
                 where = (host.name, stack.name, block, site.name)
-                names = _query_names(site, hidden)
+                names = _query_names(tuple(present), hidden)
                 yield ObservedSite(*where, attention, tuple(present), tuple(present.values()), names)
 
 
-def _query_names(site: Site, hidden: tuple[str, ...]) -> tuple[str, ...]:
+def _query_names(keys: Sequence[KeyNorm], hidden: tuple[str, ...]) -> tuple[str, ...]:
     """In self- and joint attention every token asks; in cross-attention the hidden ones do."""
-    own = tuple(name for keys in site.keys for name in keys.streams)
+    own = tuple(name for norm in keys for name in norm.streams)
     return own if set(hidden) <= set(own) else hidden
 
 
 def _norm_of(site: ObservedSite, call: SoftmaxCall, normed: Mapping[int, Tensor]) -> int:
-    """Which norm's keys a softmax is over: those in the same memory, else those of the same number."""
+    """Which norm's keys a softmax is over: those of the same number, and, if two have it, in the same memory."""
     key = call.key
-    same = [index for index, output in normed.items() if output.data_ptr() == key.data_ptr()]
     fitting = [i for i, output in normed.items() if output.shape[site.keys[i].sequence_dim] == key.shape[2]]
-    if len(same) == 1 or len(fitting) == 1:
-        return (same or fitting)[0]
+    if len(fitting) > 1:
+        fitting = [index for index in fitting if normed[index].data_ptr() == key.data_ptr()]
+    if len(fitting) == 1:
+        return fitting[0]
     raise ObservationError(
         f"Attention {site} has a softmax over {key.shape[2]} keys, which are not those of one of its key norms "
         f"({', '.join(keys.path for keys in site.keys)}): the family does not fit this model; see docs/families.md."
