@@ -14,11 +14,12 @@ test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/typos
+	$(BIN)/python docs/generate.py --check
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
