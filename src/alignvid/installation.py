@@ -1,0 +1,20 @@
+"""From placements to effects on modules: one way per kind of modulation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignvid.effects import Installed
+from alignvid.gains import scalar_effects
+from alignvid.modulation import Modulation
+from alignvid.placement import Placement
+
+
+def effects_of(
+    modulation: Modulation, placements: Sequence[Placement], token_counts: dict[str, int]
+) -> list[Installed]:
+    """The effects that a modulation puts on the modules of one transformer.
+
+    `token_counts`: tokens per stream, filled in by the gate before each forward.
+    """
+    return scalar_effects(placements, token_counts)
