@@ -129,7 +129,8 @@ class _EffectHook(ModelHook):
 
 
 def _acts(effect: Effect) -> bool:
-    return effect.is_active or (effect.is_neutral_in_graph and torch.compiler.is_compiling())
+    # In this order: a graph that has looked at `is_active` is compiled again when that changes.
+    return (effect.is_neutral_in_graph and torch.compiler.is_compiling()) or effect.is_active
 
 
 @cache

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignvid.effects import Installed
+from alignvid.energy import energy_effects
+from alignvid.errors import ModulationError
 from alignvid.gains import scalar_effects
-from alignvid.modulation import Modulation
+from alignvid.modulation import Energy, Modulation, Scalar
 from alignvid.placement import Placement
 
 
@@ -17,4 +19,9 @@ def effects_of(
 
     `token_counts`: tokens per stream, filled in by the gate before each forward.
     """
-    return scalar_effects(placements, token_counts)
+    match modulation:
+        case Scalar():
+            return scalar_effects(placements, token_counts)
+        case Energy():
+            return energy_effects(modulation, placements, token_counts)
+    raise ModulationError(f"No way is known to put a modulation of kind {modulation.kind!r} on a model.")

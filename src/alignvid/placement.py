@@ -29,6 +29,8 @@ class NormLocation(NamedTuple):
     keys: KeyNorm
     norm: nn.Module
     attention: nn.Module
+    queries: nn.Module | None
+    """Norm of the queries that meet these keys; None if the attention has none."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
     for stack in host.family.stacks_of(host.transformer, pipeline):
         for index, block in enumerate(getattr(host.transformer, stack.name)):
             for site in stack.sites:
-                attention = _descend(block, site.path)
+                if (attention := _descend(block, site.path)) is None:
+                    continue
+                queries = _descend(attention, site.query_norm)
                 for keys in site.keys:
-                    norm = None if attention is None else _descend(attention, keys.path)
-                    if attention is not None and norm is not None:
-                        yield NormLocation(host.name, stack.name, index, site.name, keys, norm, attention)
+                    if (norm := _descend(attention, keys.path)) is not None:
+                        yield NormLocation(host.name, stack.name, index, site.name, keys, norm, attention, queries)
 
 
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:

@@ -37,7 +37,10 @@ class Site:
     path: str
     """Attribute of the block, such as "attn2"; dots allowed."""
     keys: tuple[KeyNorm, ...]
-    """Norms of its keys. One that the model at hand does not have is passed over."""
+    """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
+    query_norm: str = "norm_q"
+    """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
+    keys pass theirs."""
 
 
 @dataclass(frozen=True)

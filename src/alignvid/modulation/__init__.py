@@ -7,12 +7,23 @@ from typing import Any
 
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
+from alignvid.modulation.energy import Energy
 from alignvid.modulation.scalar import Scalar
 
-KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar,)}
+KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar, Energy)}
 """Every kind by its name in files."""
 
-__all__ = ["DEFAULT_GAMMA", "KINDS", "Modulation", "Powers", "Scalar", "check_gamma", "from_dict", "split_target"]
+__all__ = [
+    "DEFAULT_GAMMA",
+    "KINDS",
+    "Energy",
+    "Modulation",
+    "Powers",
+    "Scalar",
+    "check_gamma",
+    "from_dict",
+    "split_target",
+]
 
 
 def from_dict(settings: Mapping[str, Any]) -> Modulation:
