@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from alignvid.conflict import conflict_effects
 from alignvid.effects import Installed
 from alignvid.energy import energy_effects
 from alignvid.errors import ModulationError
 from alignvid.gains import scalar_effects
-from alignvid.modulation import Energy, Modulation, Scalar
+from alignvid.modulation import ConflictAware, Energy, Modulation, Scalar
 from alignvid.placement import Placement
 
 
@@ -24,4 +25,6 @@ def effects_of(
             return scalar_effects(placements, token_counts)
         case Energy():
             return energy_effects(modulation, placements, token_counts)
+        case ConflictAware():
+            return conflict_effects(modulation, placements)
     raise ModulationError(f"No way is known to put a modulation of kind {modulation.kind!r} on a model.")

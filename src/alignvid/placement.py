@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from alignvid.errors import UnknownTarget
 from alignvid.models.family import KeyNorm
@@ -31,6 +31,8 @@ class NormLocation(NamedTuple):
     attention: nn.Module
     queries: nn.Module | None
     """Norm of the queries that meet these keys; None if the attention has none."""
+    keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None
+    """As in the family's `Site`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
                 queries = _descend(attention, site.query_norm)
                 for keys in site.keys:
                     if (norm := _descend(attention, keys.path)) is not None:
-                        yield NormLocation(host.name, stack.name, index, site.name, keys, norm, attention, queries)
+                        place = (host.name, stack.name, index, site.name)
+                        yield NormLocation(*place, keys, norm, attention, queries, site.keys_in_advance)
 
 
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
@@ -132,7 +135,8 @@ def _pattern_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> di
         matched = [target for target in targets if _covers(pattern, target)]
         if not matched and pattern not in _MAY_BE_ABSENT:
             raise UnknownTarget(
-                f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}."
+                f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}. "
+                f"{recipe.modulation.requirement}".rstrip()
             )
         patterns.update(dict.fromkeys(matched, pattern))
     if not patterns:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
@@ -41,6 +41,9 @@ class Site:
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""
+    keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
+    """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
+    must know the keys before. Only for an attention without rotary embedding."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
 
-_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))))
+_TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
+
+
+def cross_keys(attention: Any, encoder_states: Tensor) -> dict[str, Tensor]:
+    """Text and image keys of cross-attention, by its own projections (fused or not) and norms."""
+    image, text = encoder_states[:, :-_TEXT_TOKENS], encoder_states[:, -_TEXT_TOKENS:]
+    if getattr(attention, "fused_projections", False):
+        image, text = (
+            project(states).chunk(2, -1)[0]
+            for project, states in ((attention.to_added_kv, image), (attention.to_kv, text))
+        )
+    else:
+        image, text = attention.add_k_proj(image), attention.to_k(text)
+    return {"image": attention.norm_added_k(image), "text": attention.norm_k(text)}
+
+
+_CROSS = Site(
+    "cross",
+    "attn2",
+    (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))),
+    keys_in_advance=cross_keys,
+)
 _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
 _SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video")),))
 

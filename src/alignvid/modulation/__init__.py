@@ -7,10 +7,11 @@ from typing import Any
 
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
+from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.scalar import Scalar
 
-KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar, Energy)}
+KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar, Energy, ConflictAware)}
 """Every kind by its name in files."""
 
 __all__ = [

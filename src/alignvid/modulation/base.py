@@ -56,6 +56,8 @@ class Modulation(ABC):
 
     kind: ClassVar[str]
     """Name in files."""
+    requirement: ClassVar[str] = ""
+    """What a model must have, as a sentence for those whose model does not."""
     gamma: float
     """The knob: the factor on attention logits, or the largest that this kind gives; 1 where a kind multiplies none."""
     powers: Mapping[str, float]
@@ -80,7 +82,8 @@ class Modulation(ABC):
         changes = {name: value for name, value in (("gamma", gamma), ("powers", powers)) if value is not None}
         if absent := sorted(set(changes) - set(self.settings())):
             raise ModulationError(
-                f"A modulation of kind {self.kind!r} has no {absent[0]} to override; it has {self._setting_names()}."
+                f"A modulation of kind {self.kind!r} has no {absent[0]} to override"
+                f"{' (what streams= sets)' if absent[0] == 'powers' else ''}; it has {self._setting_names()}."
             )
         return replace(self, **changes)  # type: ignore[type-var]  # every kind is a dataclass
 
