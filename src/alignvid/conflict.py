@@ -137,10 +137,10 @@ def conflict_effects(modulation: ConflictAware, placements: Sequence[Placement])
 
 def _requirements(location: NormLocation) -> tuple[Callable[[nn.Module, Tensor], dict[str, Tensor]], nn.Module, int]:
     """What makes the keys of an attention in advance, the norm of its queries, and how many heads it has."""
-    heads = getattr(location.attention, "heads", None)
-    if location.keys_in_advance is None or location.queries is None or not isinstance(heads, int):
+    heads, keys_of = getattr(location.attention, "heads", None), location.attention_site.keys_in_advance
+    if keys_of is None or location.queries is None or not isinstance(heads, int):
         raise UnknownTarget(
             f"The keys of the attention {location.site!r} are not known before its queries pass. "
             f"{ConflictAware.requirement} Use a scalar or energy modulation here."
         )
-    return location.keys_in_advance, location.queries, heads
+    return keys_of, location.queries, heads

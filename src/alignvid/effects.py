@@ -135,12 +135,14 @@ def _acts(effect: Effect) -> bool:
 
 @cache
 def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
+    plain_forward = base.forward  # looked up here: some hosts' classes are opaque to torch.compile
+
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         effect = getattr(self, _ATTRIBUTE)
         if not _acts(effect):
-            return base.forward(self, *args, **kwargs)
+            return plain_forward(self, *args, **kwargs)
         args, kwargs = effect.on_input(self, args, kwargs)
-        return effect.on_output(base.forward(self, *args, **kwargs))
+        return effect.on_output(plain_forward(self, *args, **kwargs))
 
     return same_named_subclass(base, {"forward": forward})
 

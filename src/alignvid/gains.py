@@ -82,16 +82,23 @@ def scalar_effects(placements: Sequence[Placement], token_counts: dict[str, int]
 def split_by_stream(
     tokens: Tensor, streams: Sequence[str], sequence_dim: int, token_counts: dict[str, int]
 ) -> tuple[Tensor, ...]:
-    """The tokens of each stream, in order; the stream without a count has what the others leave."""
+    """The tokens of each stream, in order."""
+    return tokens.split(stream_sizes(tokens.shape[sequence_dim], streams, token_counts), sequence_dim)
+
+
+def stream_sizes(total: int, streams: Sequence[str], token_counts: dict[str, int]) -> list[int]:
+    """Tokens of each stream, in order; the stream without a count has what the others leave.
+
+    Raises: AttachmentError if the counts do not add up.
+    """
     counts = [token_counts.get(stream) for stream in streams]
-    total = tokens.shape[sequence_dim]
     rest = total - sum(count for count in counts if count is not None)
     if rest < 0 or (rest > 0 and None not in counts):
         raise AttachmentError(
             f"{total} keys cannot be split into {token_counts} and the rest: the family's token counts do not "
             "fit this model; see docs/families.md."
         )
-    return tokens.split([rest if count is None else count for count in counts], sequence_dim)
+    return [rest if count is None else count for count in counts]
 
 
 def _key_gain(placement: Placement, token_counts: dict[str, int]) -> KeyGain:

@@ -9,7 +9,8 @@ from alignvid.effects import Installed
 from alignvid.energy import energy_effects
 from alignvid.errors import ModulationError
 from alignvid.gains import scalar_effects
-from alignvid.modulation import ConflictAware, Energy, Modulation, Scalar
+from alignvid.log_bias import log_bias_effects
+from alignvid.modulation import ConflictAware, Energy, LogBias, Modulation, Scalar
 from alignvid.placement import Placement
 
 
@@ -27,4 +28,6 @@ def effects_of(
             return energy_effects(modulation, placements, token_counts)
         case ConflictAware():
             return conflict_effects(modulation, placements)
+        case LogBias():
+            return log_bias_effects(modulation, placements, token_counts)
     raise ModulationError(f"No way is known to put a modulation of kind {modulation.kind!r} on a model.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from alignvid.errors import UnknownTarget
-from alignvid.models.family import KeyNorm
+from alignvid.models.family import KeyNorm, Site
 from alignvid.models.registry import Host
 from alignvid.modulation import Modulation, split_target
 from alignvid.recipe import Recipe
@@ -29,10 +29,13 @@ class NormLocation(NamedTuple):
     keys: KeyNorm
     norm: nn.Module
     attention: nn.Module
-    queries: nn.Module | None
-    """Norm of the queries that meet these keys; None if the attention has none."""
-    keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None
-    """As in the family's `Site`."""
+    attention_site: Site
+    """The family's description of this attention."""
+
+    @property
+    def queries(self) -> nn.Module | None:
+        """Norm of the queries that meet these keys; None if the attention has none."""
+        return _descend(self.attention, self.attention_site.query_norm)
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,10 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
             for site in stack.sites:
                 if (attention := _descend(block, site.path)) is None:
                     continue
-                queries = _descend(attention, site.query_norm)
                 for keys in site.keys:
                     if (norm := _descend(attention, keys.path)) is not None:
                         place = (host.name, stack.name, index, site.name)
-                        yield NormLocation(*place, keys, norm, attention, queries, site.keys_in_advance)
+                        yield NormLocation(*place, keys, norm, attention, site)
 
 
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ class Site:
     """Attribute of the block, such as "attn2"; dots allowed."""
     keys: tuple[KeyNorm, ...]
     """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
+    is_joint: bool = False
+    """Whether the keys of all its norms meet in one softmax, in the order of the norms."""
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""

@@ -42,6 +42,7 @@ FAMILY = Family(
                     "double",
                     "attn",
                     (KeyNorm("norm_k", ("history", "video")), KeyNorm("norm_added_k", ("image", "text"))),
+                    is_joint=True,
                 ),
             ),
         ),

@@ -17,7 +17,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference."""
     replaces_first_frame = transformer.config.image_condition_type == "token_replace"
     video = ("image", "video") if replaces_first_frame else ("video",)
-    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", ("text",))))
+    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", ("text",))), is_joint=True)
     single = Site("single", "attn", (KeyNorm("norm_k", (*video, "text")),))
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 

@@ -7,17 +7,19 @@ from typing import Any
 
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
+from alignvid.modulation.bias import LogBias
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.scalar import Scalar
 
-KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar, Energy, ConflictAware)}
+KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias)}
 """Every kind by its name in files."""
 
 __all__ = [
     "DEFAULT_GAMMA",
     "KINDS",
     "Energy",
+    "LogBias",
     "Modulation",
     "Powers",
     "Scalar",
