@@ -77,7 +77,7 @@ class Attachment:
 
     @property
     def site_count(self) -> int:
-        """Attentions that carry a gain, in all transformers together."""
+        """Attentions that are acted on, in all transformers together; or inputs of transformers, if it is these."""
         return sum(self._sites_of(host) for host in self.placements)
 
     @property
@@ -127,9 +127,9 @@ class Attachment:
 
     def __str__(self) -> str:
         places = "; ".join(
-            f"{host} blocks {blocks} of `{stack}`"
+            f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
             for host in self.placements
-            for stack, blocks in self.blocks(host).items()
+            for stack, blocks in (self.blocks(host) or {"": ""}).items()
         )
         state = "attached" if self.is_attached else "detached"
         return (
@@ -141,7 +141,7 @@ class Attachment:
 
     def _gate(self, host: Host, clock: StepClock, passes: PassReader) -> Gate:
         token_counts: dict[str, int] = {}
-        installed = effects_of(self.recipe.modulation, self.placements[host.name], token_counts)
+        installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
         self._installed.extend(installed)
         effects = list({id(item.effect): item.effect for item in installed}.values())
         return Gate(host, effects, token_counts, clock, passes, self.recipe.branch)
@@ -154,11 +154,13 @@ class Attachment:
             for item in items
             for stream, power in item.powers
         }
-        return [f"{target} {self.recipe.modulation.words(power)}" for target, power in powers.items()]
+        words = self.recipe.modulation.words
+        return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
 
     def _sites_of(self, host: str) -> int:
         locations = [item.location for item in self.placements[host]]
-        return len({(location.stack, location.block, location.site) for location in locations})
+        attentions = {(location.stack, location.block, location.site) for location in locations}
+        return len(attentions) if attentions else 1
 
     def _remove(self) -> None:
         for gate in self._gates:

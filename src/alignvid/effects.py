@@ -39,6 +39,9 @@ class Effect:
         """Switch on for some samples of a batch only (batched classifier-free guidance)."""
         raise NotImplementedError
 
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
+        """Note what the effect must know of the forward that is about to run; called outside compiled code."""
+
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments with which the module shall run."""
         return args, kwargs

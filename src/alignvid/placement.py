@@ -74,10 +74,12 @@ def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
 
 
 def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
-    """The norms that a recipe acts on in one transformer, with their gains.
+    """The norms that a recipe acts on in one transformer, with their gains; none if it does not act on keys.
 
     Raises: UnknownTarget if a stack, block, site or stream does not exist, or if nothing is matched.
     """
+    if not recipe.modulation.powers:
+        return []
     patterns = _pattern_by_target(recipe, host, targets_of(host, pipeline))
     blocks = _chosen_blocks(recipe.blocks, {split_target(target)[0] for target in patterns}, host, pipeline)
     placements = []

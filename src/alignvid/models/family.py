@@ -6,14 +6,33 @@ docs/concepts.md explains the words; docs/families.md is a worked example.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
+
+
+class Grid(NamedTuple):
+    """How tokens of a stream lie in pictures: each has some tokens before its grid, then rows of columns."""
+
+    before: int
+    """Tokens before the grid, such as CLIP's class token."""
+    height: int
+    width: int
+
+
+class ReferenceChannels(NamedTuple):
+    """Where a transformer's input holds the latents of the reference image."""
+
+    path: str
+    """Attribute of the transformer: the module that the input (batch, channels, frames, height, width) goes into."""
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,12 @@ class Stack:
     """Whether a block set that names no stack means this one too."""
 
 
+def square_grid(tokens: int) -> Grid:
+    """The largest square that tokens fill, as those of a vision encoder; what is left over comes before it."""
+    side = math.isqrt(tokens)
+    return Grid(tokens - side * side, side, side)
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of transformer: where its keys are, how its tokens are ordered, how it is told the time."""
@@ -74,6 +99,10 @@ class Family:
     """Names of the pipeline classes that it is exercised with."""
     token_counts: Callable[[nn.Module, Arguments], dict[str, int]] | None = None
     """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest."""
+    grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
+    """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
+    reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
+    """Channels of the reference image in the input of this very transformer; None if it has none."""
     timestep_scale: float = 1000.0
     """Timestep that the transformer is given at pure noise."""
 

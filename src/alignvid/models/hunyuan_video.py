@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -32,9 +32,22 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
 
 def latent_grid(transformer: Any, arguments: Arguments) -> tuple[int, int]:
     """Latent frames after patching, and tokens in each."""
-    _, _, frames, height, width = arguments["hidden_states"].shape
-    patch, patch_t = transformer.config.patch_size, transformer.config.patch_size_t
-    return frames // patch_t, (height // patch) * (width // patch)
+    frame = frame_grid(transformer, arguments)
+    return arguments["hidden_states"].shape[2] // transformer.config.patch_size_t, frame.height * frame.width
+
+
+def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of one latent frame."""
+    height, width = arguments["hidden_states"].shape[-2:]
+    patch = transformer.config.patch_size
+    return Grid(0, height // patch, width // patch)
+
+
+def reference_channels(transformer: Any) -> ReferenceChannels | None:
+    """With `latent_concat`: noise, the latents of the reference, and a mask of 1."""
+    noise = transformer.config.out_channels
+    is_concat = transformer.config.image_condition_type == "latent_concat"
+    return ReferenceChannels("x_embedder", noise, 2 * noise) if is_concat else None
 
 
 FAMILY = Family(
@@ -43,4 +56,6 @@ FAMILY = Family(
     pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), frame_grid),
+    reference_channels=reference_channels,
 )

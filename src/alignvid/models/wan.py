@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, square_grid
 
 _TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
 
@@ -47,9 +47,26 @@ def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """One latent frame of reference tokens; the rest is video."""
+    frame = frame_grid(transformer, arguments)
+    return {"image": frame.height * frame.width}
+
+
+def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of one latent frame."""
     _, _, _, height, width = arguments["hidden_states"].shape
     _, patch_height, patch_width = transformer.config.patch_size
-    return {"image": (height // patch_height) * (width // patch_width)}
+    return Grid(0, height // patch_height, width // patch_width)
+
+
+def clip_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of one reference image: CLIP's class token, then its patches."""
+    return square_grid(arguments["encoder_hidden_states_image"].shape[1])
+
+
+def reference_channels(transformer: Any) -> ReferenceChannels | None:
+    """Image-to-video by channels: noise, a mask of 4, and the latents of the reference as the last channels."""
+    channels, noise = transformer.config.in_channels, transformer.config.out_channels
+    return ReferenceChannels("patch_embedding", channels - noise, channels) if channels == 2 * noise + 4 else None
 
 
 def _has_reference_prefix(pipeline: Any) -> bool:
@@ -64,4 +81,6 @@ FAMILY = Family(
     pipelines=("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
+    reference_channels=reference_channels,
 )

@@ -10,16 +10,21 @@ from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_ga
 from alignvid.modulation.bias import LogBias
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.energy import Energy
+from alignvid.modulation.pilot import KeyBlur, LowPass
 from alignvid.modulation.scalar import Scalar
 
-KINDS: dict[str, type[Modulation]] = {kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias)}
+KINDS: dict[str, type[Modulation]] = {
+    kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias, KeyBlur, LowPass)
+}
 """Every kind by its name in files."""
 
 __all__ = [
     "DEFAULT_GAMMA",
     "KINDS",
     "Energy",
+    "KeyBlur",
     "LogBias",
+    "LowPass",
     "Modulation",
     "Powers",
     "Scalar",
