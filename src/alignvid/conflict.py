@@ -47,18 +47,19 @@ def attention_shares(
 ) -> Shares:
     """Masses and normalised entropy under one softmax over both groups of keys."""
     keys = torch.cat([image_keys, text_keys], 1)
-    logits = torch.einsum("bqhd,bkhd->bhqk", queries, keys).float() / math.sqrt(queries.shape[-1])
-    log_weights = logits.log_softmax(-1)
-    weights = log_weights.exp()
-    image_mass, text_mass = (part.sum(-1) for part in weights.split([image_keys.shape[1], text_keys.shape[1]], -1))
-    entropy = -(weights * log_weights).sum(-1) / math.log(keys.shape[1])
-    return Shares(image_mass, text_mass, entropy)
+    logits = torch.einsum("bqhd,bkhd->bhqk", queries / math.sqrt(queries.shape[-1]), keys).float()
+    logits = logits - logits.amax(-1, keepdim=True)
+    weights = logits.exp()  # not log_softmax: eight times slower on a CPU
+    image, text = (part.sum(-1) for part in weights.split([image_keys.shape[1], text_keys.shape[1]], -1))
+    total = image + text
+    mean_logit = torch.einsum("bhqk,bhqk->bhq", weights, logits) / total
+    return Shares(image / total, text / total, (total.log() - mean_logit) / math.log(keys.shape[1]))
 
 
 def conflict(shares: Shares, cap: float) -> Float[Tensor, "batch heads query"]:
     """C, from 0 to cap: large where attention lies on the image and is diffuse."""
     image, text, entropy = shares
-    return ((image - text).clamp(min=0.0) / (image + text + _EPSILON) * entropy).clamp(max=cap)
+    return ((image - text).clamp(min=0.0) / (image + text + _EPSILON) * entropy).clamp(0.0, cap)
 
 
 def tiled_conflict(

@@ -59,13 +59,13 @@ class Modulation(ABC):
     requirement: ClassVar[str] = ""
     """What a model must have, as a sentence for those whose model does not."""
     gamma: float
-    """The knob: the factor on attention logits, or the largest that this kind gives; 1 where a kind multiplies none."""
+    """The knob: the factor on attention logits, or the largest that this kind gives; docs/modulations.md has each."""
     powers: Mapping[str, float]
     """Power of gamma by target, `site.stream`."""
 
     @abstractmethod
     def gain(self, target: str) -> float:
-        """The factor on the logits of a target of `powers`, or the largest one that this kind gives.
+        """The factor on the logits of a target of `powers`, or the largest that this kind gives; 1 if it multiplies none.
 
         Raises: ModulationError if it is too large for a float.
         """

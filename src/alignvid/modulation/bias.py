@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, factor
+from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class LogBias(Modulation):
         object.__setattr__(self, "powers", Powers(self.powers))
 
     def gain(self, target: str) -> float:
-        """Factor on the odds of a target; not on its logits."""
-        return factor(self.gamma, self.powers[target], target)
+        """1: no logits are multiplied."""
+        return 1.0
 
     def bias(self, power: float) -> float:
         """What is added to the logits of a target of that power."""
