@@ -1,4 +1,4 @@
-"""What each kind of modulation costs an active step: seconds attached / seconds not attached, paired, in one process."""
+"""What each kind of modulation costs an active step: seconds attached / seconds not attached, in pairs."""
 
 from __future__ import annotations
 

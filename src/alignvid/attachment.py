@@ -95,6 +95,18 @@ class Attachment:
             for stream, gain in item.gains
         }
 
+    @property
+    def actions(self) -> list[str]:
+        """What happens to each target, such as "cross.text x1.35"."""
+        powers = {
+            f"{item.location.site}.{stream}": power
+            for items in self.placements.values()
+            for item in items
+            for stream, power in item.powers
+        }
+        words = self.recipe.modulation.words
+        return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
+
     def blocks(self, host: str) -> dict[str, str]:
         """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
         chosen: dict[str, set[int]] = {}
@@ -134,7 +146,7 @@ class Attachment:
         state = "attached" if self.is_attached else "detached"
         return (
             f"AlignVid {self.name} ({state}): {places}; {self.recipe.steps}; CFG branch {self.recipe.branch}; "
-            f"{', '.join(self._actions())}; "
+            f"{', '.join(self.actions)}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
@@ -145,17 +157,6 @@ class Attachment:
         self._installed.extend(installed)
         effects = list({id(item.effect): item.effect for item in installed}.values())
         return Gate(host, effects, token_counts, clock, passes, self.recipe.branch)
-
-    def _actions(self) -> list[str]:
-        """What happens to each target, such as "cross.text x1.35"."""
-        powers = {
-            f"{item.location.site}.{stream}": power
-            for items in self.placements.values()
-            for item in items
-            for stream, power in item.powers
-        }
-        words = self.recipe.modulation.words
-        return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
 
     def _sites_of(self, host: str) -> int:
         locations = [item.location for item in self.placements[host]]

@@ -101,16 +101,13 @@ def remove(module: nn.Module, effect: Effect) -> None:
     registry = getattr(module, "_diffusers_hook", None)
     if registry is not None and registry.get_hook(_HOOK_NAME) is not None:
         registry.remove_hook(_HOOK_NAME, recurse=False)
-        _drop_plain_forward(module)
+        _drop_traces(module)
         return
-    base = getattr(type(module), "_alignvid_base", None)
-    if base is None:
-        return
-    module.__class__ = base
+    module.__class__ = getattr(type(module), "_alignvid_base", type(module))
     if "forward" not in vars(
         module
     ):  # else somebody wrapped our forward meanwhile: it still reads the effect, now inert
-        delattr(module, _ATTRIBUTE)
+        vars(module).pop(_ATTRIBUTE, None)
 
 
 def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
@@ -150,12 +147,14 @@ def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
     return same_named_subclass(base, {"forward": forward})
 
 
-def _drop_plain_forward(module: nn.Module) -> None:
-    """HookRegistry leaves the class's own forward on the instance; without it later attachments swap the class
-    again.
+def _drop_traces(module: nn.Module) -> None:
+    """A registry without hooks, and the class's own forward that it leaves on the instance, would stay for ever.
+
+    Later attachments would then take the slow path.
     """
-    forward = vars(module).get("forward")
-    if getattr(forward, "__func__", None) is type(module).forward:
+    if not module._diffusers_hook.hooks:  # type: ignore[union-attr]  # the registry, by its user above
+        del module._diffusers_hook
+    if getattr(vars(module).get("forward"), "__func__", None) is type(module).forward:
         del module.forward  # type: ignore[attr-defined]  # an instance attribute, checked above
 
 

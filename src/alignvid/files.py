@@ -55,6 +55,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
+def sha256_of_bytes(data: bytes) -> str:
+    """The SHA-256 of bytes in memory."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, read in pieces."""
     digest = hashlib.sha256()

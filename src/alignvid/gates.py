@@ -53,6 +53,7 @@ class Gate:
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._signature = inspect.signature(type(host.transformer).forward)
 
+    @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
@@ -63,7 +64,8 @@ class Gate:
             samples = active_samples(self.branch, running, arguments)
         self.forward_count += 1
         self.active_forward_count += bool(samples is True or (samples and any(samples)))
-        if samples and self._needs_token_counts and self.host.family.token_counts is not None:
+        # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
+        if self._needs_token_counts and self.host.family.token_counts is not None:
             self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
         for effect in self.effects:
             if samples:
@@ -81,16 +83,16 @@ def install_gate(gate: Gate) -> None:
     """Put a gate before a transformer, and before torch.compile's wrapper of it."""
     modules = {id(module): module for module in (gate.host.transformer, gate.host.called)}
     for module in modules.values():
+        module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
         object.__setattr__(module, _ATTRIBUTE, gate)
-        module.__class__ = _gated_class(type(module))
 
 
 def remove_gate(gate: Gate) -> None:
     """Undo `install_gate`: class and instance are as before."""
     for module in (gate.host.transformer, gate.host.called):
-        if _ATTRIBUTE in vars(module):
-            module.__class__ = type(module)._alignvid_base  # type: ignore[attr-defined]  # set by same_named_subclass
-            object.__delattr__(module, _ATTRIBUTE)
+        if vars(module).get(_ATTRIBUTE) in (gate, None):
+            module.__class__ = getattr(type(module), "_alignvid_base", type(module))
+            vars(module).pop(_ATTRIBUTE, None)
 
 
 @cache
@@ -104,13 +106,15 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
 
     @contextmanager
     def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:
-        passes = vars(self)[_ATTRIBUTE].passes
-        passes.announced = name
+        gate = vars(self).get(_ATTRIBUTE)
+        if gate is not None:
+            gate.passes.announced = name
         try:
             with base.cache_context(self, name, **fields):  # type: ignore[attr-defined]  # tested below
                 yield
         finally:
-            passes.announced = None
+            if gate is not None:
+                gate.passes.announced = None
 
     members = {"__call__": call}
     if hasattr(base, "cache_context"):

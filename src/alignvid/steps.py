@@ -1,9 +1,10 @@
 """The step clock: which step is running, at which noise level, in which CFG branch. All of it on the host.
 
-With a pipeline the clock reads its scheduler: `step_index`, and the list of timesteps, fetched once per schedule.
-Nothing is counted, so skipped forwards, two transformers and restarting sections do not shift it. A bare transformer
-has no schedule: there the clock reads the timestep that the transformer is given (one transfer per forward where it
-lies on a GPU).
+With a pipeline the clock reads its scheduler: `step_index`, and the list of timesteps, fetched once per schedule. Only
+while the scheduler does not say its step, which is before the first one, the timestep of the forward is looked up
+there. Nothing is counted, so skipped forwards, two transformers and restarting sections do not shift it. A bare
+transformer has no schedule: there the clock reads the timestep that the transformer is given (one transfer per forward
+where it lies on a GPU).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class StepClock:
         self.window = window
         self._pipeline = pipeline
         self._timesteps: torch.Tensor | None = None
+        self._first = 0
         self._noise_levels: list[float] = []
         self._active: tuple[bool, ...] = ()
         self.schedule_count = 0
@@ -50,42 +52,58 @@ class StepClock:
 
         Args:
             timestep: what the transformer is given; of any shape (per batch, per token, per frame).
-            timestep_scale: its value at pure noise, used only where no scheduler tells the step.
+            timestep_scale: its value at pure noise.
         Raises: ClockError if neither the scheduler nor the timestep tells.
         """
-        scheduler = getattr(self._pipeline, "scheduler", None)
-        if getattr(scheduler, "timesteps", None) is None or not self._refresh(scheduler):
+        scheduler: Any = getattr(self._pipeline, "scheduler", None)
+        if getattr(scheduler, "num_inference_steps", None) is None:  # a bare transformer, or no run was begun yet
             return self._read_timestep(timestep, timestep_scale)
+        if scheduler.timesteps is not self._timesteps:
+            self._begin_schedule(scheduler, timestep, timestep_scale)
         step_index = self._step_index(scheduler, timestep, timestep_scale)
         if step_index is None:
             return self._read_timestep(timestep, timestep_scale)
         return Moment(self._active[step_index], step_index, self._noise_levels[step_index])
 
-    def _refresh(self, scheduler: Any) -> bool:
-        """Fetch the schedule if it is a new one; False if it holds nothing."""
-        if scheduler.timesteps is not self._timesteps:
-            self._timesteps = scheduler.timesteps
-            first = getattr(scheduler, "begin_index", None) or 0  # video-to-video starts later in the list
-            values = torch.as_tensor(scheduler.timesteps).float().tolist()[first:]
-            self._noise_levels = noise_levels(values, scheduler.config.get("num_train_timesteps", 1000))
-            self._active = self.window.active_steps(self._noise_levels)
-            self.schedule_count += 1
-        return bool(self._noise_levels)
+    def _begin_schedule(self, scheduler: Any, timestep: Any, timestep_scale: float) -> None:
+        """Fetch the schedule; the steps of this run are those from its first one on."""
+        self._timesteps = scheduler.timesteps
+        train_timesteps = scheduler.config.get("num_train_timesteps", 1000)
+        levels = noise_levels(torch.as_tensor(scheduler.timesteps).float().tolist(), train_timesteps)
+        self._first = _first_step(scheduler, levels, timestep, timestep_scale)
+        self._noise_levels = levels[self._first :]
+        self._active = self.window.active_steps(self._noise_levels)
+        self.schedule_count += 1
 
     def _step_index(self, scheduler: Any, timestep: Any, timestep_scale: float) -> int | None:
         """Index into this run's steps; None if the scheduler has run out, so that this forward is not of its run."""
-        if hasattr(scheduler, "step_index"):
-            first = getattr(scheduler, "begin_index", None) or 0
-            index = 0 if scheduler.step_index is None else scheduler.step_index - first
-            return index if 0 <= index < len(self._noise_levels) else None
-        level = noise_level_of(timestep, timestep_scale)
-        return min(range(len(self._noise_levels)), key=lambda step: abs(self._noise_levels[step] - level))
+        if getattr(scheduler, "step_index", None) is None:  # before the first step, or a scheduler that does not say
+            return _nearest(self._noise_levels, timestep, timestep_scale)
+        index = scheduler.step_index - self._first
+        return index if 0 <= index < len(self._noise_levels) else None
 
     def _read_timestep(self, timestep: Any, timestep_scale: float) -> Moment:
         """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow."""
         level = noise_level_of(timestep, timestep_scale)
         position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
         return Moment(self.window.contains(position), None, level)
+
+
+def _first_step(scheduler: Any, levels: Sequence[float], timestep: Any, timestep_scale: float) -> int:
+    """Where in the schedule this run begins: video-to-video skips the noisiest steps.
+
+    Some of its pipelines say so by `begin_index`, others only by the timestep of their first forward.
+    """
+    begin = getattr(scheduler, "begin_index", None)
+    if begin is not None:
+        return begin
+    has_begun = getattr(scheduler, "step_index", None) is not None
+    return 0 if has_begun else _nearest(levels, timestep, timestep_scale)
+
+
+def _nearest(levels: Sequence[float], timestep: Any, timestep_scale: float) -> int:
+    level = noise_level_of(timestep, timestep_scale)
+    return min(range(len(levels)), key=lambda step: abs(levels[step] - level))
 
 
 def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import UInt8
 
 from alignvid.errors import InputError, OutputError
@@ -19,6 +21,7 @@ CONSTANT_RATE_FACTOR = 12
 MAX_FPS = 240
 _ENCODER = "libx264"
 _BT709 = 1  # the number of BT.709 in ISO/IEC 23091-2, for primaries, transfer and matrix alike
+_MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}  # bitexact: the file does not hold the time of day
 _GAP = 8  # pixels of white between the clips of a side-by-side
 
 Frames = UInt8[np.ndarray, "frame height width 3"]
@@ -34,18 +37,22 @@ class Clip:
     """Frames a second."""
 
 
-def encode_video(frames: Frames, fps: float) -> bytes:
+def encode_video(frames: np.ndarray, fps: float) -> bytes:
     """The frames as an MP4 file: H.264, yuv420p, BT.709, index in front. The same frames give the same bytes.
 
     The format needs even sides: an odd one gets its last row or column twice.
 
-    Raises: OutputError if there is no frame, the fps is out of range or the encoder is missing.
+    Args:
+        frames: RGB, uint8 of (frames, height, width, 3).
+        fps: Frames a second.
+
+    Raises: OutputError if the frames are no video, the fps is out of range or the encoder is missing.
     """
     _check_frames(frames, fps)
     even = _even(frames)
     buffer = io.BytesIO()
     # With the index in front the muxer reads its own output again, through `io_open`.
-    with av.open(buffer, "w", format="mp4", options={"movflags": "+faststart"}, io_open=_reopen(buffer)) as container:
+    with av.open(buffer, "w", format="mp4", options=_MUXER, io_open=_reopen(buffer)) as container:
         stream = _h264_stream(container, even.shape, fps)
         for frame in even:
             container.mux(stream.encode(_yuv420p(frame)))
@@ -53,7 +60,7 @@ def encode_video(frames: Frames, fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def write_video(path: str | Path, frames: Frames, fps: float) -> None:
+def write_video(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """Write the frames as an MP4 file; it appears under its name only when it is complete.
 
     Raises: OutputError if it cannot be encoded or written.
@@ -78,7 +85,7 @@ def read_video(path: str | Path) -> Clip:
     return Clip(frames=np.stack(frames), fps=fps)
 
 
-def side_by_side(*clips: Frames) -> Frames:
+def side_by_side(*clips: UInt8[np.ndarray, "frame height _ 3"]) -> UInt8[np.ndarray, "frame height _ 3"]:
     """Clips of equal height and length as one, from left to right with a white gap."""
     length, height, _, channels = clips[0].shape
     gap = np.full((length, height, _GAP, channels), 255, np.uint8)
@@ -103,12 +110,12 @@ def _check_frames(frames: np.ndarray, fps: float) -> None:
         raise OutputError('PyAV has no H.264 encoder here; install the wheel: pip install --force-reinstall "av>=18"')
 
 
-def _even(frames: Frames) -> Frames:
+def _even(frames: Frames) -> UInt8[np.ndarray, "frame _ _ 3"]:
     _, height, width, _ = frames.shape
     return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _h264_stream(container: av.container.OutputContainer, shape: tuple[int, ...], fps: float) -> av.VideoStream:
+def _h264_stream(container: OutputContainer, shape: tuple[int, ...], fps: float) -> av.VideoStream:
     stream = container.add_stream(_ENCODER, rate=Fraction(fps).limit_denominator(1001))
     stream.height, stream.width = shape[1:3]
     stream.pix_fmt = "yuv420p"
@@ -116,17 +123,17 @@ def _h264_stream(container: av.container.OutputContainer, shape: tuple[int, ...]
     context.options = {"crf": str(CONSTANT_RATE_FACTOR), "preset": "medium"}
     context.thread_count = 1  # more threads would make the bytes depend on the machine
     context.color_primaries = context.color_trc = context.colorspace = _BT709
-    context.color_range = av.video.reformatter.ColorRange.MPEG
+    context.color_range = ColorRange.MPEG
     return stream
 
 
 def _yuv420p(rgb: np.ndarray) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    frame.color_range = av.video.reformatter.ColorRange.JPEG
+    frame.color_range = ColorRange.JPEG
     return frame.reformat(
         format="yuv420p",
-        dst_colorspace=av.video.reformatter.Colorspace.ITU709,
-        dst_color_range=av.video.reformatter.ColorRange.MPEG,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
     )
 
 

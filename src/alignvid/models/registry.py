@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -106,4 +106,15 @@ def _has_no_weights(transformer: nn.Module) -> bool:
 
 @cache
 def _installed_families() -> dict[str, Family]:
-    return {point.name: point.load().FAMILY for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {point.name: _load(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _load(point: EntryPoint) -> Family:
+    try:
+        return point.load().FAMILY
+    except (ImportError, AttributeError) as error:
+        package = point.dist.name if point.dist else "a package"
+        raise UnsupportedModel(
+            f"The family {point.name!r} of the package {package!r} cannot be loaded: {error}. "
+            f"{point.value} must be a module with a FAMILY; mend or uninstall that package."
+        ) from error

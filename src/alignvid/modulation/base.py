@@ -65,7 +65,7 @@ class Modulation(ABC):
 
     @abstractmethod
     def gain(self, target: str) -> float:
-        """The factor on the logits of a target of `powers`, or the largest that this kind gives; 1 if it multiplies none.
+        """The factor on the logits of a target of `powers`, or the largest that this kind gives; 1 if it gives none.
 
         Raises: ModulationError if it is too large for a float.
         """

@@ -1,0 +1,5 @@
+"""`python -m alignvid` is `alignvid`."""
+
+from alignvid.cli import main
+
+main()

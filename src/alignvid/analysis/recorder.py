@@ -1,0 +1,179 @@
+"""From the softmaxes of one attention to the facts of a trace: means over the queries of each stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from alignvid.analysis.facts import AttentionMap, Fact
+from alignvid.analysis.maps import ChosenKeys, as_frames, attention_to_keys
+from alignvid.analysis.measures import AttentionMeasures, attention_measures, normalised_entropy, pooled_mass
+from alignvid.analysis.problems import ObservationError
+from alignvid.analysis.sites import ObservedSite, Softmax, Stream, split_streams
+from alignvid.steps import Pass
+
+
+@dataclass(frozen=True)
+class ForwardPlace:
+    """Where in a run a transformer's forward lies."""
+
+    section: int
+    step: int
+    noise_level: float
+    running: Pass
+    token_counts: Mapping[str, int]
+    grid: tuple[int, int]
+    """Height and width of a latent frame in tokens."""
+
+    def branches(self, batch: int) -> dict[str, slice]:
+        """Samples of each CFG branch; a batch that holds both has the unconditional ones first."""
+        if self.running != "batched":
+            return {self.running: slice(0, batch)}
+        return {"uncond": slice(0, batch // 2), "cond": slice(batch // 2, batch)}
+
+
+class Columns(NamedTuple):
+    """Measures per query, side by side, with their names."""
+
+    names: list[tuple[str, str] | None]
+    """The `keys` and the `measure` of a fact for each column; None for one that is not recorded."""
+    values: Float[Tensor, "batch head query column"]
+
+
+def facts_of(site: ObservedSite, softmaxes: Sequence[Softmax], place: ForwardPlace, *, per_head: bool) -> list[Fact]:
+    """All facts of one pass through a site. A fact whose value is not finite is among them; see `is_finite`."""
+    measured = [_measured(softmax) for softmax in softmaxes]
+    columns, is_counted = _columns(softmaxes, measured), _counted_queries(site, softmaxes, measured)
+    facts = []
+    for stream, queries in _slices(query_streams(site, softmaxes[0], place.token_counts)).items():
+        means = _mean_over_queries(columns.values, is_counted, queries)
+        facts += _facts_of_means(site, stream, columns.names, means, place, per_head)
+    return facts
+
+
+def maps_of(
+    site: ObservedSite, softmaxes: Sequence[Softmax], place: ForwardPlace, chosen: Mapping[str, ChosenKeys]
+) -> list[AttentionMap]:
+    """A map of the video tokens for each choice whose keys take part in one of the softmaxes."""
+    made = []
+    for softmax in softmaxes:
+        queries = _slices(query_streams(site, softmax, place.token_counts)).get("video")
+        for name, choice in chosen.items():
+            keys = _slices(softmax.keys).get(choice.stream)
+            if queries is not None and keys is not None:
+                columns = [keys.start + position for position in _checked(name, choice, keys)]
+                made += _maps_of_choice(site, softmax, place, name, queries, columns)
+    return made
+
+
+def query_streams(site: ObservedSite, softmax: Softmax, token_counts: Mapping[str, int]) -> tuple[Stream, ...]:
+    """Streams of the queries of a softmax, in order."""
+    if site.has_own_queries:
+        return softmax.keys
+    return split_streams(site.query_names, softmax.call.query.shape[2], token_counts)
+
+
+def is_finite(fact: Fact) -> bool:
+    """Whether the numbers of a fact can be used; they cannot where an activation was NaN or infinite."""
+    return all(math.isfinite(value) for value in fact.values)
+
+
+def _measured(softmax: Softmax) -> AttentionMeasures:
+    call = softmax.call
+    lengths = [stream.length for stream in softmax.keys]
+    return attention_measures(call.query, call.key, stream_lengths=lengths, mask=call.mask, scale=call.scale)
+
+
+def _columns(softmaxes: Sequence[Softmax], measured: Sequence[AttentionMeasures]) -> Columns:
+    """The measures of all softmaxes of a site: they have the same queries, so one mean serves them all."""
+    wholes = ["+".join(stream.name for stream in softmax.keys) for softmax in softmaxes]
+    names: list[tuple[str, str] | None] = []
+    for softmax, keys in zip(softmaxes, wholes, strict=True):
+        names += [(keys, "entropy"), (keys, "variance"), (keys, "slope"), (keys, "energy"), None, None]
+        names += [(stream.name, "mass") for stream in softmax.keys]
+    added = [normalised_entropy(item.entropy, item.key_count) for item in measured]
+    names += [(keys, "normalised_entropy") for keys in wholes]
+    if len(measured) > 1:
+        added += pooled_mass(torch.stack([item.log_sum_exp for item in measured])).unbind()
+        names += [(keys, "pooled_mass") for keys in wholes]
+    return Columns(names, torch.cat([*(item.values for item in measured), torch.stack(added, -1)], -1))
+
+
+def _counted_queries(
+    site: ObservedSite, softmaxes: Sequence[Softmax], measured: Sequence[AttentionMeasures]
+) -> Bool[Tensor, "batch head query"] | None:
+    """Queries that a mean is taken over, those that may look at something; None for all.
+
+    A token that no query may look at is padding: as a query it does not count either.
+    """
+    masks = [softmax.call.mask for softmax in softmaxes]
+    if all(mask is None for mask in masks):
+        return None
+    is_counted = torch.stack([item.key_count > 0 for item in measured]).all(0)
+    mask = masks[0]
+    if mask is None or not site.has_own_queries:
+        return is_counted
+    is_for_all_queries = mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[2] == 1 and mask.shape[3] > 1
+    return is_counted & mask[:, :, 0] if is_for_all_queries else is_counted
+
+
+def _mean_over_queries(
+    values: Float[Tensor, "batch head query column"],
+    is_counted: Bool[Tensor, "batch head query"] | None,
+    queries: slice,
+) -> Float[Tensor, "batch head column"]:
+    if is_counted is None:
+        return values[:, :, queries].mean(2)
+    is_counted = is_counted[:, :, queries].unsqueeze(-1)
+    return values[:, :, queries].where(is_counted, 0.0).sum(2) / is_counted.sum(2)
+
+
+def _facts_of_means(
+    site: ObservedSite,
+    stream: str,
+    names: Sequence[tuple[str, str] | None],
+    means: Float[Tensor, "batch head column"],
+    place: ForwardPlace,
+    per_head: bool,
+) -> list[Fact]:
+    facts = []
+    for branch, samples in place.branches(len(means)).items():
+        by_head = means[samples].mean(0) if per_head else means[samples].mean((0, 1)).unsqueeze(0)
+        start = (*site[:4], place.section, place.step, place.noise_level, branch, stream)
+        rows = zip(names, by_head.T.tolist(), strict=True)
+        facts += [Fact(*start, *name, tuple(values)) for name, values in rows if name is not None]
+    return facts
+
+
+def _maps_of_choice(
+    site: ObservedSite, softmax: Softmax, place: ForwardPlace, name: str, queries: slice, columns: Sequence[int]
+) -> list[AttentionMap]:
+    call = softmax.call
+    mask = call.mask if call.mask is None or call.mask.shape[-2] == 1 else call.mask[..., queries, :]
+    shares = attention_to_keys(call.query[:, :, queries], call.key, chosen=columns, mask=mask, scale=call.scale)
+    return [
+        AttentionMap(name, *site[:4], place.section, place.step, branch, as_frames(shares[samples].mean(0), place.grid))
+        for branch, samples in place.branches(len(shares)).items()
+    ]
+
+
+def _checked(name: str, choice: ChosenKeys, keys: slice) -> Sequence[int]:
+    length = keys.stop - keys.start
+    if wrong := [position for position in choice.positions if not 0 <= position < length]:
+        raise ObservationError(
+            f"Key {wrong[0]} of {name!r} does not exist: the stream {choice.stream} has keys 0 to {length - 1}."
+        )
+    return choice.positions
+
+
+def _slices(streams: Sequence[Stream]) -> dict[str, slice]:
+    """Where each stream lies on the sequence axis."""
+    ends = accumulate(stream.length for stream in streams)
+    return {stream.name: slice(end - stream.length, end) for stream, end in zip(streams, ends, strict=True)}

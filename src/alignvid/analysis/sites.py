@@ -1,0 +1,158 @@
+"""Which attentions are observed, and which streams their keys and queries belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from alignvid.analysis.problems import ObservationError
+from alignvid.analysis.softmaxes import SoftmaxCall
+from alignvid.errors import UnknownTarget
+from alignvid.models.family import KeyNorm, Site, Stack
+from alignvid.models.registry import Host
+from alignvid.schedule import BlockSet
+
+
+class Stream(NamedTuple):
+    """A run of tokens on a sequence axis."""
+
+    name: str
+    length: int
+
+
+class ObservedSite(NamedTuple):
+    """One attention of one block."""
+
+    host: str
+    stack: str
+    block: int
+    site: str
+    attention: nn.Module
+    keys: tuple[KeyNorm, ...]
+    """Norms of its keys that this model has, in the order in which a joint attention joins them."""
+    norms: tuple[nn.Module, ...]
+    """Their modules."""
+    query_names: tuple[str, ...]
+    """Streams of its queries, in order."""
+
+    @property
+    def has_own_queries(self) -> bool:
+        """Whether the tokens that ask are those that are looked at: self- and joint attention."""
+        return self.query_names == tuple(name for keys in self.keys for name in keys.streams)
+
+    def __str__(self) -> str:
+        return f"{self.site} of block {self.block} of `{self.stack}`"
+
+
+class Softmax(NamedTuple):
+    """One softmax of a site, with the streams of its keys."""
+
+    call: SoftmaxCall
+    keys: tuple[Stream, ...]
+
+
+def observed_sites(host: Host, pipeline: Any, blocks: BlockSet) -> list[ObservedSite]:
+    """Every attention in the chosen blocks of a transformer.
+
+    Raises: UnknownTarget if a stack or a block does not exist.
+    """
+    stacks = host.family.stacks_of(host.transformer, pipeline)
+    names = [stack.name for stack in stacks]
+    if unknown := [name for name in blocks.stacks if name not in names]:
+        raise UnknownTarget(
+            f"`{unknown[0]}` is not a stack of {type(host.transformer).__name__}; choose from {', '.join(names)}."
+        )
+    return [site for stack in stacks for site in _sites_of(host, stack, blocks)]
+
+
+def split_streams(names: Sequence[str], total: int, token_counts: Mapping[str, int]) -> tuple[Stream, ...]:
+    """Streams of a sequence of `total` tokens, in order. One without a known count has the rest; empty ones are left
+    out.
+
+    Raises: ObservationError if the counts do not add up.
+    """
+    counts = [token_counts.get(name) for name in names] if len(names) > 1 else [None]
+    rest = total - sum(count for count in counts if count is not None)
+    if counts.count(None) > 1 or rest < 0 or (rest > 0 and None not in counts):
+        raise ObservationError(
+            f"{total} tokens cannot be split into {', '.join(names)} with the counts {dict(token_counts)}: the "
+            "family's token counts do not fit this model; see docs/families.md."
+        )
+    lengths = [rest if count is None else count for count in counts]
+    return tuple(Stream(name, length) for name, length in zip(names, lengths, strict=True) if length)
+
+
+def softmaxes_of(
+    site: ObservedSite, calls: Sequence[SoftmaxCall], normed: Sequence[Tensor], token_counts: Mapping[str, int]
+) -> list[Softmax]:
+    """The softmaxes of one pass through a site: one over all of its keys, or one per key norm.
+
+    Args:
+        site: the attention.
+        calls: what it asked of `scaled_dot_product_attention`, in order.
+        normed: outputs of its key norms.
+        token_counts: tokens per stream.
+    Raises: ObservationError if there was no softmax, or its keys are not those of the norms.
+    """
+    if not calls:
+        raise ObservationError(
+            f"Attention {site} asked no softmax of torch's scaled_dot_product_attention "
+            f"(attention backend: {_backend(site)}), so there is nothing to observe; choose the backend with "
+            'transformer.set_attention_backend("native"), or blocks without that attention.'
+        )
+    by_norm = [
+        split_streams(keys.streams, output.shape[keys.sequence_dim], token_counts)
+        for keys, output in zip(site.keys, normed, strict=True)
+    ]
+    joined = tuple(stream for streams in by_norm for stream in streams)
+    if len(calls) == 1 and calls[0].key.shape[2] == sum(stream.length for stream in joined):
+        return [Softmax(calls[0], joined)]
+    return [Softmax(call, by_norm[_norm_of(site, call, normed)]) for call in calls]
+
+
+def _sites_of(host: Host, stack: Stack, blocks: BlockSet) -> Iterator[ObservedSite]:
+    modules = getattr(host.transformer, stack.name)
+    hidden = stack.sites[0].keys[0].streams  # the tokens that the blocks pass on, of which queries are made
+    for block in blocks.indices(stack.name, len(modules), is_main=stack.is_main):
+        for site in stack.sites:
+            attention = _found(modules[block], site.path)
+            norms = {} if attention is None else {keys: _found(attention, keys.path) for keys in site.keys}
+            present = {keys: norm for keys, norm in norms.items() if norm is not None}
+            if attention is not None and present:
+                where = (host.name, stack.name, block, site.name)
+                names = _query_names(site, hidden)
+                yield ObservedSite(*where, attention, tuple(present), tuple(present.values()), names)
+
+
+def _query_names(site: Site, hidden: tuple[str, ...]) -> tuple[str, ...]:
+    """In self- and joint attention every token asks; in cross-attention the hidden ones do."""
+    own = tuple(name for keys in site.keys for name in keys.streams)
+    return own if set(hidden) <= set(own) else hidden
+
+
+def _norm_of(site: ObservedSite, call: SoftmaxCall, normed: Sequence[Tensor]) -> int:
+    """Which norm's keys a softmax is over: those in the same memory, else those of the same number."""
+    key = call.key
+    same = [i for i, output in enumerate(normed) if output.data_ptr() == key.data_ptr()]
+    fitting = [i for i, keys in enumerate(site.keys) if normed[i].shape[keys.sequence_dim] == key.shape[2]]
+    if len(same) == 1 or len(fitting) == 1:
+        return (same or fitting)[0]
+    raise ObservationError(
+        f"Attention {site} has a softmax over {key.shape[2]} keys, which are not those of one of its key norms "
+        f"({', '.join(keys.path for keys in site.keys)}): the family does not fit this model; see docs/families.md."
+    )
+
+
+def _found(module: nn.Module, path: str) -> nn.Module | None:
+    for name in path.split("."):
+        module = getattr(module, name, None)  # type: ignore[assignment]  # None ends the walk below
+        if module is None:
+            return None
+    return module
+
+
+def _backend(site: ObservedSite) -> str:
+    backend = getattr(getattr(site.attention, "processor", None), "_attention_backend", None)
+    return str(getattr(backend, "value", backend) or "the default one")

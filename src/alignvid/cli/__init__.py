@@ -1,0 +1,5 @@
+"""The command line: `alignvid VERB`. It parses and prints; what it prints is computed elsewhere."""
+
+from alignvid.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,145 @@
+"""The commands that make videos: generate and demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
+
+if TYPE_CHECKING:
+    from alignvid.generate import Generation, JobResult
+
+_SPEC_OPTIONS = (
+    click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
+    click.option("--image", help="Reference image; leave out for a text-to-video model."),
+    click.option("--prompt", help="What the video should show."),
+    click.option("--negative-prompt", help="What it should not show; acts with a guidance above 1."),
+    click.option("--preset", help="Preset, or path of a recipe's .toml file; found from the model unless named."),
+    click.option("--gamma", type=float, help="Strength of AlignVid; 1 changes nothing, the paper uses 1.35."),
+    click.option("--steps-window", help='When: "0.0-0.3" of the steps, "noise>0.9", or "all".'),
+    click.option("--blocks", help='Where: "all", "first-half", "0,2-7", or "stack=0-7;other_stack=all".'),
+    click.option("--streams", help='Whose keys are scaled: "text", "text,image", …; see `alignvid inspect`.'),
+    click.option("--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."),
+    click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
+    click.option("--steps", type=int, help="Denoising steps."),
+    click.option("--guidance", type=float, help="Scale of classifier-free guidance."),
+    click.option("--width", type=int, help="Pixels, a multiple of 16; with --height."),
+    click.option("--height", type=int, help="Pixels, a multiple of 16; with --width."),
+    click.option("--frames", type=int, help="Length of the video in frames."),
+    click.option("--fps", type=float, help="Frames a second of the file."),
+    click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given."),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Format of the weights."),
+    click.option("--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."),
+    click.option("--max-pixels", type=int, help="Limit on the reference image; 50 million unless given."),
+)
+
+
+def _spec_options(command: Any) -> Any:
+    for option in reversed(_SPEC_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command(
+    epilog=examples(
+        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
+        "--out out --compare",
+        "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
+    )
+)
+@_spec_options
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--compare", is_flag=True, help="Also the baseline at the same seed, both side by side, and a page.")
+@click.option("--jobs", type=click.Path(path_type=Path), help="JSON Lines file: id, prompt, image per line.")
+@click.option("--record", type=click.Path(path_type=Path), help="Repeat the generation of a record.json.")
+@json_option
+def generate(out: Path, compare: bool, jobs: Path | None, record: Path | None, as_json: bool, **options: Any) -> None:
+    """Make a video that follows its prompt, and a record that can repeat it."""
+    fields = {name: value for name, value in options.items() if value is not None}
+    _check_combination(fields, jobs, record)
+    quiet_libraries()
+    if jobs is not None:
+        _run_jobs(jobs, fields, out, compare, as_json)
+    else:
+        _run_one(fields, out, compare, record, as_json)
+
+
+@click.command(epilog=examples("alignvid demo --out demo", "alignvid demo --out demo --json"))
+@click.option("--out", default=Path("demo"), type=click.Path(path_type=Path), help="Folder for the results; demo.")
+@json_option
+def demo(out: Path, as_json: bool) -> None:
+    """Eight made scenes without and with AlignVid on the embedded miniature, judged by a rule, on one page."""
+    quiet_libraries()
+    from alignvid.demo import run_demo
+
+    made = run_demo(out, show_progress=shows_progress(), on_result=_tell)
+    if as_json:
+        print_json(made.to_dict())
+    else:
+        result = made.to_dict()
+        for role in ("baseline", "alignvid"):
+            click.echo(
+                f"{role:9} edit shown {result['edit_shown'][role]} of {result['scenes']}, "
+                f"rest untouched {result['rest_untouched'][role]} of {result['scenes']}"
+            )
+        click.echo(f"Open {made.page}")
+    sys.exit(1 if made.to_dict()["failed"] else 0)
+
+
+def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path | None) -> None:
+    if jobs is not None and record is not None:
+        raise click.UsageError("--jobs and --record exclude each other; give one of them.")
+    if jobs is not None and (both := sorted({"prompt", "image", "negative_prompt"} & set(fields))):
+        raise click.UsageError(f"--{both[0]} belongs into the lines of the jobs file; leave it out here.")
+    if jobs is None and record is None and "prompt" not in fields:
+        raise click.UsageError('--prompt is missing; say what the video should show, such as --prompt "the cat jumps".')
+
+
+def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | None, as_json: bool) -> None:
+    from alignvid.generate import GenerationSpec, repeat
+    from alignvid.generate import generate as run
+
+    if record is None:
+        made = run(GenerationSpec(**fields), out, compare=compare, show_progress=shows_progress())
+    else:
+        made = repeat(record, out, changes=fields, compare=compare, show_progress=shows_progress())
+    page = _write_page(made) if compare else None
+    if as_json:
+        print_json(made.record.to_dict())
+        return
+    for output in made.record.outputs.values():
+        click.echo(made.folder / output["file"])
+    click.echo(made.folder / "record.json")
+    if page:
+        click.echo(f"Open {page}")
+
+
+def _write_page(made: Generation) -> Path:
+    from alignvid.report import comparison_page, write_page
+
+    return write_page(made.folder, comparison_page(made.record))
+
+
+def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:
+    from alignvid.generate import read_jobs, run_jobs
+    from alignvid.report import jobs_page, write_page
+
+    jobs = read_jobs(path, fields)
+    results = run_jobs(jobs, out, compare=compare, show_progress=shows_progress(), on_result=_tell)
+    page = write_page(out, jobs_page(results))
+    if as_json:
+        print_json([result.to_dict() for result in results])
+    else:
+        failed_count = sum(result.error is not None for result in results)
+        click.echo(f"{len(results) - failed_count} of {len(results)} jobs finished")
+        click.echo(f"Open {page}")
+    sys.exit(1 if any(result.error for result in results) else 0)
+
+
+def _tell(result: JobResult) -> None:
+    state = "was there" if result.was_finished else "done"
+    click.echo(f"{result.id}: {result.error or state}", err=True)

@@ -1,0 +1,96 @@
+"""The commands that look and change nothing: presets, models, inspect, doctor."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries
+
+
+@click.command(epilog=examples("alignvid presets", "alignvid presets --json"))
+@json_option
+def presets(as_json: bool) -> None:
+    """List the presets: named recipes, and where they come from."""
+    from alignvid import presets as library
+
+    found = [library.load(name) for name in library.names()]
+    if as_json:
+        print_json([_preset_dict(preset) for preset in found])
+        return
+    rows = [
+        (preset.name, preset.family, f"{preset.recipe.gamma:g}", str(preset.recipe.steps), preset.provenance)
+        for preset in found
+    ]
+    print_table(("preset", "family", "gamma", "steps", "provenance"), rows)
+
+
+@click.command(epilog=examples("alignvid models", "alignvid models --json"))
+@json_option
+def models(as_json: bool) -> None:
+    """List the supported model families."""
+    quiet_libraries()
+    from alignvid.models import families
+
+    found = families().values()
+    if as_json:
+        print_json(
+            [
+                {"family": family.name, "pipelines": family.pipelines, "transformers": family.transformers}
+                for family in found
+            ]
+        )
+        return
+    rows = [(family.name, ", ".join(family.pipelines), ", ".join(family.transformers)) for family in found]
+    print_table(("family", "pipelines", "transformers"), rows)
+
+
+@click.command(epilog=examples("alignvid inspect miniature", "alignvid inspect miniature --preset generic"))
+@click.argument("model", default="miniature")
+@click.option("--preset", help="Preset or recipe file to lay over the model; its own unless named.")
+@json_option
+def inspect(model: str, preset: str | None, as_json: bool) -> None:
+    """Show what MODEL is made of, and what a preset would touch. Its weights are not needed."""
+    quiet_libraries()
+    from alignvid.generate.sketch import inspect_model
+
+    found = inspect_model(model, preset)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{found['model']}: {found['pipeline']}, family {found['family']}\n")
+    rows = [
+        (transformer["name"], stack["name"], str(stack["blocks"]), site, ", ".join(streams))
+        for transformer in found["transformers"]
+        for stack in transformer["stacks"]
+        for site, streams in stack["sites"].items()
+    ]
+    print_table(("transformer", "stack", "blocks", "site", "streams"), rows)
+    click.echo(f"\n{found['touches']['summary']}")
+
+
+@click.command(epilog=examples("alignvid doctor", "alignvid doctor --json"))
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check versions, device and codecs; say what is missing and the line that installs it."""
+    quiet_libraries()
+    from alignvid.doctor import examine, is_ready
+
+    checks = examine()
+    if as_json:
+        print_json([check.to_dict() for check in checks])
+    else:
+        rows = [("ok" if check.is_fine else "--", check.name, check.text, check.remedy or "") for check in checks]
+        print_table(("", "check", "found", "to install"), rows)
+    sys.exit(0 if is_ready(checks) else 1)
+
+
+def _preset_dict(preset) -> dict:
+    return {
+        "name": preset.name,
+        "title": preset.title,
+        "family": preset.family,
+        "provenance": preset.provenance,
+        "recipe": preset.recipe.to_dict(),
+    }

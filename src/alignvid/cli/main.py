@@ -1,0 +1,53 @@
+"""The group of all commands, and what happens to errors: one sentence on stderr, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from alignvid import __version__
+from alignvid.cli.generate import demo, generate
+from alignvid.cli.look import doctor, inspect, models, presets
+from alignvid.cli.terminal import examples
+from alignvid.errors import AlignvidError
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "alignvid demo --out demo",
+        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" --out out',
+    ),
+)
+@click.version_option(__version__, prog_name="alignvid")
+def cli() -> None:
+    """Make a diffusers video or image pipeline follow its prompt (AlignVid, arXiv 2512.01334)."""
+
+
+for command in (generate, demo, presets, models, inspect, doctor):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="alignvid", standalone_mode=False
+        )
+    except AlignvidError as error:
+        code = _say(str(error), _BAD_INPUT)
+    except click.ClickException as error:
+        code = _say(error.format_message(), _BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("Interrupted; nothing unfinished was kept.", _INTERRUPTED)
+    sys.exit(code)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"alignvid: {' '.join(message.split())}", err=True)
+    return code

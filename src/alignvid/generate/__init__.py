@@ -1,0 +1,19 @@
+"""From a GenerationSpec to a video and its record."""
+
+from alignvid.generate.jobs import Job, JobResult, read_jobs, run_jobs
+from alignvid.generate.model import Model, load_model
+from alignvid.generate.run import Generation, generate, repeat
+from alignvid.generate.spec import GenerationSpec
+
+__all__ = [
+    "Generation",
+    "GenerationSpec",
+    "Job",
+    "JobResult",
+    "Model",
+    "generate",
+    "load_model",
+    "read_jobs",
+    "repeat",
+    "run_jobs",
+]

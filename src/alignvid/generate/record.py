@@ -1,0 +1,144 @@
+"""The record beside every video: what ran, on what, and all that is needed to run it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from alignvid.errors import InputError
+from alignvid.files import sha256_of_file
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+_PACKAGES = ("alignvid", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pillow", "av")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """All facts about one generation. `to_dict` is what is written."""
+
+    spec: dict[str, Any]
+    """What was asked for."""
+    settings: dict[str, Any]
+    """The numbers that the spec left open, decided: size, frames, steps, guidance, fps."""
+    model: dict[str, Any]
+    """Name, location, pipeline class and revision."""
+    recipe: dict[str, Any]
+    """The recipe that acted, whatever the preset of that name says today."""
+    attachment: dict[str, Any]
+    """Preset, blocks, gains, and how often it acted."""
+    image: dict[str, Any] | None
+    """Digests of the reference image, and its copy as the model got it."""
+    outputs: dict[str, dict[str, Any]]
+    """Every video by its role: file, digest, size, length."""
+    machine: dict[str, Any]
+    """Device, number format, offload, processor."""
+    timings: dict[str, float]
+    """Seconds by part."""
+    notes: list[str]
+    """What the user was warned of."""
+    versions: dict[str, str]
+    """Of Python and of the packages that decide the result."""
+    created: str
+    """UTC, ISO 8601."""
+    schema_version: int = SCHEMA_VERSION
+    """Of this format."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {field.name: getattr(self, field.name) for field in sorted(fields(self), key=_schema_first)}
+
+    def to_json(self) -> bytes:
+        """The record's file."""
+        return (json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        """Read a dict written by `to_dict`.
+
+        Raises: InputError for another schema version, an unknown field or a missing one.
+        """
+        if values.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"The record has schema version {values.get('schema_version')!r}, this one reads {SCHEMA_VERSION}; "
+                "repeat it with the version of alignvid that it names."
+            )
+        known = {field.name for field in fields(cls)}
+        if wrong := sorted(set(values) ^ known):
+            raise InputError(f"The record's field {wrong[0]!r} is unknown or missing; its fields are {sorted(known)}.")
+        return cls(**values)
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file, or in a folder's record.json.
+
+    Raises: InputError if it is missing or no record.
+    """
+    file = path / RECORD_FILE if path.is_dir() else path
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(file)!r} cannot be read as a record: {error}; give a {RECORD_FILE}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{str(file)!r} holds no record; give a {RECORD_FILE} that `alignvid generate` wrote.")
+    return Record.from_dict(values)
+
+
+def is_finished(folder: Path, spec: Mapping[str, Any], image_sha256: str | None, roles: set[str]) -> bool:
+    """Whether the folder holds what this spec asks for, whole: same spec, same image, videos with their digests."""
+    try:
+        record = read_record(folder)
+    except InputError:
+        return False
+    same_image = (record.image or {}).get("sha256") == image_sha256
+    return (
+        record.spec == dict(spec) and same_image and roles <= set(record.outputs) and outputs_are_whole(folder, record)
+    )
+
+
+def outputs_are_whole(folder: Path, record: Record) -> bool:
+    """Whether every video that the record names is there with its digest."""
+    try:
+        return all(sha256_of_file(folder / output["file"]) == output["sha256"] for output in record.outputs.values())
+    except OSError:
+        return False
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result; packages that are missing are left out."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the machine is; the sums of floating-point numbers depend on it."""
+    import torch
+
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _schema_first(field: Any) -> bool:
+    return field.name != "schema_version"

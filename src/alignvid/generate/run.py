@@ -1,0 +1,207 @@
+"""Run a plan: the video, with `compare` the baseline at the same seed, and the record beside them."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from alignvid.attaching import attach
+from alignvid.attachment import Attachment
+from alignvid.errors import InputError
+from alignvid.files import sha256_of_bytes, writable_folder, write_together
+from alignvid.generate.call import frames_of, token_limit
+from alignvid.generate.model import Model, load_model
+from alignvid.generate.plan import Plan, plan, tell
+from alignvid.generate.prompts import unread_tokens_note
+from alignvid.generate.record import RECORD_FILE, Record, machine_facts, now, package_versions, read_record
+from alignvid.generate.spec import GenerationSpec
+from alignvid.images import png_bytes, read_image
+from alignvid.recipe import Recipe
+from alignvid.videos import Frames, encode_video, side_by_side
+
+BASELINE, ALIGNVID, SIDE_BY_SIDE = "baseline", "alignvid", "side_by_side"
+REFERENCE_FILE = "reference.png"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished generation."""
+
+    folder: Path
+    record: Record
+    frames: Mapping[str, Frames]
+    """By role, as the model gave them, before the video encoder."""
+
+
+@dataclass(frozen=True)
+class _Rendering:
+    frames: dict[str, Frames]
+    attachment: Attachment
+    timings: dict[str, float]
+    notes: list[str]
+
+
+def generate(
+    spec: GenerationSpec,
+    out: str | Path,
+    *,
+    compare: bool = False,
+    show_progress: bool = False,
+    model: Model | None = None,
+    recipe: Recipe | None = None,
+) -> Generation:
+    """Make the video of a spec in the folder `out`, with a record that can repeat it.
+
+    Args:
+        spec: What to make.
+        out: Folder for the results; made if it is missing. Files appear in it when all of them are complete.
+        compare: Also make the video without AlignVid at the same seed, and a clip of both side by side.
+        show_progress: Draw progress bars on stderr.
+        model: A model loaded before, to be used again; it must be the spec's.
+        recipe: A recipe to be used in place of the spec's preset.
+
+    Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
+    """
+    planned = plan(spec, source=model.source if model else None, recipe=recipe)
+    folder = writable_folder(Path(out))
+    model = model or load_model(planned.source, spec, show_progress=show_progress)
+    notes = [*planned.notes, *_token_notes(planned, model)]
+    tell(notes)
+    rendering = _render(planned, model, compare=compare)
+    files = _encode(rendering.frames, planned)
+    record = _record(planned, model, rendering, files, notes)
+    write_together(folder, {**files, RECORD_FILE: record.to_json()})
+    return Generation(folder, record, rendering.frames)
+
+
+def repeat(
+    record_path: str | Path,
+    out: str | Path,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    compare: bool = False,
+    show_progress: bool = False,
+) -> Generation:
+    """Make the video of a record again, from the image beside it and the recipe in it.
+
+    Args:
+        record_path: A record.json, or the folder that holds it.
+        out: Folder for the results.
+        changes: Fields of the spec to change, such as the seed.
+        compare: As for `generate`.
+        show_progress: As for `generate`.
+
+    Raises: InputError if the record or its image is missing or was changed.
+    """
+    path = Path(record_path)
+    record = read_record(path)
+    folder = path if path.is_dir() else path.parent
+    spec = replace(_recorded_spec(record, folder), **(changes or {}))
+    recipe = None if (changes or {}).get("preset") else Recipe.from_dict(record.recipe)
+    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe)
+
+
+def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
+    """The spec with every open number as it was decided then, and the image as the model got it."""
+    spec = GenerationSpec.from_dict({**record.spec, **record.settings, "dtype": record.machine["dtype"]})
+    if record.image is None:
+        return spec
+    file = folder / record.image["file"]
+    if read_image(file).pixels_sha256 != record.image["pixels_sha256"]:
+        raise InputError(f"The image {str(file)!r} is not the one of the record; put the original back.")
+    return replace(spec, image=str(file))
+
+
+def _render(planned: Plan, model: Model, *, compare: bool) -> _Rendering:
+    frames, timings = {}, {"load_s": model.load_s}
+    if compare:
+        frames[BASELINE], timings["baseline_s"] = _run(planned, model, "baseline")
+    with warnings.catch_warnings(record=True) as caught:  # attach warns of extreme gains; the record keeps it too
+        warnings.simplefilter("always")
+        attachment = attach(model.pipeline, planned.recipe or planned.spec.preset, **planned.spec.recipe_overrides)
+    notes = [str(warning.message) for warning in caught]
+    tell(notes)
+    with attachment:
+        frames[ALIGNVID], timings["alignvid_s"] = _run(planned, model, "alignvid")
+    if compare:
+        frames[SIDE_BY_SIDE] = side_by_side(frames[BASELINE], frames[ALIGNVID])
+    return _Rendering(frames, attachment, timings, notes)
+
+
+def _run(planned: Plan, model: Model, name: str) -> tuple[Frames, float]:
+    import torch
+
+    model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": name})
+    generator = torch.Generator("cpu").manual_seed(planned.spec.seed)
+    begin = time.perf_counter()
+    with torch.no_grad():
+        frames = frames_of(model.pipeline(**planned.arguments, generator=generator))
+    return frames, time.perf_counter() - begin
+
+
+def _encode(frames: Mapping[str, Frames], planned: Plan) -> dict[str, bytes]:
+    """Every file by name; a pipeline without a length gives images."""
+    files = {} if planned.image is None else {REFERENCE_FILE: png_bytes(planned.image)}
+    for role, clip in frames.items():
+        if planned.settings.frames is None:
+            files[f"{role}.png"] = png_bytes(Image.fromarray(clip[0]))
+        else:
+            files[f"{role}.mp4"] = encode_video(clip, planned.settings.fps)
+    return files
+
+
+def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[str, bytes], notes: list[str]) -> Record:
+    return Record(
+        spec=planned.spec.to_dict(),
+        settings=planned.settings.to_dict(),
+        model=model.facts(),
+        recipe=rendering.attachment.recipe.to_dict(),
+        attachment=rendering.attachment.to_dict(),
+        image=_image_facts(planned),
+        outputs={role: _output_facts(role, clip, files) for role, clip in rendering.frames.items()},
+        machine={**model.device.to_dict(), **machine_facts()},
+        timings={name: round(seconds, 3) for name, seconds in rendering.timings.items()},
+        notes=[*notes, *rendering.notes],
+        versions=package_versions(),
+        created=now(),
+    )
+
+
+def _image_facts(planned: Plan) -> dict[str, Any] | None:
+    if planned.reference is None or planned.image is None:
+        return None
+    given = replace(planned.reference, pixels=planned.image)
+    return {
+        "sha256": planned.reference.sha256,
+        "size": list(planned.reference.pixels.size),
+        "file": REFERENCE_FILE,
+        "pixels_sha256": given.pixels_sha256,
+    }
+
+
+def _output_facts(role: str, clip: Frames, files: Mapping[str, bytes]) -> dict[str, Any]:
+    name = next(name for name in files if Path(name).stem == role)
+    length, height, width, _ = clip.shape
+    return {
+        "file": name,
+        "sha256": sha256_of_bytes(files[name]),
+        "frames_sha256": sha256_of_bytes(np.ascontiguousarray(clip).tobytes()),
+        "frames": length,
+        "width": width,
+        "height": height,
+    }
+
+
+def _token_notes(planned: Plan, model: Model) -> list[str]:
+    tokenizer, limit = getattr(model.pipeline, "tokenizer", None), token_limit(type(model.pipeline))
+    if tokenizer is None or limit is None:
+        return []
+    note = unread_tokens_note(planned.spec.prompt, tokenizer, limit)
+    return [note] if note else []

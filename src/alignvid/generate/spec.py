@@ -1,0 +1,171 @@
+"""GenerationSpec: everything that decides what a video looks like, checked and serialisable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from alignvid.errors import InputError, RecipeError
+from alignvid.generate.prompts import check_prompt
+from alignvid.images import MAX_PIXELS
+from alignvid.modulation import check_gamma
+from alignvid.schedule import BlockSet, StepWindow
+
+MINIATURE = "miniature"
+"""The name of the model that is shipped inside this package."""
+
+SIDE_MULTIPLE = 16
+"""Widths and heights are multiples of this in every supported family: a latent of 8 pixels, a patch of 2 latents."""
+
+DTYPES = ("float32", "bfloat16", "float16")
+OFFLOADS = ("none", "model", "sequential")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSpec:
+    """One video to make. None means: what suits the model, the image or the machine."""
+
+    prompt: str
+    """What the video should show."""
+    model: str = MINIATURE
+    """"miniature", a diffusers pipeline folder, or a model's id on the Hugging Face Hub."""
+    image: str | None = None
+    """Path of the reference image; None for text-to-video and text-to-image models."""
+    negative_prompt: str | None = None
+    """What it should not show; it acts only with a guidance above 1."""
+    preset: str | None = None
+    """Name of a preset or path of a recipe's TOML file; None finds the model's own."""
+    gamma: float | None = None
+    """Strength of AlignVid; 1 leaves the model as it is."""
+    blocks: str | None = None
+    """Blocks: "first-half", "0,2-7", or per stack "transformer_blocks=all;single_transformer_blocks=0-7"."""
+    steps_window: str | None = None
+    """Steps at which it acts: "0.0-0.3" in fractions of the steps, "noise>0.9", or "all"."""
+    streams: str | None = None
+    """Token groups whose keys are scaled, with commas: "text,image"."""
+    branch: str | None = None
+    """Pass of classifier-free guidance in which it acts: "both", "cond" or "uncond"."""
+    seed: int = 0
+    """Of the initial noise; drawn on the CPU, so that it means the same on every device."""
+    steps: int | None = None
+    """Denoising steps."""
+    guidance: float | None = None
+    """Scale of classifier-free guidance."""
+    width: int | None = None
+    """Pixels, a multiple of 16."""
+    height: int | None = None
+    """Pixels, a multiple of 16."""
+    frames: int | None = None
+    """Length of the video in frames."""
+    fps: float | None = None
+    """Frames a second of the file; it does not change the frames."""
+    device: str | None = None
+    """"cpu", "cuda", "cuda:1", "mps"."""
+    dtype: str | None = None
+    """Number format of the weights: "float32", "bfloat16" or "float16"."""
+    offload: str | None = None
+    """What waits in main memory: "none", "model" (whole models) or "sequential" (single layers)."""
+    max_pixels: int = MAX_PIXELS
+    """Limit on the reference image."""
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        if self.negative_prompt:
+            check_prompt(self.negative_prompt, name="negative prompt")
+        if self.gamma is not None:
+            check_gamma(self.gamma)
+        self._check_recipe_parts()
+        self._check_numbers()
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("offload", self.offload, OFFLOADS)
+
+    @property
+    def recipe_overrides(self) -> dict[str, Any]:
+        """The keyword arguments of `alignvid.attach` that this spec sets."""
+        return {
+            "gamma": self.gamma,
+            "blocks": parse_blocks(self.blocks) if self.blocks else None,
+            "steps": StepWindow.of(self.steps_window) if self.steps_window else None,
+            "streams": parse_streams(self.streams) if self.streams else None,
+            "branch": self.branch,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `from_dict` reads it back to an equal spec."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationSpec:
+        """Read a dict written by `to_dict`.
+
+        Raises: InputError for a field that a spec does not have, or without a prompt.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise InputError(f"A generation spec has no field {unknown[0]!r}; its fields are {', '.join(known)}.")
+        if "prompt" not in values:
+            raise InputError("The generation spec lacks the field 'prompt'; say in words what the video should show.")
+        return cls(**values)
+
+    def _check_recipe_parts(self) -> None:
+        if self.blocks is not None:
+            parse_blocks(self.blocks)
+        if self.steps_window is not None:
+            StepWindow.of(self.steps_window)
+        if self.streams is not None:
+            parse_streams(self.streams)
+        _check_choice("branch", self.branch, ("both", "cond", "uncond"))
+
+    def _check_numbers(self) -> None:
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        _check_range("steps", self.steps, 1, 1_000)
+        _check_range("frames", self.frames, 1, 10_000)
+        _check_range("guidance", self.guidance, 0, 100)
+        _check_range("fps", self.fps, 0.1, 240)
+        _check_range("max_pixels", self.max_pixels, 1, 10**10)
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            _check_range(name, side, SIDE_MULTIPLE, 8_192)
+            if side is not None and side % SIDE_MULTIPLE:
+                below = side // SIDE_MULTIPLE * SIDE_MULTIPLE
+                raise InputError(
+                    f"{name} {side} is not a multiple of {SIDE_MULTIPLE}; choose {below} or {below + SIDE_MULTIPLE}."
+                )
+        if (self.width is None) != (self.height is None):
+            raise InputError("Width and height belong together; give both, or none to keep the shape of the image.")
+
+
+def parse_blocks(text: str) -> BlockSet:
+    """Read "0,2-7", "first-half" or "stack=0,2-7;other_stack=all".
+
+    Raises: ScheduleError if it is none of these.
+    """
+    if "=" not in text:
+        return BlockSet.of(text)
+    pairs = (part.partition("=") for part in text.split(";") if part.strip())
+    return BlockSet.of({stack.strip(): selection.strip() for stack, _, selection in pairs})
+
+
+def parse_streams(text: str) -> list[str]:
+    """Read "text,image".
+
+    Raises: RecipeError if no name is left.
+    """
+    streams = [stream.strip() for stream in text.split(",") if stream.strip()]
+    if not streams:
+        raise RecipeError(f"{text!r} names no stream; write for example 'text' or 'text,image'.")
+    return streams
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(choices)}.")
+
+
+def _check_range(name: str, value: float | None, low: float, high: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not low <= value <= high:
+        raise InputError(f"{name} {value!r} is out of range; choose a number from {low:,} to {high:,}.")

@@ -1,0 +1,40 @@
+"""The embedded miniature: a complete Wan2.1-I2V pipeline of a few million parameters, trained on made scenes.
+
+It is where the main job, the tests and the demo run without a download. It proves nothing about large models;
+docs/miniature.md says what it is, how it was trained and what it measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignvid.errors import InputError
+
+if TYPE_CHECKING:
+    from diffusers import WanImageToVideoPipeline
+
+__all__ = ["weights_folder", "load_pipeline"]
+
+
+def weights_folder() -> Path:
+    """The folder with the shipped weights, in diffusers' own format."""
+    return Path(__file__).parent / "weights"
+
+
+def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
+    """The miniature on the CPU in single precision, silent; from another folder if one is given.
+
+    Raises: InputError if the folder holds no pipeline.
+    """
+    import torch
+    from diffusers import WanImageToVideoPipeline
+
+    folder = folder or weights_folder()
+    if not (folder / "model_index.json").is_file():
+        raise InputError(
+            f"{folder} holds no pipeline (no model_index.json); train one with python -m alignvid.miniature.train"
+        )
+    pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

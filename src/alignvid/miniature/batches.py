@@ -1,0 +1,70 @@
+"""Several reference images, with a prompt and a noise seed each, in one call of the Wan pipeline.
+
+The stock pipeline takes one image per call. This subclass leaves `__call__` alone and prepares each sample as a call
+of its own would: same prompt encoding, same image tokens, same noise from its own generator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import WanImageToVideoPipeline
+from PIL import Image
+from torch import Tensor
+
+from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH, Video
+
+
+class BatchedImageToVideo(WanImageToVideoPipeline):
+    """The Wan pipeline, for a batch of images; call `generate`."""
+
+    images: list[Image.Image]
+    prompts: list[str]
+
+    def encode_prompt(
+        self, prompt: str, num_videos_per_prompt: int, **settings: object
+    ) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]  # called by __call__ alone
+        """Encode the batch's own prompts, once each."""
+        return super().encode_prompt(prompt=self.prompts, num_videos_per_prompt=1, **settings)
+
+    def encode_image(self, image: Tensor, device: torch.device | None = None) -> Tensor:  # type: ignore[override]  # as above
+        """Encode the batch's own images."""
+        return super().encode_image(self.images, device)
+
+    def prepare_latents(self, image: Tensor, batch_size: int, *sizes: object) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # as above
+        """Noise and condition of each sample as a call of its own would make them."""
+        *settings, generators, latents, last_image = sizes
+        samples = [
+            super(BatchedImageToVideo, self).prepare_latents(
+                image[index : index + 1], 1, *settings, generators[index], latents, last_image
+            )
+            for index in range(batch_size)
+        ]
+        return torch.cat([noise for noise, _ in samples]), torch.cat([condition for _, condition in samples])
+
+    def generate(
+        self, images: list[Image.Image], prompts: list[str], noise_seeds: list[int], *, steps: int, guidance: float
+    ) -> list[Video]:
+        """One clip per image, as uint8 frames."""
+        self.images, self.prompts = images, prompts
+        pixels = np.stack([np.asarray(image, np.float32) / 255 for image in images])
+        clips = self(
+            image=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            prompt="",  # one "prompt" with many videos; encode_prompt puts the batch's own in its place
+            num_videos_per_prompt=len(images),
+            height=HEIGHT,
+            width=WIDTH,
+            num_frames=FRAMES,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(seed) for seed in noise_seeds],
+            output_type="np",
+        ).frames
+        return [(clip * 255).round().astype(np.uint8) for clip in clips]
+
+
+def batched(pipeline: WanImageToVideoPipeline) -> BatchedImageToVideo:
+    """The same parts, not copied, behind the batched pipeline."""
+    twin = BatchedImageToVideo(**pipeline.components)
+    twin.set_progress_bar_config(disable=True)
+    return twin

@@ -1,0 +1,129 @@
+"""How often the miniature follows its prompts: generate through the real pipeline, judge, keep one record per clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from diffusers import WanImageToVideoPipeline
+from PIL import Image
+from tqdm import tqdm
+
+from alignvid.attaching import attach
+from alignvid.miniature.batches import BatchedImageToVideo, batched
+from alignvid.miniature.drawing import first_frame
+from alignvid.miniature.judge import Judgement, judge
+from alignvid.miniature.prompts import evaluation_prompt
+from alignvid.miniature.scenes import Scene, evaluation_scenes
+from alignvid.recipe import Recipe
+
+SCHEMA_VERSION = 1
+DEFAULT_STEPS = 12
+BATCH = 12
+
+
+class Trial(NamedTuple):
+    """A scene and the prompt that asks for its edit."""
+
+    index: int
+    scene: Scene
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of a comparison: a recipe or the baseline (None), and the sampling settings."""
+
+    name: str
+    recipe: Recipe | None
+    steps: int = DEFAULT_STEPS
+    guidance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one generated clip showed."""
+
+    variant: str
+    noise_seed: int
+    scene: int
+    edit_kind: str
+    prompt: str
+    edit_shown: bool
+    rest_untouched: bool
+    reasons: tuple[str, ...]
+
+
+def trials(seeds: range, count: int) -> list[Trial]:
+    """The first `count` scenes of a seed range with their prompts, balanced over kinds of edit."""
+    scenes = evaluation_scenes(seeds, count)
+    return [Trial(index, scene, evaluation_prompt(scene, seeds[index])) for index, scene in enumerate(scenes)]
+
+
+def evaluate(
+    pipeline: WanImageToVideoPipeline,
+    cases: list[Trial],
+    variant: Variant,
+    *,
+    noise_seed: int,
+    records: Path | None = None,
+) -> list[Outcome]:
+    """Generate and judge every trial with one variant.
+
+    With `records`, a JSON Lines file, each outcome is appended as it comes, and what the file holds is not made again.
+    """
+    done = {} if records is None else _read(records, variant, noise_seed)
+    todo = [case for case in cases if case.index not in done]
+    with nullcontext() if variant.recipe is None else attach(pipeline, variant.recipe):
+        engine = batched(pipeline)
+        for first in tqdm(range(0, len(todo), BATCH), desc=f"{variant.name}, seed {noise_seed}", mininterval=10):
+            made = _outcomes(engine, todo[first : first + BATCH], variant, noise_seed)
+            if records is not None:
+                _append(records, made)
+            done |= {outcome.scene: outcome for outcome in made}
+    return [done[case.index] for case in cases]
+
+
+def _outcomes(engine: BatchedImageToVideo, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Outcome]:
+    videos = engine.generate(
+        [Image.fromarray(first_frame(case.scene)) for case in cases],
+        [case.prompt for case in cases],
+        [noise_seed * 1_000_003 + case.index for case in cases],  # the same noise for every variant: pairs
+        steps=variant.steps,
+        guidance=variant.guidance,
+    )
+    return [
+        _outcome(case, judge(video, case.scene), variant, noise_seed) for case, video in zip(cases, videos, strict=True)
+    ]
+
+
+def _outcome(case: Trial, judgement: Judgement, variant: Variant, noise_seed: int) -> Outcome:
+    return Outcome(
+        variant=variant.name,
+        noise_seed=noise_seed,
+        scene=case.index,
+        edit_kind=case.scene.edit.kind,
+        prompt=case.prompt,
+        edit_shown=judgement.edit_shown,
+        rest_untouched=judgement.rest_untouched,
+        reasons=judgement.reasons,
+    )
+
+
+def _append(records: Path, outcomes: Iterable[Outcome]) -> None:
+    with records.open("a") as file:
+        file.writelines(
+            json.dumps({"schema_version": SCHEMA_VERSION, **asdict(outcome)}) + "\n" for outcome in outcomes
+        )
+
+
+def _read(records: Path, variant: Variant, noise_seed: int) -> dict[int, Outcome]:
+    if not records.exists():
+        return {}
+    rows = [json.loads(line) for line in records.read_text().splitlines()]
+    outcomes = [Outcome(**{key: value for key, value in row.items() if key != "schema_version"}) for row in rows]
+    return {o.scene: o for o in outcomes if (o.variant, o.noise_seed) == (variant.name, noise_seed)}

@@ -1,0 +1,116 @@
+"""The HTML page that plays the videos of each row in step: one file beside its videos, opened from disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment
+
+from alignvid.files import write_bytes
+
+PAGE_FILE = "index.html"
+_PIXEL_ART_BELOW = 160
+"""Clips narrower than this are shown with hard pixel edges, several times their size."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of one clip."""
+
+    text: str
+    """A few words."""
+    is_good: bool
+    """Whether it is what the prompt asked for."""
+    detail: str = ""
+    """Why, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video or an image in a row."""
+
+    label: str
+    """What it is, such as "baseline"."""
+    file: str
+    """Path relative to the page."""
+    width: int
+    height: int
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """The path as a relative link."""
+        return "/".join(quote(part) for part in Path(self.file).parts)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it stands still."""
+        return self.file.endswith(".png")
+
+    @property
+    def is_pixel_art(self) -> bool:
+        """Whether smoothing would blur it beyond recognition."""
+        return self.height < _PIXEL_ART_BELOW
+
+    @property
+    def aspect(self) -> float:
+        """Width by height."""
+        return self.width / self.height
+
+
+@dataclass(frozen=True)
+class Row:
+    """One generation."""
+
+    id: str
+    prompt: str
+    clips: tuple[Clip, ...]
+    fps: float
+    facts: tuple[tuple[str, str], ...] = ()
+    """Small print: pairs of a name and a value."""
+    notes: tuple[str, ...] = ()
+    """Warnings."""
+    error: str | None = None
+    """Why there are no clips."""
+    record_file: str | None = None
+    """Path of the record, relative to the page."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number in the header."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page."""
+
+    title: str
+    lead: str
+    """A sentence or two on what is seen."""
+    rows: tuple[Row, ...]
+    counts: tuple[Count, ...] = ()
+
+
+def write_page(folder: Path, page: Page) -> Path:
+    """Write the page as index.html into the folder that its clips are relative to, and return its path."""
+    path = folder / PAGE_FILE
+    write_bytes(path, render_page(page).encode())
+    return path
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML. Every text in it is escaped: a prompt with tags is shown, not run."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_part("page.html.jinja"))
+    return template.render(page=page, style=_part("page.css"), script=_part("page.js"))
+
+
+def _part(name: str) -> str:
+    return (files("alignvid.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,81 @@
+"""Rows of the page, made from records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from alignvid.generate import JobResult
+from alignvid.generate.record import Record
+from alignvid.report.page import Clip, Count, Page, Row, Verdict
+
+_LABELS = {"baseline": "baseline", "alignvid": "AlignVid", "side_by_side": "side by side"}
+
+
+def row_of_record(
+    record: Record, *, id: str, folder: str = "", verdicts: Mapping[str, tuple[Verdict, ...]] | None = None
+) -> Row:
+    """The row of a finished generation.
+
+    Args:
+        record: Its record.
+        id: Its name on the page.
+        folder: Where its files lie, relative to the page.
+        verdicts: Of its clips, by role.
+    """
+    place = PurePosixPath(folder)
+    clips = []
+    if record.image is not None:
+        size = record.settings["width"], record.settings["height"]
+        clips.append(Clip("reference", str(place / record.image["file"]), *size))
+    for role in (role for role in _LABELS if role in record.outputs):
+        output = record.outputs[role]
+        file, size = str(place / output["file"]), (output["width"], output["height"])
+        clips.append(Clip(_LABELS[role], file, *size, verdicts=(verdicts or {}).get(role, ())))
+    return Row(
+        id=id,
+        prompt=record.spec["prompt"],
+        clips=tuple(clips),
+        fps=record.settings["fps"],
+        facts=_facts(record),
+        notes=tuple(record.notes),
+        record_file=str(place / "record.json"),
+    )
+
+
+def comparison_page(record: Record) -> Page:
+    """The page of one generation, beside its record."""
+    lead = f"{record.model['name']}, seed {record.spec['seed']}: the same noise without and with AlignVid."
+    return Page(title="AlignVid", lead=lead, rows=(row_of_record(record, id="video"),))
+
+
+def jobs_page(results: Sequence[JobResult]) -> Page:
+    """The page of a file of jobs, in the folder that holds a folder for each."""
+    rows = [
+        row_of_record(result.record, id=result.id, folder=result.id)
+        if result.record
+        else row_of_failure(id=result.id, prompt=result.spec.prompt, error=result.error or "no record")
+        for result in results
+    ]
+    finished_count = sum(result.record is not None for result in results)
+    counts = (Count("finished", f"{finished_count} of {len(rows)}"),)
+    return Page(title="AlignVid", lead="One row per job.", rows=tuple(rows), counts=counts)
+
+
+def row_of_failure(*, id: str, prompt: str, error: str) -> Row:
+    """The row of a generation that gave no video."""
+    return Row(id=id, prompt=prompt, clips=(), fps=1.0, error=error)
+
+
+def _facts(record: Record) -> tuple[tuple[str, str], ...]:
+    attachment, settings = record.attachment, record.settings
+    gains = ", ".join(f"{target} ×{gain:.4g}" for target, gain in attachment["gains"].items())
+    return (
+        ("model", record.model["name"]),
+        ("recipe", attachment["name"]),
+        ("gains", gains),
+        ("acted", f"{attachment['acted']}× in {attachment['active_forwards']} of {attachment['forwards']} passes"),
+        ("seed", str(record.spec["seed"])),
+        ("steps", str(settings["steps"])),
+        ("guidance", str(settings["guidance"])),
+    )

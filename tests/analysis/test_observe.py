@@ -1,0 +1,351 @@
+import math
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import alignvid
+from alignvid.analysis import sites
+from alignvid.analysis.observe import observe
+from alignvid.analysis.problems import ObservationError
+from alignvid.errors import ScheduleError, UnknownTarget
+from alignvid.schedule import StepWindow
+from pipelines import BUILDERS, generate
+
+TOLERANCE = 1e-5  # of float32 sums over a few hundred keys
+
+
+def hooks_on(model):
+    return [
+        (name, kind)
+        for name, module in model.named_modules()
+        for kind in ("_forward_hooks", "_forward_pre_hooks")
+        if getattr(module, kind)
+    ]
+
+
+def seen(trace):
+    return {(fact.stack, fact.site, fact.query, fact.keys) for fact in trace.facts if fact.measure == "entropy"}
+
+
+def one(trace, measure, **where):
+    """The single value that fits."""
+    facts = [fact for fact in trace.where(**where).facts if fact.measure == measure]
+    assert len(facts) == 1, facts
+    return facts[0].values
+
+
+class DenseCalls:
+    """Every attention of a run, as the textbook writes it, seen by wrapping torch's function in the test."""
+
+    def __init__(self, monkeypatch):
+        self.calls, self._attend = [], F.scaled_dot_product_attention
+        monkeypatch.setattr(F, "scaled_dot_product_attention", self._keep)
+
+    def _keep(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+        self.calls.append((query.clone(), key.clone(), attn_mask))
+        return self._attend(query, key, value, attn_mask=attn_mask, scale=scale)
+
+    def of_keys(self, count):
+        """Those of the Wan transformer's attentions that have so many keys."""
+        return [call for call in self.calls if call[1].shape[1:] == (2, count, 12)]
+
+
+def entropy_of(query, key, mask=None):
+    logits = query.double() @ key.double().transpose(-1, -2) / math.sqrt(query.shape[-1])
+    weights = (logits if mask is None else logits.masked_fill(~mask, -math.inf)).softmax(-1)
+    return -torch.special.xlogy(weights, weights).sum(-1), weights
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_observing_leaves_the_output_bit_equal_and_the_model_as_it_was(built, name):
+    pipe, call = built(name)
+    hooks, expected = hooks_on(pipe.transformer), generate(pipe, call)
+    with observe(pipe, per_head=True) as trace:
+        assert torch.equal(generate(pipe, call), expected)
+    assert trace.facts and not trace.problems
+    assert hooks_on(pipe.transformer) == hooks and "cache_context" not in vars(pipe.transformer)
+    assert torch.equal(generate(pipe, call), expected)
+
+
+FACTS = {
+    "wan_t2v": {("blocks", "self", "video", "video"), ("blocks", "cross", "video", "text")},
+    "wan_i2v": {
+        ("blocks", "self", "video", "video"),
+        ("blocks", "cross", "video", "text"),
+        ("blocks", "cross", "video", "image"),
+    },
+    "wan22_ti2v_5b": {
+        ("blocks", "self", "video", "image+video"),
+        ("blocks", "self", "image", "image+video"),
+        ("blocks", "cross", "video", "text"),
+        ("blocks", "cross", "image", "text"),
+    },
+    "hunyuan_t2v": {
+        (stack, site, query, "video+text")
+        for stack, site in (("transformer_blocks", "double"), ("single_transformer_blocks", "single"))
+        for query in ("video", "text")
+    },
+    "framepack_v1": {
+        (stack, site, query, "history+video+image+text")
+        for stack, site in (("transformer_blocks", "double"), ("single_transformer_blocks", "single"))
+        for query in ("history", "video", "image", "text")
+    },
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_every_site_and_query_stream_is_recorded(built, name):
+    pipe, call = built(name)
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as trace:
+        generate(pipe, call)
+    assert seen(trace) == FACTS[name]
+
+
+def test_masses_of_a_softmax_add_up_to_one(built):
+    pipe, call = built("framepack_v1")
+    with observe(pipe, blocks=[1]) as trace:
+        generate(pipe, call)
+    masses = trace.where(query="video", stack="transformer_blocks").mean("mass", by=("step", "keys"))
+    assert masses.labels == ((0, 1, 2), ("history", "image", "text", "video"))
+    assert masses.values.sum(-1) == pytest.approx([1.0] * 3, abs=TOLERANCE)
+
+
+def test_wan_facts_equal_the_dense_computation(built, monkeypatch):
+    pipe, call = built("wan_i2v")
+    with observe(pipe, blocks=[1], steps=(0.0, 0.3), per_head=True) as trace:
+        dense = DenseCalls(monkeypatch)
+        generate(pipe, call, num_inference_steps=1)
+    image, text = (dense.of_keys(count)[1] for count in (17, 512))  # the second block of the first pass
+    text_entropy, _ = entropy_of(*text)
+    entropy = one(trace, "entropy", site="cross", keys="text", branch="cond")
+    assert entropy == pytest.approx(text_entropy.mean((0, 2)).tolist(), abs=TOLERANCE)
+    _, weights = entropy_of(text[0], torch.cat([image[1], text[1]], 2))
+    pooled = one(trace, "pooled_mass", site="cross", keys="text", branch="cond")
+    assert pooled == pytest.approx(weights[..., 17:].sum(-1).mean((0, 2)).tolist(), abs=TOLERANCE)
+
+
+def test_padding_of_a_joint_attention_counts_neither_as_key_nor_as_query(built, monkeypatch):
+    pipe, call = built("hunyuan_t2v")
+    with observe(pipe, blocks={"single_transformer_blocks": [0]}, steps=(0.0, 0.3)) as trace:
+        dense = DenseCalls(monkeypatch)
+        generate(pipe, call, num_inference_steps=1)
+    query, key, mask = dense.calls[-3]  # the first of three single blocks
+    video_tokens, valid = 3 * 2 * 4, 18
+    entropy, weights = entropy_of(query, key, mask)
+    of_text = slice(video_tokens, video_tokens + valid)
+    assert one(trace, "entropy", query="text")[0] == pytest.approx(entropy[:, :, of_text].mean().item(), abs=TOLERANCE)
+    assert one(trace, "mass", query="video", keys="text")[0] == pytest.approx(
+        weights[:, :, :video_tokens, video_tokens:].sum(-1).mean().item(), abs=TOLERANCE
+    )
+
+
+def test_observing_sees_the_keys_with_the_gain(built):
+    pipe, call = built("wan_t2v")
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as before:
+        generate(pipe, call)
+    with alignvid.attach(pipe, gamma=2.0, streams=["cross.text"], blocks=[0]):
+        with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as after:
+            generate(pipe, call)
+    change = before.compare(after)
+    for branch in ("cond", "uncond"):
+        (energy,), (doubled,) = (one(trace, "energy", site="cross", branch=branch) for trace in (before, after))
+        assert doubled == pytest.approx(2.0 * energy, rel=1e-4)  # float32 means of many values around 0
+        assert one(change, "entropy", site="cross", branch=branch)[0] < 0
+    assert after.origin["attached"]["transformer"]["recipe"]["modulation"]["gamma"] == 2.0
+    assert before.origin["attached"] == {}
+
+
+def test_attaching_and_detaching_inside_the_block_is_fine(built):
+    pipe, call = built("wan_t2v")
+    expected = generate(pipe, call)
+    with observe(pipe, blocks=[0]) as trace:
+        with alignvid.attach(pipe, gamma=2.0):
+            changed = generate(pipe, call)
+        assert torch.equal(generate(pipe, call), expected)
+    assert not torch.equal(changed, expected)
+    assert {fact.branch for fact in trace.facts} == {"cond", "uncond"}
+    assert "cache_context" not in vars(pipe.transformer)
+
+
+def test_branches_steps_and_transformers_are_told_apart(built):
+    pipe, call = built("wan22_i2v")
+    with observe(pipe, blocks=[2]) as trace:
+        generate(pipe, call)
+    assert {(fact.host, fact.step, fact.branch) for fact in trace.facts} == {
+        (host, step, branch)
+        for host, step in (("transformer", 0), ("transformer_2", 1), ("transformer_2", 2))
+        for branch in ("cond", "uncond")
+    }
+    assert {fact.block for fact in trace.facts} == {2}
+
+
+def test_sections_of_a_restarting_schedule_are_told_apart(built):
+    pipe, call = built("framepack_v1_three_sections")
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as trace:
+        generate(pipe, call)
+    assert {(fact.section, fact.step) for fact in trace.facts} == {(0, 0), (1, 0), (2, 0)}
+
+
+def wan_arguments(batch=1):
+    return {
+        "hidden_states": torch.randn(batch, 16, 3, 2, 4),
+        "timestep": torch.tensor([900.0] * batch),
+        "encoder_hidden_states": torch.randn(batch, 24, 32),
+    }
+
+
+def test_a_bare_transformer_is_observed(built):
+    transformer = built("wan_t2v")[0].transformer
+    with observe(transformer, blocks=[0]) as trace, torch.no_grad():
+        transformer(**wan_arguments())
+    assert {(fact.step, fact.branch) for fact in trace.facts} == {(-1, "unknown")}
+    assert trace.facts[0].noise_level == pytest.approx(0.9)
+
+
+def test_a_batch_with_both_branches_is_split(built):
+    transformer = built("wan_t2v")[0].transformer
+    arguments = wan_arguments(batch=2)
+    with observe(transformer, blocks=[0]) as trace, torch.no_grad(), transformer.cache_context("cond_uncond"):
+        transformer(**arguments)
+    with observe(transformer, blocks=[0]) as alone, torch.no_grad(), transformer.cache_context("cond"):
+        transformer(**{name: value[1:] for name, value in arguments.items()})
+    assert {fact.branch for fact in trace.facts} == {"uncond", "cond"}
+    conditional = [fact.values[0] for fact in trace.where(branch="cond").facts]
+    assert conditional == pytest.approx([fact.values[0] for fact in alone.facts], abs=1e-5)  # another batch's rounding
+
+
+def test_heads_are_kept_on_request(built):
+    pipe, call = built("wan_t2v")
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3), per_head=True) as by_head:
+        generate(pipe, call)
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as averaged:
+        generate(pipe, call)
+    for heads, mean in zip(by_head.facts, averaged.facts, strict=True):
+        assert len(heads.values) == 2 and sum(heads.values) / 2 == pytest.approx(mean.values[0], abs=TOLERANCE)
+
+
+def test_two_observations_of_one_pipeline_see_the_same(built):
+    pipe, call = built("wan_t2v")
+    with observe(pipe, blocks=[0]) as outer, observe(pipe, blocks=[0]) as inner:
+        generate(pipe, call)
+    assert outer.facts == inner.facts
+    assert "cache_context" not in vars(pipe.transformer)
+
+
+def test_an_error_inside_the_block_keeps_the_trace_and_removes_the_hooks(built):
+    pipe, call = built("wan_t2v")
+
+    def stop(pipe, step, timestep, kept):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), observe(pipe) as trace:
+        generate(pipe, call, callback_on_step_end=stop)
+    assert {fact.step for fact in trace.facts} == {0}
+    assert hooks_on(pipe.transformer) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_error_inside_an_attention_stops_the_listening(built, monkeypatch, error):
+    pipe, call = built("wan_t2v")
+    attention = pipe.transformer.blocks[1].attn2
+
+    def fail(output):
+        raise error
+
+    handle = attention.to_out[0].register_forward_hook(lambda *_: fail(_))
+    with pytest.raises(error), observe(pipe) as trace:
+        generate(pipe, call)
+    handle.remove()
+    assert torch._C._len_torch_function_stack() == 0
+    assert trace.facts and generate(pipe, call) is not None
+
+
+def test_another_thread_is_not_overheard(built):
+    pipe, call = built("wan_t2v")
+    other = threading.Thread(target=lambda: F.scaled_dot_product_attention(*[torch.randn(1, 1, 4, 4)] * 3))
+    pipe.transformer.blocks[0].attn1.to_out[0].register_forward_hook(lambda *_: (other.start(), other.join()) and None)
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3)) as trace:
+        generate(pipe, call, num_inference_steps=1, guidance_scale=1.0)
+    assert seen(trace) == FACTS["wan_t2v"]
+    pipe.transformer.blocks[0].attn1.to_out[0]._forward_hooks.clear()
+
+
+def test_nan_is_named_warned_of_once_and_left_out(built):
+    pipe, call = BUILDERS["wan_t2v"]()
+    with torch.no_grad():
+        pipe.transformer.blocks[1].attn2.norm_k.weight.fill_(math.nan)
+    with pytest.warns(UserWarning, match=r"NaN or infinity in the attention cross of block 1 of `blocks`.*at step 0"):
+        with observe(pipe) as trace:
+            assert generate(pipe, call).shape == generate(*built("wan_t2v")).shape
+    assert {(fact.block, fact.site) for fact in trace.facts if fact.step == 0} == {
+        (0, "self"),
+        (0, "cross"),
+        (1, "self"),
+    }
+    assert len(trace.problems) > 1 and "problems, first: NaN" in str(trace)
+
+
+def test_nothing_observed_is_an_error(built):
+    pipe, _ = built("wan_t2v")
+    with pytest.raises(ObservationError, match="Nothing was observed: transformer ran no forward in 0% to 100%"):
+        with observe(pipe):
+            pass
+
+
+def test_no_step_on_purpose_is_refused(built):
+    with pytest.raises(ObservationError, match="nothing to observe: 6 attentions at no step"):
+        observe(built("wan_t2v")[0], steps=StepWindow.none())
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "message"),
+    [
+        ({"blocks": [3]}, UnknownTarget, "Block 3 of `blocks` does not exist: it has blocks 0 to 2"),
+        ({"blocks": {"layers": [0]}}, UnknownTarget, "`layers` is not a stack of WanTransformer3DModel; choose from"),
+        ({"steps": (0.5, 0.2)}, ScheduleError, "contains no step"),
+        ({"maps": {"cat": ("words", [0])}}, ObservationError, "'cat' is of keys .0. of 'words'; give .* text, video"),
+        ({"maps": {"cat": ("text", [])}}, ObservationError, "give at least one position"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(built, choice, error, message):
+    with pytest.raises(error, match=message):
+        observe(built("wan_t2v")[0], **choice)
+
+
+def test_a_compiled_model_is_refused():
+    pipe, _ = BUILDERS["wan_t2v"]()
+    pipe.transformer.blocks[0].compile(backend="eager")
+    with pytest.raises(ObservationError, match="The transformer is compiled, so its attention cannot be overheard"):
+        observe(pipe)
+    pipe, _ = BUILDERS["wan_t2v"]()
+    pipe.transformer = torch.compile(pipe.transformer, backend="eager")
+    with pytest.raises(ObservationError, match="is compiled"):
+        observe(pipe)
+
+
+class WithoutSoftmax:
+    """An attention processor that mixes nothing."""
+
+    _attention_backend = "flex"
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        attn.norm_k(attn.to_k(hidden_states if encoder_hidden_states is None else encoder_hidden_states))
+        return hidden_states
+
+
+def test_a_site_without_softmax_is_named_with_the_remedy():
+    pipe, call = BUILDERS["wan_t2v"]()
+    pipe.transformer.blocks[1].attn2.set_processor(WithoutSoftmax())
+    with pytest.raises(ObservationError, match=r"cross of block 1 of `blocks` asked no softmax.*backend: flex.*native"):
+        with observe(pipe):
+            generate(pipe, call)
+    assert torch._C._len_torch_function_stack() == 0
+
+
+def test_streams_that_do_not_add_up_are_refused():
+    with pytest.raises(ObservationError, match="10 tokens cannot be split into image, video with the counts"):
+        sites.split_streams(("image", "video"), 10, {"image": 12})
+    assert sites.split_streams(("image", "video"), 10, {"image": 4}) == (("image", 4), ("video", 6))
+    assert sites.split_streams(("image", "video"), 10, {"image": 0}) == (("video", 10),)

@@ -1,0 +1,49 @@
+import json
+
+from alignvid import presets
+
+
+def test_presets_are_listed_with_their_provenance(alignvid):
+    code, out, _ = alignvid("presets")
+    assert code == 0
+    for name in presets.names():
+        assert f"\n{name} " in out
+
+
+def test_presets_as_json_are_whole(alignvid):
+    _, out, _ = alignvid("presets", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["wan2.1-i2v-14b:released"]["recipe"]["modulation"]["powers"]["cross.text"] == 2.0
+
+
+def test_models_are_listed_with_their_pipelines(alignvid):
+    _, out, _ = alignvid("models")
+    assert "WanImageToVideoPipeline" in out
+    assert {row["family"] for row in json.loads(alignvid("models", "--json")[1])} >= {"wan", "framepack"}
+
+
+def test_inspect_shows_stacks_sites_and_streams(alignvid):
+    code, out, _ = alignvid("inspect", "miniature")
+    assert code == 0
+    assert "blocks" in out
+    assert "text, image" in out
+
+
+def test_inspect_tells_what_a_preset_would_touch(alignvid):
+    _, out, _ = alignvid("inspect", "miniature", "--preset", "generic", "--json")
+    touches = json.loads(out)["touches"]
+    assert touches["name"] == "generic:generic"
+    assert set(touches["gains"]) == {"cross.text", "cross.image"}
+
+
+def test_inspect_refuses_a_preset_of_another_family(alignvid):
+    code, _, err = alignvid("inspect", "miniature", "--preset", "framepack")
+    assert code == 2
+    assert "is for the family framepack" in err
+
+
+def test_doctor_reports_and_says_whether_all_is_there(alignvid):
+    code, out, _ = alignvid("doctor")
+    assert code == 0
+    assert "H.264" in out
+    assert all(check["is_fine"] or check["remedy"] for check in json.loads(alignvid("doctor", "--json")[1]))

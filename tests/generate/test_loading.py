@@ -1,0 +1,166 @@
+import json
+
+import pytest
+import torch
+
+from alignvid.errors import InputError, UnknownPreset, UnknownTarget, UnsupportedModel
+from alignvid.generate.loading import ModelSource, find_model, load_pipeline
+from alignvid.generate.sketch import describe, find_preset, resolve, sketch
+
+NO_OVERRIDES = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
+
+
+def copy_of(folder, target):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            copy = target / path.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_saved_pipeline_is_found_and_loaded(wan_i2v_folder):
+    source = find_model(str(wan_i2v_folder))
+    pipeline = load_pipeline(source, "bfloat16")
+    assert source.pipeline_class == type(pipeline).__name__ == "WanImageToVideoPipeline"
+    assert pipeline.transformer.dtype == torch.bfloat16
+    assert pipeline.vae.dtype == pipeline.image_encoder.dtype == torch.float32
+
+
+def test_a_name_that_is_nothing_is_refused_with_examples():
+    with pytest.raises(InputError, match=r"Model 'wan' is not there; give 'miniature', a folder .* or an id"):
+        find_model("wan")
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_refused():
+    with pytest.raises(InputError, match=r"'nobody/nothing' is no folder here, and .* cannot be fetched"):
+        find_model("nobody/nothing")
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"is no diffusers pipeline: it has no model_index\.json"):
+        find_model(str(tmp_path))
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="is a file; give the folder"):
+        find_model(str(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"_class_name": ["pipeline", "Evil"]}'])
+def test_a_broken_index_is_refused(tmp_path, content):
+    (tmp_path / "model_index.json").write_text(content)
+    with pytest.raises(InputError, match=r"cannot be read as JSON|no JSON object|does not name its pipeline's class"):
+        find_model(str(tmp_path))
+
+
+def test_an_unsupported_family_is_refused_with_the_supported_ones(ltx_folder):
+    with pytest.raises(UnsupportedModel, match=r"LTXPipeline of .* is not supported; .*WanImageToVideoPipeline"):
+        find_model(str(ltx_folder))
+
+
+def test_a_part_that_is_missing_is_refused(wan_i2v_folder, tmp_path):
+    folder = copy_of(wan_i2v_folder, tmp_path / "model")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"cannot be loaded: .* must be complete"):
+        load_pipeline(find_model(str(folder)), "float32")
+
+
+def test_damaged_weights_are_refused(wan_i2v_folder, tmp_path):
+    folder = copy_of(wan_i2v_folder, tmp_path / "model")
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_pipeline(find_model(str(folder)), "float32")
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("text_encoder", "pytorch_model.bin"), ("transformer", "diffusion_pytorch_model.bin")],
+)
+def test_pickled_weights_are_never_read(wan_i2v_folder, tmp_path, part, name):
+    folder = copy_of(wan_i2v_folder, tmp_path / "model")
+    weights = next((folder / part).glob("*.safetensors"))
+    weights.unlink()
+    torch.save({}, folder / part / name)
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_pipeline(find_model(str(folder)), "float32")
+
+
+def test_a_framepack_transformer_alone_is_a_framepack_model(tmp_path):
+    config = {"_class_name": "HunyuanVideoFramepackTransformer3DModel"}
+    (tmp_path / "FramePack_F1").mkdir()
+    (tmp_path / "FramePack_F1" / "config.json").write_text(json.dumps(config))
+    source = find_model(str(tmp_path / "FramePack_F1"))
+    assert source.pipeline_class == "HunyuanVideoFramepackPipeline"
+    assert source.is_bare_framepack
+    assert source.extra_arguments == {"sampling_type": "vanilla"}
+
+
+def test_a_sketch_tells_what_the_model_is_made_of_without_its_weights(wan_i2v_folder, tmp_path):
+    folder = copy_of(wan_i2v_folder, tmp_path / "model")
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+    assert describe(sketch(find_model(str(folder))))["transformers"] == [
+        {
+            "name": "transformer",
+            "class": "WanTransformer3DModel",
+            "stacks": [
+                {"name": "blocks", "blocks": 3, "sites": {"self": ["video"], "cross": ["text", "image"]}},
+            ],
+        }
+    ]
+
+
+def test_a_sketch_resolves_a_recipe_as_attach_would(wan_i2v_folder):
+    from alignvid import attach
+
+    model = sketch(find_model(str(wan_i2v_folder)))
+    with attach(load_pipeline(model.source, "float32"), gamma=1.5) as attachment:
+        resolved = resolve(model, None, {**NO_OVERRIDES, "gamma": 1.5})
+        assert resolved.to_dict() == attachment.to_dict()
+
+
+def test_the_preset_of_the_real_model_is_found_from_its_config():
+    config = {"_class_name": "WanTransformer3DModel", "num_layers": 40, "image_dim": 1280, "added_kv_proj_dim": 5120}
+    source = StoredSource({"transformer/config.json": config})
+    assert find_preset(sketch(source)).name == "wan2.1-i2v-14b:released"
+
+
+class StoredSource(ModelSource):
+    """A model of which only configs are there."""
+
+    def __init__(self, files):
+        super().__init__(
+            "big", "big", True, {"_class_name": "X", "transformer": ["diffusers", "WanTransformer3DModel"]}
+        )
+        object.__setattr__(self, "files", files)
+
+    def read_json(self, path):
+        return self.files[path]
+
+
+def test_a_preset_of_another_family_is_refused(wan_i2v_folder):
+    with pytest.raises(UnknownPreset, match=r"framepack:released is for the family framepack, but .* is of wan"):
+        resolve(sketch(find_model(str(wan_i2v_folder))), "framepack", NO_OVERRIDES)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"blocks": [7]}, "Block 7 of `blocks` does not exist: it has blocks 0 to 2"),
+        (
+            {"blocks": {"single_transformer_blocks": "all"}},
+            "is not a stack of WanTransformer3DModel; choose from blocks",
+        ),
+        ({"streams": ["history"]}, "'history' is not a stream of this model; choose from image, text, video"),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused_before_its_weights_are_read(wan_i2v_folder, override, message):
+    from alignvid.schedule import BlockSet
+
+    if "blocks" in override:
+        override = {"blocks": BlockSet.of(override["blocks"])}
+    with pytest.raises(UnknownTarget, match=message):
+        resolve(sketch(find_model(str(wan_i2v_folder))), None, {**NO_OVERRIDES, **override})

@@ -1,0 +1,72 @@
+"""The rule judge against rendered clips whose verdict is known. All 2,000: pytest --run-slow -k thousand."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from clips import KnownClip, known_clip, through_h264
+
+from alignvid.miniature.drawing import Video, render
+from alignvid.miniature.judge import judge
+from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT, sample_scene
+
+QUICK, FULL = 120, 2000
+REQUIRED = 0.995
+
+
+def unchanged(video: Video) -> Video:
+    return video
+
+
+def is_right(known: KnownClip, video: Video) -> bool:
+    judgement = judge(video, known.scene)
+    return (judgement.edit_shown, judgement.rest_untouched) == (known.edit_shown, known.rest_untouched)
+
+
+@pytest.mark.parametrize("codec", [unchanged, through_h264])
+def test_verdict_on_rendered_clips_is_right(codec: Callable[[Video], Video]) -> None:
+    wrong = [k for k in map(known_clip, DEVELOPMENT[:QUICK]) if not is_right(k, codec(k.video))]
+    assert len(wrong) <= (1 - REQUIRED) * QUICK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", [unchanged, through_h264])
+def test_verdict_on_two_thousand_held_out_clips_is_right(codec: Callable[[Video], Video]) -> None:
+    cases, wrong = Counter(), Counter()
+    for known in map(known_clip, HELD_OUT[:FULL]):
+        cases[known.case] += 1
+        wrong[known.case] += not is_right(known, codec(known.video))
+    print({case: f"{cases[case] - wrong[case]} of {cases[case]}" for case in cases})
+    assert wrong.total() <= (1 - REQUIRED) * FULL
+
+
+def test_every_case_occurs_in_the_quick_test() -> None:
+    assert len({known_clip(seed).case for seed in DEVELOPMENT[:QUICK]}) == 6
+
+
+def test_a_ghost_of_a_deleted_shape_is_not_a_deletion() -> None:
+    scene = sample_scene(DEVELOPMENT[0], edit_kind="delete")
+    halfway = (render(scene).astype(float) + render(scene, shown=False)) / 2
+    assert not judge(halfway.astype(np.uint8), scene).edit_shown
+
+
+def test_a_flash_off_the_path_is_a_touch() -> None:
+    scene = sample_scene(DEVELOPMENT[0], edit_kind="delete")
+    video = render(scene)
+    free = next(cell for cell in range(9) if cell not in {shape.cell for shape in scene.shapes})
+    top, left = 21 * (free // 3) + 6, 21 * (free % 3) + 6
+    video[3, top : top + 9, left : left + 9] = (255, 0, 0)
+    assert not judge(video, scene).rest_untouched
+
+
+def test_the_reason_names_place_and_shapes() -> None:
+    scene = sample_scene(DEVELOPMENT[1], edit_kind="add")
+    (reason,) = judge(render(scene, shown=False), scene).reasons
+    assert "nothing instead of a large" in reason

@@ -1,0 +1,71 @@
+"""Folders of real diffusers pipelines, as `save_pretrained` leaves them: tiny, with tokenizer and text encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline, LTXPipeline
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from pipelines import unipc, wan22_i2v, wan_i2v, wan_t2v
+
+WORDS = ("the", "cat", "puts", "on", "sunglasses", "a", "dog", "red", "circle", "disappears")
+
+
+def save_wan_i2v(folder: Path) -> Path:
+    return _save(wan_i2v()[0], folder)
+
+
+def save_wan_t2v(folder: Path) -> Path:
+    return _save(wan_t2v()[0], folder)
+
+
+def save_wan22_i2v(folder: Path) -> Path:
+    return _save(wan22_i2v()[0], folder)
+
+
+def save_unsupported(folder: Path) -> Path:
+    """A text-to-video pipeline of a family that alignvid does not know."""
+    parts = {"vae": None, "text_encoder": None, "tokenizer": None}
+    LTXPipeline(scheduler=unipc(3.0), transformer=_ltx_transformer(), **parts).save_pretrained(folder)
+    return folder
+
+
+def _save(pipeline: DiffusionPipeline, folder: Path) -> Path:
+    tokenizer = build_tokenizer()
+    pipeline.register_modules(tokenizer=tokenizer, text_encoder=_text_encoder(len(tokenizer)))
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    tokens = {token: index for index, token in enumerate(("<pad>", "</s>", "<unk>", *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(tokens, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
+
+
+def _text_encoder(vocabulary_size: int) -> UMT5EncoderModel:
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "d_kv": 16, "num_heads": 2, "d_ff": 32, "num_layers": 1}
+    return UMT5EncoderModel(UMT5Config(vocab_size=vocabulary_size, **sizes)).eval()
+
+
+def _ltx_transformer() -> torch.nn.Module:
+    from diffusers import LTXVideoTransformer3DModel
+
+    return LTXVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        patch_size=1,
+        patch_size_t=1,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+        num_layers=1,
+        caption_channels=32,
+    )

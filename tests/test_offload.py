@@ -1,0 +1,109 @@
+"""Offloading and layerwise casting put a forward of their own on the norms; attaching before or after is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from accelerate import cpu_offload
+from diffusers import DiffusionPipeline
+from diffusers.hooks import apply_group_offloading
+from torch import nn
+
+import alignvid
+from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from pipelines import framepack_v1, generate, hunyuan_i2v_token_replace, wan_i2v
+
+CPU = torch.device("cpu")
+SUBSET = Recipe(Scalar(1.35, {"*.*": 1.0, "*.text": 2.0}), BlockSet.of([0, 2]), StepWindow.fraction(0.0, 0.5))
+BUILDERS = [wan_i2v, hunyuan_i2v_token_replace, framepack_v1]
+
+
+def sequentially(pipe: DiffusionPipeline) -> None:
+    """As `enable_sequential_cpu_offload`, which itself refuses a machine without an accelerator."""
+    for component in (pipe.vae, pipe.transformer):  # SigLIP's attention pooling cannot be offloaded
+        cpu_offload(component, execution_device=CPU)
+
+
+def in_groups_of_leaves(pipe: DiffusionPipeline) -> None:
+    apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, offload_type="leaf_level")
+
+
+def in_groups_of_blocks(pipe: DiffusionPipeline) -> None:
+    groups = {"offload_type": "block_level", "num_blocks_per_group": 1}
+    apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, **groups)
+
+
+OFFLOADINGS: list[Callable[[DiffusionPipeline], None]] = [sequentially, in_groups_of_leaves, in_groups_of_blocks]
+
+
+def named(function: Any) -> str:
+    return function.__name__
+
+
+@pytest.fixture(params=BUILDERS, ids=named)
+def built(request):
+    return request.param()
+
+
+@pytest.mark.parametrize("offload", OFFLOADINGS, ids=named)
+@pytest.mark.parametrize("is_attached_first", [True, False], ids=["attached first", "offloaded first"])
+def test_offloading_and_attaching_come_in_either_order(built, offload, is_attached_first):
+    pipe, call = built
+    plain = generate(pipe, call)
+    with alignvid.attach(pipe, SUBSET):
+        expected = generate(pipe, call)
+    if is_attached_first:
+        attachment = alignvid.attach(pipe, SUBSET)
+        offload(pipe)
+    else:
+        offload(pipe)
+        attachment = alignvid.attach(pipe, SUBSET)
+    assert torch.equal(generate(pipe, call), expected)
+    attachment.detach()
+    assert torch.equal(generate(pipe, call), plain)
+    with alignvid.attach(pipe, SUBSET):
+        assert torch.equal(generate(pipe, call), expected)
+    assert torch.equal(generate(pipe, call), plain)
+
+
+@pytest.mark.parametrize(
+    "offload",
+    [sequentially, in_groups_of_leaves, in_groups_of_blocks],
+    ids=named,
+)
+def test_attaching_to_an_offloaded_model_leaves_no_trace_after_detaching(offload):
+    pipe, call = wan_i2v()
+    offload(pipe)
+    generate(pipe, call)
+    before = instance_attributes(pipe.transformer)
+    with alignvid.attach(pipe, SUBSET):
+        generate(pipe, call)
+    assert instance_attributes(pipe.transformer) == before
+
+
+def instance_attributes(transformer: nn.Module) -> list[tuple[type, set[str]]]:
+    return [(type(module), set(vars(module))) for module in transformer.modules()]
+
+
+@pytest.mark.parametrize("is_attached_first", [True, False], ids=["attached first", "cast first"])
+def test_layerwise_casting_and_attaching_come_in_either_order(built, is_attached_first):
+    pipe, call = built
+    rounded = type(pipe.transformer).from_config(pipe.transformer.config).eval()
+    cast = {"storage_dtype": torch.bfloat16, "compute_dtype": torch.float32}
+    if is_attached_first:
+        alignvid.attach(pipe, SUBSET)
+        pipe.transformer.enable_layerwise_casting(**cast)
+    else:
+        pipe.transformer.enable_layerwise_casting(**cast)
+        alignvid.attach(pipe, SUBSET)
+    actual = generate(pipe, call)
+    alignvid.detach(pipe)
+    detached = generate(pipe, call)
+    rounded.load_state_dict(pipe.transformer.state_dict())  # the weights as casting rounds them, in float32
+    pipe.transformer = rounded
+    assert torch.equal(detached, generate(pipe, call))
+    with alignvid.attach(pipe, SUBSET):
+        assert torch.equal(actual, generate(pipe, call))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from alignvid import StepWindow
+from alignvid.errors import ClockError
+from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of, noise_levels, pass_named
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "levels"),
+    [
+        ([1000.0, 750.0, 250.0], [1.0, 0.75, 0.25]),
+        ([999, 500, 0], [0.999, 0.5, 0.0]),
+        ([1.0, 0.75, 0.25], [1.0, 0.75, 0.25]),
+        ([0.0, 250.0, 750.0], [1.0, 0.75, 0.25]),
+        ([0.0, 0.25, 0.75], [1.0, 0.75, 0.25]),
+        ([1000.0], [1.0]),
+        ([], []),
+    ],
+    ids=[
+        "1000 down to 0",
+        "whole numbers",
+        "1 down to 0",
+        "ascending to 1000",
+        "ascending to 1",
+        "one step",
+        "no step",
+    ],
+)
+def test_noise_runs_from_one_to_zero_whatever_the_scheduler_counts(timesteps, levels):
+    assert noise_levels(timesteps, 1000) == pytest.approx(levels)
+
+
+@pytest.mark.parametrize(
+    "timestep",
+    [
+        torch.tensor(900.0),
+        torch.tensor([900]),
+        torch.tensor([900.0, 900.0]),
+        torch.tensor([[0.0, 0.0, 900.0]]),  # per token, the reference clean
+        torch.tensor([900.0], dtype=torch.float64),
+        900,
+    ],
+    ids=["scalar", "whole number", "per sample", "per token", "double", "python number"],
+)
+def test_the_noisiest_token_tells_the_noise_level(timestep):
+    assert noise_level_of(timestep, 1000.0) == pytest.approx(0.9)
+
+
+def test_a_timestep_that_is_missing_is_an_error():
+    with pytest.raises(ClockError, match="called without a timestep; pass timestep=…"):
+        noise_level_of(None, 1000.0)
+
+
+def test_without_a_pipeline_the_clock_has_no_step_index():
+    moment = StepClock(StepWindow.noise_above(0.9)).read(torch.tensor([950.0]), 1000.0)
+    assert moment.is_in_window
+    assert moment.step_index is None
+    assert moment.noise_level == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+    ("context", "branch"),
+    [
+        ("cond", "cond"),
+        ("pred_cond", "cond"),
+        ("uncond", "uncond"),
+        ("pred_uncond", "uncond"),
+        ("uncond_stg", "uncond"),
+        ("cond_uncond", "batched"),
+        ("refine", "unknown"),
+    ],
+)
+def test_an_announced_pass_is_known_by_its_name(context, branch):
+    assert pass_named(context) == branch
+
+
+def test_a_pass_that_is_not_announced_is_known_by_its_order_within_the_step():
+    passes = PassReader()
+    read = [passes.read(schedule_count=1, step_index=step) for step in (0, 0, 1, 1, 2, 2, 2)]
+    assert read == ["cond", "uncond", "cond", "uncond", "cond", "uncond", "unknown"]
+
+
+def test_a_new_schedule_begins_with_the_conditional_pass_even_at_the_same_step():
+    passes = PassReader()
+    assert [passes.read(schedule_count=section, step_index=0) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
+
+
+def test_without_a_step_or_an_announcement_the_pass_is_unknown():
+    passes = PassReader()
+    assert [passes.read(schedule_count=0, step_index=None) for _ in range(3)] == ["unknown"] * 3
+
+
+@pytest.mark.parametrize(
+    ("branch", "running", "acting"),
+    [
+        ("both", "cond", True),
+        ("both", "uncond", True),
+        ("both", "batched", True),
+        ("cond", "cond", True),
+        ("cond", "uncond", False),
+        ("cond", "batched", [False, False, True, True]),
+        ("uncond", "cond", False),
+        ("uncond", "batched", [True, True, False, False]),
+        ("cond", "unknown", True),
+    ],
+)
+def test_the_branch_decides_which_samples_act(branch, running, acting):
+    assert active_samples(branch, running, {"hidden_states": torch.zeros(4, 1)}) == acting
