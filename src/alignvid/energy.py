@@ -9,17 +9,19 @@ Source: Attention Scaling Modulation of arXiv 2512.01334, energy-based.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import groupby
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from alignvid.effects import Effect, Installed, SwitchedEffect
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.gains import split_by_stream
-from alignvid.models.family import KeyNorm
+from alignvid.models.family import Family, KeyNorm
 from alignvid.modulation.energy import Energy
 from alignvid.placement import NormLocation, Placement
 
@@ -42,6 +44,20 @@ def mean_per_head(tokens: Float[Tensor, "batch ..."], sequence_dim: int, heads: 
     return tokens.mean(sequence_dim, dtype=torch.float32).reshape(len(tokens), heads, -1)
 
 
+def sum_and_count(
+    tokens: Float[Tensor, "batch ..."], sequence_dim: int, attended: Shaped[Tensor, "batch token"] | None
+) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "#batch 1"]]:
+    """Sum over the sequence, in float32, and how many tokens it holds; padding counts as none."""
+    if attended is None:
+        return tokens.sum(sequence_dim, dtype=torch.float32), tokens.new_full(
+            (1, 1), tokens.shape[sequence_dim]
+        ).float()
+    weights = attended.to(tokens.device, torch.float32)
+    return torch.einsum("bt,bt...->b...", weights, tokens.movedim(sequence_dim, 1).float()), weights.sum(
+        1, keepdim=True
+    )
+
+
 def scaled_per_head(
     tokens: Float[Tensor, "batch ..."], gain: Float[Tensor, "batch heads"], sequence_dim: int
 ) -> Float[Tensor, "batch ..."]:
@@ -51,18 +67,56 @@ def scaled_per_head(
     return (tokens * gain.unsqueeze(sequence_dim).unsqueeze(-1)).to(tokens.dtype)
 
 
+class TokenMean:
+    """Takes the mean of the queries or keys of one kind of norm, without the padding that the host masks."""
+
+    def __init__(self, keys: KeyNorm, heads: int, family: Family, token_counts: dict[str, int]) -> None:
+        """`keys`: streams and sequence axis of the norm; `token_counts` is filled in before each forward."""
+        self.keys = keys
+        self.heads = heads
+        self.family = family
+        self.token_counts = token_counts
+        self.attended: dict[str, Tensor] = {}
+
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any]) -> None:
+        """Note which tokens of this forward are no padding."""
+        if self.family.attended is not None:
+            attended = self.family.attended(transformer, arguments)
+            self.attended = {stream: mask for stream, mask in attended.items() if stream in self.keys.streams}
+
+    def of(self, tokens: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch heads _"]:
+        """The mean per sample and head."""
+        if not self.attended:
+            return mean_per_head(tokens, self.keys.sequence_dim, self.heads)
+        parts = split_by_stream(tokens, self.keys.streams, self.keys.sequence_dim, self.token_counts)
+        sums = [
+            sum_and_count(part, self.keys.sequence_dim, self.attended.get(stream))
+            for stream, part in zip(self.keys.streams, parts, strict=True)
+        ]
+        total, count = (reduce(torch.add, numbers) for numbers in zip(*sums, strict=True))
+        return (total.flatten(1) / count).unflatten(1, (self.heads, -1))
+
+
 class QueryMean(Effect):
     """Notes the mean query of the attention that is running, and leaves the queries as they are."""
 
-    def __init__(self, sequence_dim: int, heads: int) -> None:
+    def __init__(self, take: TokenMean) -> None:
         super().__init__()
-        self.sequence_dim = sequence_dim
-        self.heads = heads
+        self.take = take
+        self.reads_token_counts = True
         self.mean: Tensor | None = None
+
+    def set_active_samples(self, is_active: Sequence[bool]) -> None:
+        """Means are noted for the whole batch; the gain tells samples apart."""
+        self.is_active = any(is_active)
+
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
+        """Note the padding of this forward."""
+        self.take.prepare(transformer, arguments)
 
     def on_output(self, output: Tensor) -> Tensor:
         """The queries, untouched."""
-        self.mean = mean_per_head(output, self.sequence_dim, self.heads)
+        self.mean = self.take.of(output)
         return output
 
 
@@ -73,9 +127,8 @@ class EnergyGain(SwitchedEffect):
         self,
         modulation: Energy,
         powers: Sequence[tuple[str, float]],
-        keys: KeyNorm,
+        take: TokenMean,
         queries: QueryMean,
-        token_counts: dict[str, int],
         *,
         is_last: bool,
     ) -> None:
@@ -83,13 +136,17 @@ class EnergyGain(SwitchedEffect):
         super().__init__()
         self.modulation = modulation
         self.powers = dict(powers)
-        self.streams = keys.streams
-        self.sequence_dim = keys.sequence_dim
+        self.take = take
+        self.streams = take.keys.streams
+        self.sequence_dim = take.keys.sequence_dim
         self.queries = queries
-        self.token_counts = token_counts
         self.is_last = is_last
         self.is_uniform = len(self.powers) == len(self.streams) and len(set(self.powers.values())) == 1
-        self.reads_token_counts = not self.is_uniform
+        self.reads_token_counts = True
+
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
+        """Note the padding of this forward."""
+        self.take.prepare(transformer, arguments)
 
     def on_output(self, output: Tensor) -> Tensor:
         """The keys, scaled."""
@@ -98,14 +155,13 @@ class EnergyGain(SwitchedEffect):
             raise AttachmentError("Keys passed their norm before the queries did; an energy cannot be told here.")
         if self.is_last:
             self.queries.mean = None
-        mean_key = mean_per_head(output, self.sequence_dim, self.queries.heads)
-        return self._scaled(output, energy_gain(mean_energy(mean_query, mean_key), self.modulation))
+        return self._scaled(output, energy_gain(mean_energy(mean_query, self.take.of(output)), self.modulation))
 
     def _scaled(self, keys: Tensor, gain: Float[Tensor, "batch heads"]) -> Tensor:
         by_power = {power: gain ** (power * self.switch_like(gain)) for power in set(self.powers.values())}
         if self.is_uniform:
             return scaled_per_head(keys, next(iter(by_power.values())), self.sequence_dim)
-        parts = split_by_stream(keys, self.streams, self.sequence_dim, self.token_counts)
+        parts = split_by_stream(keys, self.streams, self.sequence_dim, self.take.token_counts)
         scaled = [
             scaled_per_head(part, by_power[self.powers[stream]], self.sequence_dim) if stream in self.powers else part
             for stream, part in zip(self.streams, parts, strict=True)
@@ -114,7 +170,7 @@ class EnergyGain(SwitchedEffect):
 
 
 def energy_effects(
-    modulation: Energy, placements: Sequence[Placement], token_counts: dict[str, int]
+    modulation: Energy, family: Family, placements: Sequence[Placement], token_counts: dict[str, int]
 ) -> list[Installed]:
     """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks."""
     means: dict[tuple[object, ...], QueryMean] = {}
@@ -122,23 +178,27 @@ def energy_effects(
     installed = []
     for _, group in groupby(placements, key=lambda placement: id(placement.location.attention)):
         items = list(group)
-        query_norm, mean = _query_mean(items[0].location)
-        mean = means.setdefault((items[0].location.site, mean.sequence_dim, mean.heads), mean)
+        location = items[0].location
+        query_norm, heads = _requirements(location)
+        # Where text is padded, queries lie like the first keys: those of the video alone, or of all streams.
+        taken = TokenMean(location.attention_site.keys[0], heads, family, token_counts)
+        mean = means.setdefault((location.site, heads), QueryMean(taken))
         installed.append(Installed(query_norm, mean))
         for item in items:
             is_last = item is items[-1]
-            gain = EnergyGain(modulation, item.powers, item.location.keys, mean, token_counts, is_last=is_last)
+            taken = TokenMean(item.location.keys, heads, family, token_counts)
             kind = (item.location.site, item.location.keys, item.powers, is_last)
-            installed.append(Installed(item.location.norm, gains.setdefault(kind, gain)))
+            gain = gains.setdefault(kind, EnergyGain(modulation, item.powers, taken, mean, is_last=is_last))
+            installed.append(Installed(item.location.norm, gain))
     return installed
 
 
-def _query_mean(location: NormLocation) -> tuple[nn.Module, QueryMean]:
-    """The norm of the queries, and what notes their mean there."""
+def _requirements(location: NormLocation) -> tuple[nn.Module, int]:
+    """The norm of the queries, and how many heads they have."""
     heads = getattr(location.attention, "heads", None)
     if location.queries is None or not isinstance(heads, int):
         raise UnknownTarget(
             f"The attention {location.site!r} has no query norm or does not tell its heads: its energy cannot be "
             "measured; use a scalar modulation there."
         )
-    return location.queries, QueryMean(location.keys.sequence_dim, heads)
+    return location.queries, heads

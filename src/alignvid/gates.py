@@ -68,7 +68,7 @@ class Gate:
         if self._needs_token_counts and self.host.family.token_counts is not None:
             self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
         for effect in self.effects:
-            if samples:
+            if samples or effect.is_neutral_in_graph:
                 effect.prepare(self.host.transformer, arguments, moment.noise_level)
             effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
 

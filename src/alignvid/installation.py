@@ -28,7 +28,7 @@ def effects_of(
         case Scalar():
             return scalar_effects(placements, token_counts)
         case Energy():
-            return energy_effects(modulation, placements, token_counts)
+            return energy_effects(modulation, host.family, placements, token_counts)
         case ConflictAware():
             return conflict_effects(modulation, placements)
         case LogBias():

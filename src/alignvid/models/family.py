@@ -99,6 +99,8 @@ class Family:
     """Names of the pipeline classes that it is exercised with."""
     token_counts: Callable[[nn.Module, Arguments], dict[str, int]] | None = None
     """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest."""
+    attended: Callable[[nn.Module, Arguments], dict[str, Tensor]] | None = None
+    """Which tokens of a stream are no padding, 1 or 0 of shape (batch, tokens), for streams where the host masks it."""
     grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None

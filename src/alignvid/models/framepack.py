@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import Tensor
+
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, square_grid
 from alignvid.models.hunyuan_video import frame_grid, latent_grid
 
@@ -22,6 +24,12 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     frames, tokens_per_frame = latent_grid(transformer, arguments)
     history = sum(_history_tokens(arguments.get(name), kernel) for name, kernel in _HISTORY_KERNELS.items())
     return {"history": history, "video": frames * tokens_per_frame, "image": arguments["image_embeds"].shape[1]}
+
+
+def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Text is cropped for one sample, padded for several."""
+    mask = arguments["encoder_attention_mask"]
+    return {} if len(mask) == 1 else {"text": mask}
 
 
 def siglip_grid(transformer: Any, arguments: Arguments) -> Grid:
@@ -57,6 +65,7 @@ FAMILY = Family(
         ),
     ),
     token_counts=token_counts,
+    attended=attended,
     grids={  # history is packed from three grids of different steps
         "double.image": siglip_grid,
         "double.video": frame_grid,

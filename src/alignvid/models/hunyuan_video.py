@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack
 
 
@@ -43,6 +45,11 @@ def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
     return Grid(0, height // patch, width // patch)
 
 
+def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Text is padded to one length."""
+    return {"text": arguments["encoder_attention_mask"]}
+
+
 def reference_channels(transformer: Any) -> ReferenceChannels | None:
     """With `latent_concat`: noise, the latents of the reference, and a mask of 1."""
     noise = transformer.config.out_channels
@@ -56,6 +63,7 @@ FAMILY = Family(
     pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    attended=attended,
     grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), frame_grid),
     reference_channels=reference_channels,
 )
