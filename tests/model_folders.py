@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DiffusionPipeline, LTXPipeline
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
-from pipelines import unipc, wan22_i2v, wan_i2v, wan_t2v
+from pipelines import framepack_f1, hunyuan_t2v, unipc, wan22_i2v, wan_i2v, wan_t2v
 
 WORDS = ("the", "cat", "puts", "on", "sunglasses", "a", "dog", "red", "circle", "disappears")
 
@@ -69,3 +78,36 @@ def _ltx_transformer() -> torch.nn.Module:
         num_layers=1,
         caption_channels=32,
     )
+
+
+class FramePackFolders(NamedTuple):
+    """FramePack as it is published: a transformer alone, and the two models that it borrows the rest from."""
+
+    transformer: Path
+    base: Path
+    image_encoder: Path
+
+
+def save_framepack_f1(folder: Path) -> FramePackFolders:
+    folders = FramePackFolders(folder / "FramePack_F1", folder / "HunyuanVideo", folder / "redux")
+    framepack, hunyuan = framepack_f1()[0], hunyuan_t2v()[0]
+    framepack.transformer.save_pretrained(folders.transformer)
+    framepack.image_encoder.save_pretrained(folders.image_encoder / "image_encoder")
+    framepack.feature_extractor.save_pretrained(folders.image_encoder / "feature_extractor")
+    hunyuan.register_modules(**_hunyuan_text_encoders())
+    hunyuan.save_pretrained(folders.base)
+    return folders
+
+
+def _hunyuan_text_encoders() -> dict[str, Any]:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    layers = {"num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}  # the last but two is read
+    llama = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, max_position_embeddings=512, **layers)
+    clip = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=8, projection_dim=8, **layers)
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": LlamaModel(llama).eval(),
+        "tokenizer_2": build_tokenizer(),
+        "text_encoder_2": CLIPTextModel(clip).eval(),
+    }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
-from pipelines import framepack_v1, generate, hunyuan_t2v, wan22_i2v, wan_i2v, wan_t2v
+from pipelines import framepack_v1, generate, hunyuan_i2v_token_replace, hunyuan_t2v, wan22_i2v, wan_i2v, wan_t2v
 
 TOLERANCE = 1e-5  # as asked; the eager backend runs the same kernels in the same order, inductor fuses them
 
@@ -146,6 +146,19 @@ def test_attaching_between_compiled_runs_costs_one_graph_and_detaching_none(comp
     assert graphs.count == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("builder", [hunyuan_t2v, hunyuan_i2v_token_replace], ids=lambda builder: builder.__name__)
+def test_all_of_hunyuan_video_compiles_to_one_graph(builder):
+    pipe, call = builder()
+    with alignvid.attach(pipe, SUBSET):
+        expected = generate(pipe, call, num_inference_steps=STEPS)
+    graphs = CountedGraphs()
+    compile_in_place(pipe, backend=graphs)
+    alignvid.attach(pipe, SUBSET)
+    assert (generate(pipe, call, num_inference_steps=STEPS) - expected).abs().max() <= TOLERANCE
+    assert graphs.count == 1
+
+
 @pytest.mark.parametrize("builder", [hunyuan_t2v, framepack_v1], ids=lambda builder: builder.__name__)
 def test_joint_blocks_compiled_one_by_one_need_one_graph_more_per_kind_of_block(builder):
     """Unattached they need more than one per kind already: the first and the later ones get inputs of other strides."""
@@ -189,3 +202,15 @@ def test_inductor_computes_what_eager_does():
         actual = generate(pipe, call, num_inference_steps=2)
     assert (actual - expected).abs().max() <= TOLERANCE
     assert (actual - plain).abs().max() > 10 * TOLERANCE
+
+
+def test_batched_guidance_of_one_branch_costs_no_graph_at_the_edges():
+    pipe, _ = wan_t2v()
+    graphs = CountedGraphs()
+    compile_repeated_blocks(pipe, backend=graphs)
+    alignvid.attach(pipe.transformer, SUBSET, steps=StepWindow.noise(0.4, 0.6), branch="cond")
+    latents, embeddings = torch.randn(2, 16, 3, 2, 4), torch.randn(2, 24, 32)
+    for timestep in (900.0, 500.0, 100.0):
+        with torch.no_grad(), pipe.transformer.cache_context("cond_uncond"):
+            pipe.transformer(latents, torch.full((2,), timestep), embeddings)
+    assert graphs.count <= 2

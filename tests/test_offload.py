@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import cpu_offload
+from accelerate import cpu_offload, cpu_offload_with_hook
 from diffusers import DiffusionPipeline
-from diffusers.hooks import apply_group_offloading
+from diffusers.hooks import FirstBlockCacheConfig, apply_group_offloading
 from torch import nn
 
 import alignvid
@@ -27,6 +27,11 @@ def sequentially(pipe: DiffusionPipeline) -> None:
         cpu_offload(component, execution_device=CPU)
 
 
+def as_a_whole(pipe: DiffusionPipeline) -> None:
+    """As `enable_model_cpu_offload`, which refuses such a machine too."""
+    cpu_offload_with_hook(pipe.transformer, execution_device=CPU)
+
+
 def in_groups_of_leaves(pipe: DiffusionPipeline) -> None:
     apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, offload_type="leaf_level")
 
@@ -36,7 +41,12 @@ def in_groups_of_blocks(pipe: DiffusionPipeline) -> None:
     apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, **groups)
 
 
-OFFLOADINGS: list[Callable[[DiffusionPipeline], None]] = [sequentially, in_groups_of_leaves, in_groups_of_blocks]
+OFFLOADINGS: list[Callable[[DiffusionPipeline], None]] = [
+    sequentially,
+    as_a_whole,
+    in_groups_of_leaves,
+    in_groups_of_blocks,
+]
 
 
 def named(function: Any) -> str:
@@ -107,3 +117,20 @@ def test_layerwise_casting_and_attaching_come_in_either_order(built, is_attached
     assert torch.equal(detached, generate(pipe, call))
     with alignvid.attach(pipe, SUBSET):
         assert torch.equal(actual, generate(pipe, call))
+
+
+def test_a_cache_of_the_first_block_and_attaching_come_in_either_order():
+    pipe, call = wan_i2v()
+    call["num_inference_steps"] = 6
+    caching = FirstBlockCacheConfig(threshold=0.2)
+    pipe.transformer.enable_cache(caching)
+    plain = generate(pipe, call)
+    with alignvid.attach(pipe, SUBSET):
+        cached_first = generate(pipe, call)
+    pipe.transformer.disable_cache()
+    with alignvid.attach(pipe, SUBSET):
+        pipe.transformer.enable_cache(caching)
+        attached_first = generate(pipe, call)
+    assert torch.equal(attached_first, cached_first)
+    assert not torch.equal(attached_first, plain)
+    assert torch.equal(generate(pipe, call), plain)

@@ -59,11 +59,11 @@ class Gate:
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         moment = self.clock.read(arguments.get("timestep"), self.host.family.timestep_scale)
         running = self.passes.read(self.clock.schedule_count, moment.step_index)
-        samples: bool | list[bool] = False
-        if moment.is_in_window:
-            samples = active_samples(self.branch, running, arguments)
+        samples = active_samples(self.branch, running, arguments)
+        if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
+            samples = [False] * len(samples) if isinstance(samples, list) else False
         self.forward_count += 1
-        self.active_forward_count += bool(samples is True or (samples and any(samples)))
+        self.active_forward_count += any(samples) if isinstance(samples, list) else samples
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts and self.host.family.token_counts is not None:
             self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))

@@ -276,7 +276,7 @@ def test_nan_is_named_warned_of_once_and_left_out(built):
     pipe, call = BUILDERS["wan_t2v"]()
     with torch.no_grad():
         pipe.transformer.blocks[1].attn2.norm_k.weight.fill_(math.nan)
-    with pytest.warns(UserWarning, match=r"NaN or infinity in the attention cross of block 1 of `blocks`.*at step 0"):
+    with pytest.warns(UserWarning, match=r"NaN or infinity in attention cross of block 1 of `blocks`.*at step 0"):
         with observe(pipe) as trace:
             assert generate(pipe, call).shape == generate(*built("wan_t2v")).shape
     assert {(fact.block, fact.site) for fact in trace.facts if fact.step == 0} == {
@@ -342,6 +342,56 @@ def test_a_site_without_softmax_is_named_with_the_remedy():
         with observe(pipe):
             generate(pipe, call)
     assert torch._C._len_torch_function_stack() == 0
+
+
+class Causal:
+    """An attention processor that looks back only."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        keys = attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        return F.scaled_dot_product_attention(keys, keys, keys, is_causal=True).transpose(1, 2).flatten(2)
+
+
+def test_causal_attention_is_refused():
+    pipe, call = BUILDERS["wan_t2v"]()
+    pipe.transformer.blocks[1].attn1.set_processor(Causal())
+    with pytest.raises(ObservationError, match="self of block 1 of `blocks` is causal, which is not measured"):
+        with observe(pipe):
+            generate(pipe, call)
+
+
+class TextOnly:
+    """Wan's cross-attention without its image part: one of two key norms does not run."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        query, key = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(attn.to_k(encoder_hidden_states))
+        query, key = (item.unflatten(2, (attn.heads, -1)).transpose(1, 2) for item in (query, key))
+        return F.scaled_dot_product_attention(query, key, key).transpose(1, 2).flatten(2)
+
+
+def test_a_key_norm_that_does_not_run_is_passed_over():
+    pipe, call = BUILDERS["wan_i2v"]()
+    pipe.transformer.blocks[1].attn2.set_processor(TextOnly())
+    with observe(pipe, blocks=[1]) as trace:
+        generate(pipe, call)
+    assert ("blocks", "cross", "video", "text") in seen(trace) and not trace.problems
+
+
+class Widened:
+    """An attention over keys that did not pass the key norm."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        keys = attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        more = torch.cat([keys, keys], 2)
+        return F.scaled_dot_product_attention(keys, more, more).transpose(1, 2).flatten(2)
+
+
+def test_keys_from_elsewhere_are_refused():
+    pipe, call = BUILDERS["wan_t2v"]()
+    pipe.transformer.blocks[1].attn1.set_processor(Widened())
+    with pytest.raises(ObservationError, match="softmax over 12 keys, which are not those of one of its key norms"):
+        with observe(pipe):
+            generate(pipe, call)
 
 
 def test_streams_that_do_not_add_up_are_refused():

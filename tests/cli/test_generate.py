@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import model_folders
+from test_files import file_size_limit
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 SMALL = ("--steps", "2", "--width", "32", "--height", "32", "--frames", "5")
@@ -84,7 +85,7 @@ def test_jobs_make_one_page_and_a_failure_is_told(alignvid, wan, tmp_path):
     code, out, err = alignvid("generate", "--model", wan, *SMALL, "--jobs", jobs, "--out", tmp_path / "out")
     assert code == 1
     assert "1 of 2 jobs finished" in out
-    assert "good: done" in err
+    assert err.startswith("bad: Image ")
     page = (tmp_path / "out" / "index.html").read_text()
     assert 'src="good/alignvid.mp4"' in page
     assert "no.png" in page
@@ -216,3 +217,12 @@ def test_a_picture_that_is_damaged_is_refused_by_the_program_itself(tmp_path):
     assert (process.returncode, out) == (2, "")
     assert "damaged or cut short" in err
     assert "Traceback" not in err
+
+
+def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(alignvid, wan, tmp_path):
+    tmp_path = tmp_path / "out"
+    with file_size_limit(4096):  # less than the page, more than the clips
+        code, out, err = alignvid(*small(wan, tmp_path, "--compare"))
+    assert (code, out) == (2, "")
+    assert "nothing there was changed" in err
+    assert not list(tmp_path.iterdir())

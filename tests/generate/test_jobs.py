@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from alignvid.errors import InputError
+from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate import read_jobs, run_jobs
 
 
@@ -40,6 +40,11 @@ def test_a_job_that_fails_does_not_lose_the_others(write, fields, tmp_path):
     assert "does not exist" in results[0].error
     assert results[1].error is None
     assert not (tmp_path / "out" / "a").exists()
+
+
+def test_a_recipe_that_fits_no_job_is_refused_at_once(write, fields, tmp_path):
+    with pytest.raises(UnknownPreset):
+        run_jobs(read_jobs(write(job("a")), {**fields, "preset": "nothing"}), tmp_path / "out")
 
 
 def test_finished_jobs_are_not_run_again(write, fields, tmp_path):

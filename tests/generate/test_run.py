@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import model_folders
 from alignvid.errors import AlignvidError, InputError, OutputError
-from alignvid.generate import GenerationSpec, generate, repeat
+from alignvid.generate import GenerationSpec, generate, loading, repeat
 from alignvid.videos import read_video
 from test_files import MEBIBYTE, file_size_limit
 
@@ -179,3 +180,24 @@ def test_ctrl_c_while_the_model_runs_leaves_nothing_behind(i2v_spec, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     assert not names(tmp_path / "out")
+
+
+def test_framepack_is_assembled_from_the_models_that_it_is_published_with(picture, tmp_path, monkeypatch):
+    folders = model_folders.save_framepack_f1(tmp_path / "models")
+    monkeypatch.setattr(loading, "_FRAMEPACK_BASE", str(folders.base))
+    monkeypatch.setattr(loading, "_FRAMEPACK_IMAGE_ENCODER", str(folders.image_encoder))
+    size = {"width": 48, "height": 32, "frames": 9, "steps": 2}
+    spec = GenerationSpec(model=str(folders.transformer), image=str(picture), prompt="the cat " * 12, gamma=1.5, **size)
+    made = generate(spec, tmp_path / "out", compare=True)
+    assert made.record.model["pipeline"] == "HunyuanVideoFramepackPipeline"
+    assert made.record.attachment["acted"] > 0
+    assert read_video(tmp_path / "out" / "alignvid.mp4").fps == 30
+
+
+def test_wan22_runs_both_of_its_transformers(picture, tmp_path):
+    folder = model_folders.save_wan22_i2v(tmp_path / "model")
+    size = {"width": 32, "height": 32, "frames": 5, "steps": 3}
+    spec = GenerationSpec(model=str(folder), image=str(picture), prompt="the cat", steps_window="all", **size)
+    made = generate(spec, tmp_path / "out")
+    assert set(made.record.attachment["blocks"]) == {"transformer", "transformer_2"}
+    assert made.record.attachment["active_forwards"] == made.record.attachment["forwards"] == 6

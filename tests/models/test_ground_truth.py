@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from diffusers.models.attention_dispatch import attention_backend
 from diffusers.models.transformers import transformer_hunyuan_video, transformer_wan
 from torch import Tensor, nn
 
@@ -350,5 +351,16 @@ def test_fused_projections_change_nothing_of_it(is_fused_first):
     with alignvid.attach(pipe, recipe(powers, LAYOUTS["wan_i2v"])):
         if not is_fused_first:
             pipe.transformer.fuse_qkv_projections()
+        actual = forward(pipe.transformer, arguments, None)
+    assert largest_difference(actual, expected) <= TOLERANCE
+
+
+def test_another_attention_backend_changes_nothing_of_it():
+    pipe, call = BUILDERS["framepack_f1"]()
+    arguments = last_forwards(pipe, call)["transformer"]
+    powers = {"double.history": 2.0, "single.text": 1.0, "single.video": -1.0}
+    gains = {target: GAMMA**power for target, power in powers.items()}
+    expected = ground_truth(pipe.transformer, arguments, LAYOUTS["framepack_f1"], gains, blocks=[0, 2])
+    with alignvid.attach(pipe, recipe(powers, LAYOUTS["framepack_f1"])), attention_backend("_native_math"):
         actual = forward(pipe.transformer, arguments, None)
     assert largest_difference(actual, expected) <= TOLERANCE

@@ -8,7 +8,7 @@ Exact, without an attention matrix (tiles.py). With logits z_j = q·k_j/√d, p 
     variance         Var_p[z]
     slope            dH/dγ = −γ·Var of the logits before the gain γ; at the logits as they are (γ = 1) −Var_p[z]
 
-Source: arXiv 2512.01334 (attention as energy); the identities are derived in docs/attention.md.
+Source: arXiv 2512.01334 (attention as energy). That H = LSE − E_p[z] follows from log p_j = z_j − LSE.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignvid.analysis.tiles import Tile, exactly, tiles
+
+_MASS = 7  # column of the first stream's mass
 
 
 class AttentionMeasures(NamedTuple):
@@ -60,9 +62,14 @@ class AttentionMeasures(NamedTuple):
         return self.values[..., 5]
 
     @property
+    def normalised_entropy(self) -> Float[Tensor, "*place"]:
+        """Entropy as a share of the largest possible one; see the function of that name."""
+        return self.values[..., 6]
+
+    @property
     def mass(self) -> Float[Tensor, "*place stream"]:
         """Share of the attention that goes to each stream."""
-        return self.values[..., 6:]
+        return self.values[..., _MASS:]
 
 
 @exactly
@@ -83,7 +90,7 @@ def attention_measures(
         mask: boolean (True: may look) or a bias, as `scaled_dot_product_attention` takes it.
         scale: factor on q·k; 1/√size if None.
     """
-    measured = query.new_empty((*query.shape[:3], 6 + len(stream_lengths)), dtype=torch.float32)
+    measured = query.new_empty((*query.shape[:3], _MASS + len(stream_lengths)), dtype=torch.float32)
     for tile in tiles(query, key, mask, scale):
         measured[tile.place] = _measures_of(tile, list(stream_lengths))
     return AttentionMeasures(measured)
@@ -138,7 +145,8 @@ def _measures_of(tile: Tile, stream_lengths: list[int]) -> Float[Tensor, "head r
     variance = torch.linalg.vecdot(weighted, deviation)
     slope = -variance if tile.bias is None else -torch.linalg.vecdot(weighted, tile.energy)
     entropy = (log_sum_exp - mean).clamp_(min=0.0)  # rounding can put the entropy of a single key below 0
-    return torch.stack([entropy, variance, slope, mean_energy, log_sum_exp, key_count, *mass], -1)
+    share = normalised_entropy(entropy, key_count)
+    return torch.stack([entropy, variance, slope, mean_energy, log_sum_exp, key_count, share, *mass], -1)
 
 
 def _energy_of(tile: Tile) -> tuple[Float[Tensor, "head row"], Float[Tensor, "head row"]]:

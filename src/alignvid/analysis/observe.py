@@ -89,7 +89,7 @@ class Observation:
         self._place: ForwardPlace | None = None
         self._site: ObservedSite | None = None
         self._normed: dict[int, Tensor] = {}
-        _refuse_what_cannot_be_observed(observed, self._sites, steps, chosen)
+        _check_observable(observed, self._sites, steps, chosen)
 
     def __enter__(self) -> Trace:
         try:
@@ -152,7 +152,7 @@ class Observation:
                 noise_level=moment.noise_level,
                 running=running,
                 token_counts={} if counts is None else counts(transformer, arguments),
-                grid=patch_grid(transformer, arguments["hidden_states"]),
+                grid=patch_grid(transformer, arguments["hidden_states"]) if self._chosen else (1, 1),
             )
         if (attachment := attachment_of(host)) is not None:
             attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
@@ -172,7 +172,7 @@ class Observation:
     def _leave_site(self, site: ObservedSite, attention: nn.Module, args: Any, output: Any) -> None:
         if self._site is None or self._place is None:
             return
-        calls, normed = self._ear.calls, [self._normed[index] for index in sorted(self._normed)]
+        calls, normed = self._ear.calls, self._normed
         self._stop_listening()
         if output is not None:  # None: the attention itself failed
             self._record(site, softmaxes_of(site, calls, normed, self._place.token_counts), self._place)
@@ -189,10 +189,8 @@ class Observation:
             self.trace.facts += facts
             self.trace.maps += maps_of(site, softmaxes, place, self._chosen)
             return
-        problem = (
-            f"NaN or infinity in the attention {site} of the {site.host} at step {place.step}: it is left out of the "
-            "trace."
-        )
+        when = f"step {place.step}" if place.step >= 0 else f"noise level {place.noise_level:.3g}"
+        problem = f"NaN or infinity in attention {site} of the {site.host} at {when}: it is left out of the trace."
         if not self.trace.problems:
             warnings.warn(f"{problem} What came before is kept; later ones are in trace.problems.", stacklevel=2)
         self.trace.problems.append(problem)
@@ -214,7 +212,7 @@ def _announcing(transformer: Any, passes: PassReader) -> Any:
     return cache_context
 
 
-def _refuse_what_cannot_be_observed(
+def _check_observable(
     observed: Sequence[Host], sites: Sequence[ObservedSite], steps: StepWindow, chosen: Mapping[str, ChosenKeys]
 ) -> None:
     if steps.unit == "none" or not sites:

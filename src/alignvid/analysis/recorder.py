@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alignvid.analysis.facts import AttentionMap, Fact
 from alignvid.analysis.maps import ChosenKeys, as_frames, attention_to_keys
-from alignvid.analysis.measures import AttentionMeasures, attention_measures, normalised_entropy, pooled_mass
+from alignvid.analysis.measures import AttentionMeasures, attention_measures, pooled_mass
 from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.sites import ObservedSite, Softmax, Stream, split_streams
 from alignvid.steps import Pass
@@ -30,7 +30,7 @@ class ForwardPlace:
     running: Pass
     token_counts: Mapping[str, int]
     grid: tuple[int, int]
-    """Height and width of a latent frame in tokens."""
+    """Height and width of a latent frame in tokens; used for maps only."""
 
     def branches(self, batch: int) -> dict[str, slice]:
         """Samples of each CFG branch; a batch that holds both has the unconditional ones first."""
@@ -97,13 +97,12 @@ def _columns(softmaxes: Sequence[Softmax], measured: Sequence[AttentionMeasures]
     names: list[tuple[str, str] | None] = []
     for softmax, keys in zip(softmaxes, wholes, strict=True):
         names += [(keys, "entropy"), (keys, "variance"), (keys, "slope"), (keys, "energy"), None, None]
-        names += [(stream.name, "mass") for stream in softmax.keys]
-    added = [normalised_entropy(item.entropy, item.key_count) for item in measured]
-    names += [(keys, "normalised_entropy") for keys in wholes]
-    if len(measured) > 1:
-        added += pooled_mass(torch.stack([item.log_sum_exp for item in measured])).unbind()
-        names += [(keys, "pooled_mass") for keys in wholes]
-    return Columns(names, torch.cat([*(item.values for item in measured), torch.stack(added, -1)], -1))
+        names += [(keys, "normalised_entropy"), *((stream.name, "mass") for stream in softmax.keys)]
+    if len(measured) == 1:
+        return Columns(names, measured[0].values)
+    pooled = pooled_mass(torch.stack([item.log_sum_exp for item in measured])).movedim(0, -1)
+    names += [(keys, "pooled_mass") for keys in wholes]
+    return Columns(names, torch.cat([*(item.values for item in measured), pooled], -1))
 
 
 def _counted_queries(

@@ -85,14 +85,14 @@ def split_streams(names: Sequence[str], total: int, token_counts: Mapping[str, i
 
 
 def softmaxes_of(
-    site: ObservedSite, calls: Sequence[SoftmaxCall], normed: Sequence[Tensor], token_counts: Mapping[str, int]
+    site: ObservedSite, calls: Sequence[SoftmaxCall], normed: Mapping[int, Tensor], token_counts: Mapping[str, int]
 ) -> list[Softmax]:
     """The softmaxes of one pass through a site: one over all of its keys, or one per key norm.
 
     Args:
         site: the attention.
         calls: what it asked of `scaled_dot_product_attention`, in order.
-        normed: outputs of its key norms.
+        normed: outputs of those of its key norms that ran, by their index.
         token_counts: tokens per stream.
     Raises: ObservationError if there was no softmax, or its keys are not those of the norms.
     """
@@ -102,11 +102,16 @@ def softmaxes_of(
             f"(attention backend: {_backend(site)}), so there is nothing to observe; choose the backend with "
             'transformer.set_attention_backend("native"), or blocks without that attention.'
         )
-    by_norm = [
-        split_streams(keys.streams, output.shape[keys.sequence_dim], token_counts)
-        for keys, output in zip(site.keys, normed, strict=True)
-    ]
-    joined = tuple(stream for streams in by_norm for stream in streams)
+    if unmeasured := [call for call in calls if call.is_causal or call.query.ndim != 4]:
+        raise ObservationError(
+            f"Attention {site} is {'causal' if unmeasured[0].is_causal else 'not over (batch, head, token, size)'}, "
+            "which is not measured; choose blocks without it."
+        )
+    by_norm = {
+        index: split_streams(site.keys[index].streams, output.shape[site.keys[index].sequence_dim], token_counts)
+        for index, output in sorted(normed.items())
+    }
+    joined = tuple(stream for streams in by_norm.values() for stream in streams)
     if len(calls) == 1 and calls[0].key.shape[2] == sum(stream.length for stream in joined):
         return [Softmax(calls[0], joined)]
     return [Softmax(call, by_norm[_norm_of(site, call, normed)]) for call in calls]
@@ -132,11 +137,11 @@ def _query_names(site: Site, hidden: tuple[str, ...]) -> tuple[str, ...]:
     return own if set(hidden) <= set(own) else hidden
 
 
-def _norm_of(site: ObservedSite, call: SoftmaxCall, normed: Sequence[Tensor]) -> int:
+def _norm_of(site: ObservedSite, call: SoftmaxCall, normed: Mapping[int, Tensor]) -> int:
     """Which norm's keys a softmax is over: those in the same memory, else those of the same number."""
     key = call.key
-    same = [i for i, output in enumerate(normed) if output.data_ptr() == key.data_ptr()]
-    fitting = [i for i, keys in enumerate(site.keys) if normed[i].shape[keys.sequence_dim] == key.shape[2]]
+    same = [index for index, output in normed.items() if output.data_ptr() == key.data_ptr()]
+    fitting = [i for i, output in normed.items() if output.shape[site.keys[i].sequence_dim] == key.shape[2]]
     if len(same) == 1 or len(fitting) == 1:
         return (same or fitting)[0]
     raise ObservationError(

@@ -20,8 +20,8 @@ _SOFTMAX_ATTENTION = F.scaled_dot_product_attention
 class SoftmaxCall(NamedTuple):
     """The arguments of one attention that decide its weights."""
 
-    query: Float[Tensor, "batch head query size"]
-    key: Float[Tensor, "batch key_head key size"]
+    query: Float[Tensor, "*batch query size"]
+    key: Float[Tensor, "*key_batch key size"]
     mask: Tensor | None
     scale: float | None
     is_causal: bool

@@ -67,7 +67,8 @@ def tiles(
     batch, heads, queries, size = query.shape
     keys = key.shape[2]
     scaled = query.float() * (size**-0.5 if scale is None else scale)
-    columns = key.float().repeat_interleave(heads // key.shape[1], 1).transpose(2, 3)  # -> (batch, head, size, key)
+    group = heads // key.shape[1]
+    columns = (key if group == 1 else key.repeat_interleave(group, 1)).float().transpose(2, 3)
     mask = None if mask is None else mask.expand(batch, heads, queries, keys)
     limit = _LOGITS_PER_TILE.get(query.device.type, _LOGITS_PER_TILE_ELSEWHERE)
     head_step, row_step = _tile_shape(heads, queries, keys, limit)

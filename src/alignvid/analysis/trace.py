@@ -4,7 +4,7 @@
     grid = trace.where(site="cross", query="video", keys="text").mean("entropy", by=("block", "step"))
     change = trace.compare(Trace.load("after.trace"))       # after minus before, fact by fact
 
-docs/attention.md explains the measures.
+`MEASURES` in facts.py says what each measure is.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Trace:
                 there = ", ".join(str(item) for item in sorted({getattr(fact, name) for fact in facts}))
                 raise TraceError(f"The trace has no {name} {value!r} there; it has {there or 'nothing'}.")
             facts = kept
-            maps = [item for item in maps if getattr(item, name, value) in allowed or name in ("query", "keys")]
+            if name in AttentionMap._fields:
+                maps = [item for item in maps if getattr(item, name) in allowed]
         return Trace(self.origin, facts, maps, self.problems)
 
     def mean(self, measure: str, *, by: Sequence[str] = ("block", "step")) -> Averages:

@@ -11,7 +11,7 @@ import click
 from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
 
 if TYPE_CHECKING:
-    from alignvid.generate import Generation, JobResult
+    from alignvid.generate import JobResult
 
 _SPEC_OPTIONS = (
     click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
@@ -102,26 +102,22 @@ def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path |
 def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | None, as_json: bool) -> None:
     from alignvid.generate import GenerationSpec, repeat
     from alignvid.generate import generate as run
+    from alignvid.report import PAGE_FILE, comparison_files
 
+    companions = comparison_files if compare else None
+    options = {"compare": compare, "show_progress": shows_progress(), "companions": companions}
     if record is None:
-        made = run(GenerationSpec(**fields), out, compare=compare, show_progress=shows_progress())
+        made = run(GenerationSpec(**fields), out, **options)
     else:
-        made = repeat(record, out, changes=fields, compare=compare, show_progress=shows_progress())
-    page = _write_page(made) if compare else None
+        made = repeat(record, out, changes=fields, **options)
     if as_json:
         print_json(made.record.to_dict())
         return
     for output in made.record.outputs.values():
         click.echo(made.folder / output["file"])
     click.echo(made.folder / "record.json")
-    if page:
-        click.echo(f"Open {page}")
-
-
-def _write_page(made: Generation) -> Path:
-    from alignvid.report import comparison_page, write_page
-
-    return write_page(made.folder, comparison_page(made.record))
+    if compare:
+        click.echo(f"Open {made.folder / PAGE_FILE}")
 
 
 def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:
@@ -141,5 +137,7 @@ def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_j
 
 
 def _tell(result: JobResult) -> None:
-    state = "was there" if result.was_finished else "done"
-    click.echo(f"{result.id}: {result.error or state}", err=True)
+    """A failure always, progress to who watches."""
+    if result.error or shows_progress():
+        state = "was there" if result.was_finished else "done"
+        click.echo(f"{result.id}: {result.error or state}", err=True)

@@ -47,15 +47,17 @@ def shows_progress() -> bool:
 def quiet_libraries() -> None:
     """Leave only our own voice: no bars and log lines of the libraries below, and warnings in one line each.
 
-    Bars of loading are hidden even on a terminal; the bar over denoising steps is shown there.
+    On a terminal, bars are shown; but not those of transformers, which lie inside those of diffusers.
     """
     from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as transformers_logging
 
-    for library in (diffusers_logging, transformers_logging):
+    for library in (diffusers_logging, transformers_logging, hub_logging):
         library.set_verbosity_error()
-        if not shows_progress():
-            library.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    if not shows_progress():
+        diffusers_logging.disable_progress_bar()
     warnings.showwarning = _show_warning
 
 

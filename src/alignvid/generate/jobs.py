@@ -16,6 +16,7 @@ from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.record import Record, is_finished, read_record
 from alignvid.generate.run import ALIGNVID, BASELINE, SIDE_BY_SIDE, generate
+from alignvid.generate.sketch import resolve, sketch
 from alignvid.generate.spec import GenerationSpec
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ def run_jobs(
         compare: As for `generate`.
         show_progress: As for `generate`.
         on_result: Called after each job.
+
+    Raises: AlignvidError for what is wrong with all jobs: the model, the recipe, the device or the folder.
     """
     out = writable_folder(Path(out))
     model: Model | None = None
@@ -105,11 +108,18 @@ def run_jobs(
     for job in jobs:
         result = _finished(job, out / job.id, compare)
         if result is None:
-            model = model or load_model(find_model(job.spec.model), job.spec, show_progress=show_progress)
+            model = model or _load(job.spec, show_progress)
             result = _run(job, out / job.id, model, compare)
         results.append(result)
         on_result(result)
     return results
+
+
+def _load(spec: GenerationSpec, show_progress: bool) -> Model:
+    """The model of all jobs; a recipe that does not fit it is wrong for all of them, so it is told here and at once."""
+    source = find_model(spec.model)
+    resolve(sketch(source), spec.preset, spec.recipe_overrides)
+    return load_model(source, spec, show_progress=show_progress)
 
 
 def _run(job: Job, folder: Path, model: Model, compare: bool) -> JobResult:

@@ -170,12 +170,15 @@ def _local_source(name: str, folder: Path) -> ModelSource:
 
 
 def _hub_source(name: str) -> ModelSource:
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         file = _download(name, _INDEX)
     except InputError as error:
-        if not isinstance(error.__cause__, EntryNotFoundError):
+        cause = error.__cause__
+        if not isinstance(cause, EntryNotFoundError) or isinstance(
+            cause, LocalEntryNotFoundError
+        ):  # the latter: no network
             raise
         file = _download(name, _CONFIG)
     return ModelSource(name, name, False, _index(name, _read_json(file)))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from alignvid.generate.device import Device, choose_device, place
 from alignvid.generate.loading import ModelSource, load_pipeline
@@ -21,6 +25,25 @@ class Model:
     device: Device
     load_s: float
     """Seconds that loading took."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that suit the model.
+
+        The miniature's operations are so small that a second thread costs more than it gives, above all on a busy
+        machine; and one thread sums in the same order everywhere.
+        """
+        return 1 if self.source.is_miniature else torch.get_num_threads()
+
+    @contextmanager
+    def thread_limit(self) -> Iterator[None]:
+        """Keep PyTorch to `threads` inside the block."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""

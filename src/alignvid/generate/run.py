@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from alignvid.videos import Frames, encode_video, side_by_side
 
 BASELINE, ALIGNVID, SIDE_BY_SIDE = "baseline", "alignvid", "side_by_side"
 REFERENCE_FILE = "reference.png"
+
+Companions = Callable[[Record], Mapping[str, bytes]]
+"""Further files, made from a record."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def generate(
     show_progress: bool = False,
     model: Model | None = None,
     recipe: Recipe | None = None,
+    companions: Companions | None = None,
 ) -> Generation:
     """Make the video of a spec in the folder `out`, with a record that can repeat it.
 
@@ -66,6 +70,7 @@ def generate(
         show_progress: Draw progress bars on stderr.
         model: A model loaded before, to be used again; it must be the spec's.
         recipe: A recipe to be used in place of the spec's preset.
+        companions: Makes further files from the record, by name, that appear together with it, such as a page.
 
     Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
     """
@@ -77,7 +82,8 @@ def generate(
     rendering = _render(planned, model, compare=compare)
     files = _encode(rendering.frames, planned)
     record = _record(planned, model, rendering, files, notes)
-    write_together(folder, {**files, RECORD_FILE: record.to_json()})
+    further = companions(record) if companions else {}
+    write_together(folder, {**files, **further, RECORD_FILE: record.to_json()})
     return Generation(folder, record, rendering.frames)
 
 
@@ -88,6 +94,7 @@ def repeat(
     changes: Mapping[str, Any] | None = None,
     compare: bool = False,
     show_progress: bool = False,
+    companions: Companions | None = None,
 ) -> Generation:
     """Make the video of a record again, from the image beside it and the recipe in it.
 
@@ -97,6 +104,7 @@ def repeat(
         changes: Fields of the spec to change, such as the seed.
         compare: As for `generate`.
         show_progress: As for `generate`.
+        companions: As for `generate`.
 
     Raises: InputError if the record or its image is missing or was changed.
     """
@@ -105,7 +113,7 @@ def repeat(
     folder = path if path.is_dir() else path.parent
     spec = replace(_recorded_spec(record, folder), **(changes or {}))
     recipe = None if (changes or {}).get("preset") else Recipe.from_dict(record.recipe)
-    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe)
+    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, companions=companions)
 
 
 def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
@@ -141,7 +149,7 @@ def _run(planned: Plan, model: Model, name: str) -> tuple[Frames, float]:
     model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": name})
     generator = torch.Generator("cpu").manual_seed(planned.spec.seed)
     begin = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), model.thread_limit():
         frames = frames_of(model.pipeline(**planned.arguments, generator=generator))
     return frames, time.perf_counter() - begin
 
@@ -166,7 +174,7 @@ def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[s
         attachment=rendering.attachment.to_dict(),
         image=_image_facts(planned),
         outputs={role: _output_facts(role, clip, files) for role, clip in rendering.frames.items()},
-        machine={**model.device.to_dict(), **machine_facts()},
+        machine={**model.device.to_dict(), **machine_facts(), "threads": model.threads},
         timings={name: round(seconds, 3) for name, seconds in rendering.timings.items()},
         notes=[*notes, *rendering.notes],
         versions=package_versions(),

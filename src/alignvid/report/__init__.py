@@ -1,7 +1,7 @@
 """Tables and pages for people: for now the page that plays videos side by side."""
 
 from alignvid.report.page import PAGE_FILE, Clip, Count, Page, Row, Verdict, write_page
-from alignvid.report.rows import comparison_page, jobs_page, row_of_failure, row_of_record
+from alignvid.report.rows import comparison_files, jobs_page, row_of_failure, row_of_record
 
 __all__ = [
     "PAGE_FILE",
@@ -10,7 +10,7 @@ __all__ = [
     "Page",
     "Row",
     "Verdict",
-    "comparison_page",
+    "comparison_files",
     "jobs_page",
     "row_of_failure",
     "row_of_record",

@@ -57,6 +57,7 @@ function hold(row) { row.wanted = false; if (row.playing) pause(row); }
 function goTo(row, seconds) {
   load(row);
   for (const video of row.videos) video.currentTime = Math.min(Math.max(seconds, 0), duration(row));
+  show(row);
 }
 
 function step(row, frames) {

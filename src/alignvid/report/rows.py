@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from alignvid.generate import JobResult
 from alignvid.generate.record import Record
-from alignvid.report.page import Clip, Count, Page, Row, Verdict
+from alignvid.report.page import PAGE_FILE, Clip, Count, Page, Row, Verdict, render_page
 
 _LABELS = {"baseline": "baseline", "alignvid": "AlignVid", "side_by_side": "side by side"}
 
@@ -43,10 +43,11 @@ def row_of_record(
     )
 
 
-def comparison_page(record: Record) -> Page:
-    """The page of one generation, beside its record."""
+def comparison_files(record: Record) -> dict[str, bytes]:
+    """The page of one generation, to be written beside its record."""
     lead = f"{record.model['name']}, seed {record.spec['seed']}: the same noise without and with AlignVid."
-    return Page(title="AlignVid", lead=lead, rows=(row_of_record(record, id="video"),))
+    page = Page(title="AlignVid", lead=lead, rows=(row_of_record(record, id="video"),))
+    return {PAGE_FILE: render_page(page).encode()}
 
 
 def jobs_page(results: Sequence[JobResult]) -> Page:
