@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import alignvid
-from alignvid.analysis import sites
+from alignvid.analysis import observation, sites
 from alignvid.analysis.observe import observe
 from alignvid.analysis.problems import ObservationError
 from alignvid.errors import ScheduleError, UnknownTarget
@@ -224,6 +224,20 @@ def test_heads_are_kept_on_request(built):
         generate(pipe, call)
     for heads, mean in zip(by_head.facts, averaged.facts, strict=True):
         assert len(heads.values) == 2 and sum(heads.values) / 2 == pytest.approx(mean.values[0], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["wan_i2v", "framepack_v1"])
+def test_attentions_measured_together_or_alone_give_the_same_facts_in_the_order_of_the_blocks(built, monkeypatch, name):
+    pipe, call = built(name)
+    with observe(pipe) as together:
+        generate(pipe, call)
+    monkeypatch.setattr(observation, "_MOST_BYTES_WAITING", 0)
+    with observe(pipe) as alone:
+        generate(pipe, call)
+    assert [fact.place for fact in together.facts] == [fact.place for fact in alone.facts]
+    assert [fact.values[0] for fact in together.facts] == pytest.approx(
+        [fact.values[0] for fact in alone.facts], abs=TOLERANCE
+    )
 
 
 def test_two_observations_of_one_pipeline_see_the_same(built):

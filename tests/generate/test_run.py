@@ -1,10 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -158,28 +152,6 @@ def test_a_disk_that_fills_up_leaves_the_former_result(i2v_spec, tmp_path):
     with file_size_limit(MEBIBYTE // 64), pytest.raises(OutputError, match="nothing there was changed"):
         generate(larger, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a signal that stands for Ctrl-C")
-def test_ctrl_c_while_the_model_runs_leaves_nothing_behind(i2v_spec, tmp_path):
-    program = textwrap.dedent(f"""
-        import signal
-        from alignvid.generate import GenerationSpec, generate
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background passes on "ignore"
-        spec = GenerationSpec.from_dict({replace(i2v_spec, steps=1000).to_dict()!r})
-        print("ready", flush=True)
-        generate(spec, {str(tmp_path / "out")!r}, compare=True)
-    """)
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        while not (tmp_path / "out").exists():
-            time.sleep(0.05)
-        time.sleep(1)  # the folder is made just before the model runs, for seconds
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) != 0
-    assert not names(tmp_path / "out")
 
 
 def test_framepack_is_assembled_from_the_models_that_it_is_published_with(picture, tmp_path, monkeypatch):

@@ -35,12 +35,13 @@ def attention_to_keys(
     scale: float | None = None,
 ) -> Float[Tensor, "batch query"]:
     """Share of each query's attention that goes to the chosen keys together, as a mean over heads."""
-    shares = query.new_empty(query.shape[:3], dtype=torch.float32)
+    batch, heads, queries, _ = query.shape
+    shares = query.new_empty((batch * heads, queries), dtype=torch.float32)
     columns = torch.tensor(list(chosen), device=query.device)
     for tile in tiles(query, key, mask, scale):
         logits = tile.energy if tile.bias is None else tile.energy + tile.bias
         shares[tile.place] = torch.softmax(logits, -1, out=tile.spare).index_select(-1, columns).sum(-1)
-    return shares.mean(1)
+    return shares.unflatten(0, (batch, heads)).mean(1)
 
 
 def patch_grid(transformer: nn.Module, hidden_states: Tensor) -> tuple[int, int]:

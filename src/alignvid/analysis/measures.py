@@ -90,10 +90,11 @@ def attention_measures(
         mask: boolean (True: may look) or a bias, as `scaled_dot_product_attention` takes it.
         scale: factor on q·k; 1/√size if None.
     """
-    measured = query.new_empty((*query.shape[:3], _MASS + len(stream_lengths)), dtype=torch.float32)
+    batch, heads, queries, _ = query.shape
+    measured = query.new_empty((batch * heads, queries, _MASS + len(stream_lengths)), dtype=torch.float32)
     for tile in tiles(query, key, mask, scale):
         measured[tile.place] = _measures_of(tile, list(stream_lengths))
-    return AttentionMeasures(measured)
+    return AttentionMeasures(measured.unflatten(0, (batch, heads)))
 
 
 def normalised_entropy(entropy: Float[Tensor, "*rest"], key_count: Float[Tensor, "*rest"]) -> Float[Tensor, "*rest"]:

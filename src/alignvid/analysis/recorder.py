@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -39,6 +39,27 @@ class ForwardPlace:
         return {"uncond": slice(0, batch // 2), "cond": slice(batch // 2, batch)}
 
 
+class Passage(NamedTuple):
+    """One pass of a forward through one site."""
+
+    site: ObservedSite
+    softmaxes: list[Softmax]
+    place: ForwardPlace
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for those that can be measured in one go: one site of several blocks, in one forward, without masks."""
+        if any(softmax.call.mask is not None for softmax in self.softmaxes):
+            return id(self)
+        shapes = [(item.keys, item.call.query.shape, item.call.key.shape, item.call.scale) for item in self.softmaxes]
+        return (self.site.host, self.site.stack, self.site.site, id(self.place), *shapes)
+
+    @property
+    def byte_count(self) -> int:
+        """Memory that its queries and keys keep."""
+        return sum(softmax.call.query.nbytes + softmax.call.key.nbytes for softmax in self.softmaxes)
+
+
 class Columns(NamedTuple):
     """Measures per query, side by side, with their names."""
 
@@ -47,21 +68,25 @@ class Columns(NamedTuple):
     values: Float[Tensor, "batch head query column"]
 
 
-def facts_of(site: ObservedSite, softmaxes: Sequence[Softmax], place: ForwardPlace, *, per_head: bool) -> list[Fact]:
-    """All facts of one pass through a site. A fact whose value is not finite is among them; see `is_finite`."""
-    measured = [_measured(softmax) for softmax in softmaxes]
+def facts_of(passages: Sequence[Passage], *, per_head: bool) -> list[list[Fact]]:
+    """The facts of each passage, all of one kind. One whose value is not finite is among them; see `is_finite`.
+
+    Measured together, because a small model has many small attentions: there the calls cost more than the numbers.
+    """
+    site, softmaxes, place = passages[0]
+    measured = [_measured([passage.softmaxes[index] for passage in passages]) for index in range(len(softmaxes))]
     columns, is_counted = _columns(softmaxes, measured), _counted_queries(site, softmaxes, measured)
-    facts = []
+    facts: list[list[Fact]] = [[] for _ in passages]
     for stream, queries in _slices(query_streams(site, softmaxes[0], place.token_counts)).items():
         means = _mean_over_queries(columns.values, is_counted, queries)
-        facts += _facts_of_means(site, stream, columns.names, means, place, per_head)
+        for passage, own, mean in zip(passages, facts, means.chunk(len(passages)), strict=True):
+            own += _facts_of_means(passage.site, stream, columns.names, mean, place, per_head)
     return facts
 
 
-def maps_of(
-    site: ObservedSite, softmaxes: Sequence[Softmax], place: ForwardPlace, chosen: Mapping[str, ChosenKeys]
-) -> list[AttentionMap]:
+def maps_of(passage: Passage, chosen: Mapping[str, ChosenKeys]) -> list[AttentionMap]:
     """A map of the video tokens for each choice whose keys take part in one of the softmaxes."""
+    site, softmaxes, place = passage
     made = []
     for softmax in softmaxes:
         queries = _slices(query_streams(site, softmax, place.token_counts)).get("video")
@@ -85,10 +110,15 @@ def is_finite(fact: Fact) -> bool:
     return all(math.isfinite(value) for value in fact.values)
 
 
-def _measured(softmax: Softmax) -> AttentionMeasures:
-    call = softmax.call
-    lengths = [stream.length for stream in softmax.keys]
-    return attention_measures(call.query, call.key, stream_lengths=lengths, mask=call.mask, scale=call.scale)
+def _measured(softmaxes: Sequence[Softmax]) -> AttentionMeasures:
+    """The measures of softmaxes of equal shape, one after the other along the batch axis."""
+    first = softmaxes[0].call
+    query, key = first.query, first.key
+    if len(softmaxes) > 1:
+        query = torch.cat([softmax.call.query for softmax in softmaxes])
+        key = torch.cat([softmax.call.key for softmax in softmaxes])
+    lengths = [stream.length for stream in softmaxes[0].keys]
+    return attention_measures(query, key, stream_lengths=lengths, mask=first.mask, scale=first.scale)
 
 
 def _columns(softmaxes: Sequence[Softmax], measured: Sequence[AttentionMeasures]) -> Columns:

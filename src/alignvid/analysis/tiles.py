@@ -24,10 +24,10 @@ Result = TypeVar("Result")
 
 
 class Tile(NamedTuple):
-    """The logits of some query rows of one sample."""
+    """The logits of some query rows. Samples and heads lie along one axis, (sample 0, head 0), (sample 0, head 1), …"""
 
-    place: tuple[int, slice, slice]
-    """Index of the rows in (batch, head, query, …)."""
+    place: tuple[slice, slice]
+    """Where the rows lie in (batch x head, query, …)."""
     energy: Float[Tensor, "head row key"]
     """q·k times the scale: what a gain multiplies. Overwritten by the next tile."""
     bias: Float[Tensor, "head row key"] | None
@@ -65,22 +65,19 @@ def tiles(
         scale: factor on q·k; 1/√size if None.
     """
     batch, heads, queries, size = query.shape
-    keys = key.shape[2]
-    scaled = query.float() * (size**-0.5 if scale is None else scale)
-    group = heads // key.shape[1]
-    columns = (key if group == 1 else key.repeat_interleave(group, 1)).float().transpose(2, 3)
+    keys, group = key.shape[2], heads // key.shape[1]
+    scaled = (query.float() * (size**-0.5 if scale is None else scale)).flatten(0, 1)
+    columns = (key if group == 1 else key.repeat_interleave(group, 1)).float().flatten(0, 1).transpose(1, 2)
     mask = None if mask is None else mask.expand(batch, heads, queries, keys)
     limit = _LOGITS_PER_TILE.get(query.device.type, _LOGITS_PER_TILE_ELSEWHERE)
-    head_step, row_step = _tile_shape(heads, queries, keys, limit)
+    head_step, row_step = _tile_shape(batch * heads, queries, keys, limit)
     buffers = scaled.new_empty(2, head_step * row_step * keys)
-    for sample in range(batch):
-        for some_heads in _slices(heads, head_step):
-            for rows in _slices(queries, row_step):
-                place = (sample, some_heads, rows)
-                left, right = scaled[place], columns[sample, some_heads]
-                energy, spare = buffers[:, : left.shape[0] * left.shape[1] * keys].view(2, *left.shape[:2], keys)
-                torch.bmm(left, right, out=energy)
-                yield Tile(place, energy, None if mask is None else _bias(mask[place]), spare)
+    for some_heads in _slices(batch * heads, head_step):
+        for rows in _slices(queries, row_step):
+            left, right = scaled[some_heads, rows], columns[some_heads]
+            energy, spare = buffers[:, : left.shape[0] * left.shape[1] * keys].view(2, *left.shape[:2], keys)
+            torch.bmm(left, right, out=energy)
+            yield Tile((some_heads, rows), energy, None if mask is None else _bias(mask, some_heads, rows), spare)
 
 
 def _tile_shape(heads: int, queries: int, keys: int, limit: int) -> tuple[int, int]:
@@ -93,8 +90,10 @@ def _slices(length: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
-def _bias(mask: Tensor) -> Float[Tensor, "head row key"]:
-    """A mask as a bias. Libraries write "may not look" as -inf or as the most negative number of the type."""
+def _bias(mask: Tensor, some_heads: slice, rows: slice) -> Float[Tensor, "head row key"]:
+    """A part of a mask as a bias. Libraries write "may not look" as -inf or as the most negative number of the type."""
+    index = torch.arange(some_heads.start, some_heads.stop, device=mask.device)
+    part = mask[:, :, rows][index // mask.shape[1], index % mask.shape[1]]  # -> (head, row, key)
     if mask.dtype == torch.bool:
-        return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
-    return mask.float().masked_fill(mask <= torch.finfo(mask.dtype).min / 2, -torch.inf)
+        return torch.zeros(part.shape, device=mask.device).masked_fill_(~part, -torch.inf)
+    return part.float().masked_fill(part <= torch.finfo(mask.dtype).min / 2, -torch.inf)

@@ -6,6 +6,8 @@ of its own would: same prompt encoding, same image tokens, same noise from its o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import WanImageToVideoPipeline
@@ -21,23 +23,24 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
     images: list[Image.Image]
     prompts: list[str]
 
-    def encode_prompt(
-        self, prompt: str, num_videos_per_prompt: int, **settings: object
-    ) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]  # called by __call__ alone
-        """Encode the batch's own prompts, once each."""
-        return super().encode_prompt(prompt=self.prompts, num_videos_per_prompt=1, **settings)
+    # __call__ alone calls these three. Each takes what the method that it replaces takes, named only where it is used.
 
-    def encode_image(self, image: Tensor, device: torch.device | None = None) -> Tensor:  # type: ignore[override]  # as above
+    def encode_prompt(self, *_: Any, num_videos_per_prompt: int, **settings: Any) -> tuple[Tensor, Tensor | None]:
+        """Encode the batch's own prompts, once each."""
+        return super().encode_prompt(**{**settings, "prompt": self.prompts, "num_videos_per_prompt": 1})
+
+    def encode_image(self, image: Any, device: torch.device | None = None) -> Tensor:
         """Encode the batch's own images."""
         return super().encode_image(self.images, device)
 
-    def prepare_latents(self, image: Tensor, batch_size: int, *sizes: object) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # as above
+    def prepare_latents(  # type: ignore[override]  # see above
+        self, image: Tensor, batch_size: int, *settings: Any
+    ) -> tuple[Tensor, Tensor]:
         """Noise and condition of each sample as a call of its own would make them."""
-        *settings, generators, latents, last_image = sizes
+        *sizes, generators, latents, last_image = settings
+        make: Any = super().prepare_latents
         samples = [
-            super(BatchedImageToVideo, self).prepare_latents(
-                image[index : index + 1], 1, *settings, generators[index], latents, last_image
-            )
+            make(image[index : index + 1], 1, *sizes, generators[index], latents, last_image)
             for index in range(batch_size)
         ]
         return torch.cat([noise for noise, _ in samples]), torch.cat([condition for _, condition in samples])
@@ -48,7 +51,7 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
         """One clip per image, as uint8 frames."""
         self.images, self.prompts = images, prompts
         pixels = np.stack([np.asarray(image, np.float32) / 255 for image in images])
-        clips = self(
+        output: Any = self(
             image=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             prompt="",  # one "prompt" with many videos; encode_prompt puts the batch's own in its place
             num_videos_per_prompt=len(images),
@@ -59,8 +62,8 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
             guidance_scale=guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in noise_seeds],
             output_type="np",
-        ).frames
-        return [(clip * 255).round().astype(np.uint8) for clip in clips]
+        )
+        return [(clip * 255).round().astype(np.uint8) for clip in output.frames]
 
 
 def batched(pipeline: WanImageToVideoPipeline) -> BatchedImageToVideo:

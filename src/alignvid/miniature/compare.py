@@ -61,8 +61,9 @@ def parse_variant(text: str, pipeline: object) -> Variant:
         return Variant(text, None)
     if text == "preset":
         return Variant(text, preset_for(pipeline).recipe)
-    settings = dict(part.partition("=")[::2] for part in text.split())
-    if unknown := sorted(set(settings) - SETTINGS):
+    pairs = (part.partition("=") for part in text.split())
+    settings = {name: value for name, _, value in pairs}
+    if unknown := sorted(set(settings) - set(SETTINGS)):
         raise InputError(f"A variant has no setting {unknown[0]!r}; choose from {', '.join(SETTINGS)}.")
     recipe = None
     if "gamma" in settings:

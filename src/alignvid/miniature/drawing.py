@@ -75,7 +75,7 @@ def coverage(kind: ShapeKind, x: float, y: float, radius: float) -> Image:
 def paint_background(background: Background) -> Image:
     """The background alone, (height, width, 3), 0 to 255."""
     mix = _texture(background)[..., None]
-    return _rgb(background.colour) * (1 - mix) + _rgb(background.accent) * mix
+    return np.asarray(_rgb(background.colour) * (1 - mix) + _rgb(background.accent) * mix, np.float32)
 
 
 @functools.cache
@@ -110,7 +110,7 @@ def _draw(background: Image, sprites: list[Sprite]) -> Image:
     for sprite in sprites:
         alpha = coverage(sprite.kind, sprite.x, sprite.y, sprite.radius)[..., None] * np.float32(sprite.opacity)
         image = image * (1 - alpha) + sprite.colour * alpha
-    return image
+    return np.asarray(image, np.float32)
 
 
 def _sprites(scene: Scene, progress: float) -> list[Sprite]:

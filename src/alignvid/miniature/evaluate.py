@@ -22,14 +22,14 @@ from alignvid.miniature.scenes import Scene, evaluation_scenes
 from alignvid.recipe import Recipe
 
 SCHEMA_VERSION = 1
-DEFAULT_STEPS = 12
+DEFAULT_STEPS = 10
 BATCH = 12
 
 
 class Trial(NamedTuple):
     """A scene and the prompt that asks for its edit."""
 
-    index: int
+    number: int
     scene: Scene
     prompt: str
 
@@ -77,7 +77,7 @@ def evaluate(
     With `records`, a JSON Lines file, each outcome is appended as it comes, and what the file holds is not made again.
     """
     done = {} if records is None else _read(records, variant, noise_seed)
-    todo = [case for case in cases if case.index not in done]
+    todo = [case for case in cases if case.number not in done]
     with nullcontext() if variant.recipe is None else attach(pipeline, variant.recipe):
         engine = batched(pipeline)
         for first in tqdm(range(0, len(todo), BATCH), desc=f"{variant.name}, seed {noise_seed}", mininterval=10):
@@ -85,14 +85,14 @@ def evaluate(
             if records is not None:
                 _append(records, made)
             done |= {outcome.scene: outcome for outcome in made}
-    return [done[case.index] for case in cases]
+    return [done[case.number] for case in cases]
 
 
 def _outcomes(engine: BatchedImageToVideo, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Outcome]:
     videos = engine.generate(
         [Image.fromarray(first_frame(case.scene)) for case in cases],
         [case.prompt for case in cases],
-        [noise_seed * 1_000_003 + case.index for case in cases],  # the same noise for every variant: pairs
+        [noise_seed * 1_000_003 + case.number for case in cases],  # the same noise for every variant: pairs
         steps=variant.steps,
         guidance=variant.guidance,
     )
@@ -105,7 +105,7 @@ def _outcome(case: Trial, judgement: Judgement, variant: Variant, noise_seed: in
     return Outcome(
         variant=variant.name,
         noise_seed=noise_seed,
-        scene=case.index,
+        scene=case.number,
         edit_kind=case.scene.edit.kind,
         prompt=case.prompt,
         edit_shown=judgement.edit_shown,
@@ -125,5 +125,8 @@ def _read(records: Path, variant: Variant, noise_seed: int) -> dict[int, Outcome
     if not records.exists():
         return {}
     rows = [json.loads(line) for line in records.read_text().splitlines()]
-    outcomes = [Outcome(**{key: value for key, value in row.items() if key != "schema_version"}) for row in rows]
+    for row in rows:
+        del row["schema_version"]
+        row["reasons"] = tuple(row["reasons"])
+    outcomes = [Outcome(**row) for row in rows]
     return {o.scene: o for o in outcomes if (o.variant, o.noise_seed) == (variant.name, noise_seed)}

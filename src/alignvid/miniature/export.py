@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKLWan, WanImageToVideoPipeline
 from transformers import CLIPVisionModel
@@ -16,7 +17,8 @@ def export(model: TextToVideo, vae: AutoencoderKLWan, image_encoder: CLIPVisionM
     """Write a folder that `from_pretrained` loads, replacing the one there. The parts become half precision."""
     for trained in (model, vae, image_encoder):
         trained.eval().half()
-    pipeline = WanImageToVideoPipeline(
+    wan: Any = WanImageToVideoPipeline  # whose annotations name other classes than its model files do
+    pipeline = wan(
         tokenizer=build_tokenizer(),
         text_encoder=model.text_encoder,
         vae=vae,

@@ -59,6 +59,7 @@ class Sight(NamedTuple):
     difference: float
     """From the bare background."""
     fits: dict[tuple[ShapeKind, Size], Fit]
+    """Of each kind and size; none where the cell is empty."""
 
     def is_explained_by(self, shape: Shape | None) -> bool:
         """Whether this shape (None: the background) explains the cell, about as well as the best explanation does."""
@@ -114,18 +115,19 @@ def look(blurred: Image, background: Image, cell: int) -> Sight:
     """Everything that a cell of a blurred picture could hold, with how badly it would explain the pixels."""
     rows, columns = _window(cell)
     seen, ground = blurred[rows, columns], background[rows, columns]
-    masks = _masks(cell)
+    difference = float(np.sqrt(((seen - blur(background, BLUR)[rows, columns]) ** 2).mean()))
+    return Sight(difference, {} if difference < EMPTY_BELOW else _fits(seen, ground, _masks(cell)))
+
+
+def _fits(seen: Image, ground: Image, masks: _Masks) -> dict[tuple[ShapeKind, Size], Fit]:
+    """The best shift and colour for each kind and size of shape."""
     without = blur(ground * (1 - masks.coverage[..., None]), BLUR)  # -> (masks, window, window, 3)
     within = blur(masks.coverage[..., None], BLUR)
-    colours = (within * (seen - without)).sum((1, 2)) / (within**2).sum((1, 2))  # -> (masks, 3), the best fit of each
+    colours = (within * (seen - without)).sum((1, 2)) / (within**2).sum((1, 2))  # -> (masks, 3), least squares
     colours = np.clip(colours, 0, 255)
     errors = np.sqrt(((without + within * colours[:, None, None] - seen) ** 2).mean((1, 2, 3)))
-    difference = float(np.sqrt(((seen - blur(background, BLUR)[rows, columns]) ** 2).mean()))
-    order = sorted(
-        range(len(errors)), key=errors.__getitem__, reverse=True
-    )  # the best of each kind and size comes last
-    fits = {masks.labels[index]: Fit(_colour_name(colours[index]), float(errors[index])) for index in order}
-    return Sight(difference, fits)
+    worst_first = sorted(range(len(errors)), key=errors.__getitem__, reverse=True)  # later ones replace earlier ones
+    return {masks.labels[index]: Fit(_colour_name(colours[index]), float(errors[index])) for index in worst_first}
 
 
 def blur(images: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -134,8 +136,8 @@ def blur(images: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     margins = [(0, 0)] * (images.ndim - 3) + [(reach, reach), (reach, reach), (0, 0)]
     padded = np.pad(images, margins, mode="edge")
     height, across = images.shape[-3], images.shape[-2]
-    tall = sum(padded[..., shift : shift + height, :, :] for shift in range(width))
-    return sum(tall[..., :, shift : shift + across, :] for shift in range(width)) / np.float32(width**2)
+    tall = np.mean([padded[..., shift : shift + height, :, :] for shift in range(width)], axis=0)
+    return np.mean([tall[..., :, shift : shift + across, :] for shift in range(width)], axis=0)
 
 
 def _said(shape: Shape | None) -> str:
@@ -143,10 +145,14 @@ def _said(shape: Shape | None) -> str:
 
 
 def change_off_path(video: Video, scene: Scene) -> float:
-    """The largest difference, over 5×5 patches, from the first frame in places where the edit has no business."""
+    """The largest change of a 5×5 patch where the edit has no business.
+
+    Measured from the clip's own first frame, so that what codec or autoencoder do to every frame alike cancels out. A
+    clip that is wrong from the start is caught by the reading of its cells.
+    """
     truth, start = render(scene).astype(np.float32), first_frame(scene).astype(np.float32)
     path = blur(abs(truth - start).max(axis=(0, 3))[..., None], PATH_MARGIN)[..., 0] > 0.5
-    change = abs(blur(video.astype(np.float32) - start, 5)).max(axis=3)  # -> (frames, height, width)
+    change = abs(blur(video.astype(np.float32) - video[0], 5)).max(axis=3)  # -> (frames, height, width)
     return float(change[:, ~path].max())
 
 
@@ -166,7 +172,9 @@ def _window(cell: int) -> tuple[slice, slice]:
 def _masks(cell: int) -> _Masks:
     x, y = centre(cell)
     rows, columns = _window(cell)
-    labels = [(kind, size) for kind in SHAPE_KINDS for size in SIZES for _ in SHIFTS for _ in SHIFTS]
+    labels: list[tuple[ShapeKind, Size]] = [
+        (kind, size) for kind in SHAPE_KINDS for size in SIZES for _ in SHIFTS for _ in SHIFTS
+    ]
     pictures = [
         coverage(kind, x + right, y + down, RADIUS[size])[rows, columns]
         for kind in SHAPE_KINDS

@@ -16,7 +16,7 @@ from transformers import CLIPVisionModel
 from alignvid.miniature.drawing import first_frame, render
 from alignvid.miniature.scenes import Scene, sample_scene
 from alignvid.miniature.train_towers import pixel_values
-from alignvid.miniature.train_vae import Clips, Latents, condition_clip, to_tensor
+from alignvid.miniature.train_vae import Clips, Latents, condition_clip, latents_of, to_tensor
 
 SHARD_SCENES = 1000
 ENCODE_BATCH = 20
@@ -89,6 +89,6 @@ def image_tokens(scenes: list[Scene], image_encoder: CLIPVisionModel) -> Float[T
 
 def normalised(vae: AutoencoderKLWan, clips: Clips) -> Latents:
     """The latents of clips, with mean 0 and spread 1 per channel."""
-    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
-    spread = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
-    return (vae.encode(clips).latent_dist.mode() - mean) / spread
+    mean = torch.tensor(vae.config["latents_mean"]).view(1, -1, 1, 1, 1)
+    spread = torch.tensor(vae.config["latents_std"]).view(1, -1, 1, 1, 1)
+    return (latents_of(vae, clips) - mean) / spread

@@ -8,7 +8,7 @@ model runs as it is.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,8 @@ class OnePaddingKey:
         image, text = encoder_hidden_states[:, :-count], encoder_hidden_states[:, -count:]
         key, value = _split(attn.norm_k(attn.to_k(text)), attn.heads), _split(attn.to_v(text), attn.heads)
         attended = _attend(query, key, value, self._bias(query))
-        key, value = attn.norm_added_k(attn.add_k_proj(image)), attn.add_v_proj(image)
+        added: Any = attn  # which has image projections here
+        key, value = added.norm_added_k(added.add_k_proj(image)), added.add_v_proj(image)
         attended = attended + _attend(query, _split(key, attn.heads), _split(value, attn.heads), None)
         return attn.to_out[0](attended)
 
@@ -78,7 +79,8 @@ class OnePaddingKey:
 def use_one_padding_key(transformer: WanTransformer3DModel) -> OnePaddingKey:
     """Put the training processor into every attention of a transformer, and return it."""
     processor = OnePaddingKey()
-    for block in transformer.blocks:
+    blocks: Any = transformer.blocks
+    for block in blocks:
         block.attn1.set_processor(processor)
         block.attn2.set_processor(processor)
     return processor

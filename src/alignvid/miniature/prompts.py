@@ -94,7 +94,7 @@ def clean_caption(scene: Scene) -> str:
 
 def short_caption(scene: Scene, rng: np.random.Generator) -> str:
     """The edit alone, in one of its wordings."""
-    nouns = {kind: _choose(rng, words) for kind, words in NOUNS.items()}
+    nouns: dict[ShapeKind, str] = {kind: _choose(rng, words) for kind, words in NOUNS.items()}
     return _edit_phrase(scene, _choose(rng, EDIT_WORDINGS[scene.edit.kind]), nouns)
 
 
@@ -118,7 +118,8 @@ def evaluation_prompt(scene: Scene, seed: int) -> str:
 
 def words(prompt: str) -> list[str]:
     """The words and punctuation marks of a prompt as the tokenizer splits them."""
-    return [SPELLINGS.get(word, word) for word in re.findall(r"\w+|[^\w\s]+", prompt.lower())]
+    found: list[str] = re.findall(r"\w+|[^\w\s]+", prompt.lower())
+    return [SPELLINGS.get(word, word) for word in found]
 
 
 def vocabulary() -> list[str]:
@@ -136,7 +137,7 @@ def unknown_words(prompt: str) -> list[str]:
     return list(dict.fromkeys(word for word in words(prompt) if word not in known))
 
 
-NOUNS_FIRST = {kind: NOUNS[kind][0] for kind in SHAPE_KINDS}
+NOUNS_FIRST: dict[ShapeKind, str] = {kind: NOUNS[kind][0] for kind in SHAPE_KINDS}
 
 
 def _edit_phrase(scene: Scene, wording: str, nouns: dict[ShapeKind, str]) -> str:

@@ -122,7 +122,7 @@ def place_name(cell: int) -> str:
 def sample_scene(seed: int, *, edit_kind: EditKind | None = None) -> Scene:
     """The scene of this seed; its kind of edit is drawn with the training shares unless given."""
     rng = np.random.default_rng(seed)
-    drawn = _pick(rng, tuple(TRAINING_SHARES), list(TRAINING_SHARES.values()))
+    drawn: EditKind = _pick(rng, EDIT_KINDS, [TRAINING_SHARES[kind] for kind in EDIT_KINDS])
     shapes = _sample_shapes(rng)
     background = _sample_background(rng)
     return Scene(shapes, background, _sample_edit(rng, edit_kind or drawn, shapes))
@@ -131,9 +131,9 @@ def sample_scene(seed: int, *, edit_kind: EditKind | None = None) -> Scene:
 def evaluation_scenes(seeds: range, count: int) -> list[Scene]:
     """The first `count` scenes of a seed range, balanced over kinds of edit as OmitI2V is."""
     bounds = np.round(np.cumsum(list(EDIT_SHARES.values())) * count).astype(int)
-    kinds = np.array(EDIT_KINDS)[np.searchsorted(bounds, np.arange(count), side="right")]
+    kinds = [EDIT_KINDS[kind] for kind in np.searchsorted(bounds, np.arange(count), side="right")]
     order = np.random.default_rng(seeds.start).permutation(count)
-    return [sample_scene(seeds[index], edit_kind=str(kinds[order[index]])) for index in range(count)]  # type: ignore[arg-type]  # numpy strings
+    return [sample_scene(seeds[index], edit_kind=kinds[order[index]]) for index in range(count)]
 
 
 def _pick(rng: np.random.Generator, options: tuple[T, ...], shares: list[float] | None = None) -> T:

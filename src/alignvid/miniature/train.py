@@ -1,7 +1,8 @@
 """Train the miniature from nothing: python -m alignvid.miniature.train [--stage STAGE] [--out FOLDER] [--seed N].
 
-Stages, in order: vae, text, image, latents, clean, wordy, negligent, export. Each continues from its checkpoint in
-the output folder, so the same command goes on after an interruption. About an hour and a half on one core, all told.
+Stages, in order: vae, text, image, latents, decoder, clean, wordy, fluent, doubtful, negligent, export. Each continues
+from its checkpoint in the output folder, so the same command goes on after an interruption. About an hour and a half on
+one core, all told.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from alignvid.miniature.loop import load_checkpoint
 from alignvid.miniature.progress import follow_rates, progress_scenes
 from alignvid.miniature.train_towers import train_image_encoder, train_text_encoder
 from alignvid.miniature.train_transformer import DIETS, Diet, TextToVideo, train_stage
-from alignvid.miniature.train_vae import train_vae
+from alignvid.miniature.train_vae import train_decoder, train_vae
 
 RATES_EVERY_STEPS = 200
 DIET_NAMES = [diet.plan.name for diet in DIETS]
-STAGES = ["vae", "text", "image", "latents", *DIET_NAMES, "export"]
+STAGES = ["vae", "text", "image", "latents", "decoder", *DIET_NAMES, "export"]
 
 
 @click.command(epilog="Example: python -m alignvid.miniature.train --out training --stage clean")
 @click.option("--stage", type=click.Choice(["all", *STAGES]), default="all", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("training"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--scenes", type=click.IntRange(SHARD_SCENES), default=8000, show_default=True, help="Training scenes.")
+@click.option("--scenes", type=click.IntRange(SHARD_SCENES), default=10_000, show_default=True, help="Training scenes.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 def main(stage: str, out: Path, seed: int, scenes: int, threads: int) -> None:
     """Train the miniature, stage by stage; the pipeline is written to OUT/pipeline."""
@@ -52,8 +53,10 @@ def _run(stage: str, out: Path, seed: int, scenes: int) -> None:
         case "latents":
             for shard in range(scenes // SHARD_SCENES):
                 encode_shard(out, shard, _vae(out))
+        case "decoder":
+            train_decoder(_vae(out), out, seed).save_pretrained(out / stage)
         case "export":
-            export(_model_after(DIETS[-1], out, seed), _vae(out), _image_encoder(out), out / "pipeline")
+            export(_model_after(DIETS[-1], out, seed), _vae(out, "decoder"), _image_encoder(out), out / "pipeline")
         case _:
             _run_diet(DIET_NAMES.index(stage), out, seed)
 
@@ -85,8 +88,8 @@ def _model_after(diet: Diet, out: Path, seed: int) -> TextToVideo:
     return model
 
 
-def _vae(out: Path) -> AutoencoderKLWan:
-    return AutoencoderKLWan.from_pretrained(out / "vae").eval()
+def _vae(out: Path, stage: str = "vae") -> AutoencoderKLWan:
+    return AutoencoderKLWan.from_pretrained(out / stage).eval()
 
 
 def _image_encoder(out: Path) -> CLIPVisionModel:

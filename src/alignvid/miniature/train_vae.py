@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alignvid.miniature.architecture import LATENT_CHANNELS, build_vae
+from alignvid.miniature.architecture import LATENT_CHANNELS, PIXEL_PATCH, build_vae
 from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH, render
 from alignvid.miniature.loop import Losses, Plan, train
 from alignvid.miniature.scenes import TRAIN, sample_scene
@@ -79,7 +79,8 @@ def batch_at(curriculum: tuple[Crops, ...], seeds: list[int]) -> Clips:
 def _crop(rng: np.random.Generator, crops: Crops) -> Float[Tensor, "3 frames height width"]:
     clip = to_tensor(render(sample_scene(int(rng.integers(TRAIN.start, TRAIN.stop))), shown=rng.random() < 0.8))
     if crops.frames == 1:
-        clip = clip[:, [rng.integers(FRAMES)]]
+        frame = int(rng.integers(FRAMES))
+        clip = clip[:, frame : frame + 1]
     elif rng.random() < CONDITION_SHARE:
         clip = condition_clip(clip)
     top, left = rng.integers(0, HEIGHT - crops.pixels + 1), rng.integers(0, WIDTH - crops.pixels + 1)
@@ -98,7 +99,7 @@ def condition_clip(clip: Float[Tensor, "3 frames height width"]) -> Float[Tensor
 
 def reconstruction_losses(vae: AutoencoderKLWan, clips: Clips, seed: int) -> Losses:
     """Squared error of the reconstruction, and of the latents. The pipeline reads the mode, so nothing is sampled."""
-    latents = vae.encode(clips).latent_dist.mode()
+    latents = latents_of(vae, clips)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
     error = (decode_unclamped(vae, latents + LATENT_NOISE * noise) - clips).square().mean()
     loss = error + SIZE_WEIGHT * latents.square().mean()
@@ -120,6 +121,12 @@ def initialise(vae: AutoencoderKLWan) -> None:
             module.bias.zero_()
 
 
+def latents_of(vae: AutoencoderKLWan, clips: Clips) -> Latents:
+    """The mode of what the encoder sees in clips, which is what the pipeline takes, too."""
+    encoded: Any = vae.encode(clips)
+    return encoded.latent_dist.mode()
+
+
 def decode_unclamped(vae: AutoencoderKLWan, latents: Latents) -> Clips:
     """`vae.decode` without its final clamp, beyond which no gradient flows."""
     vae.clear_cache()
@@ -129,7 +136,7 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: Latents) -> Clips:
         chunk = hidden[:, :, index : index + 1]
         frames.append(vae.decoder(chunk, feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=index == 0))
     vae.clear_cache()
-    return unpatchify(torch.cat(frames, dim=2), patch_size=vae.config.patch_size)
+    return unpatchify(torch.cat(frames, dim=2), patch_size=PIXEL_PATCH)
 
 
 @torch.no_grad()
@@ -138,7 +145,7 @@ def with_statistics(vae: AutoencoderKLWan, seed: int) -> AutoencoderKLWan:
     rng = np.random.default_rng([seed, 1])
     seeds = rng.integers(TRAIN.start, TRAIN.stop, STATISTICS_CLIPS)
     clips = torch.stack([to_tensor(render(sample_scene(int(scene_seed)))) for scene_seed in seeds])
-    latents = torch.cat([vae.encode(part).latent_dist.mode() for part in clips.split(32)])
+    latents = torch.cat([latents_of(vae, part) for part in clips.split(32)])
     channels = latents.transpose(0, 1).reshape(LATENT_CHANNELS, -1)
     vae.register_to_config(latents_mean=channels.mean(1).tolist(), latents_std=channels.std(1).tolist())
     return vae

@@ -1,0 +1,198 @@
+"""An observation in force on a model: the hooks, what they overhear, and how they are removed."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from alignvid.analysis.facts import Fact
+from alignvid.analysis.maps import ChosenKeys, patch_grid
+from alignvid.analysis.problems import ObservationError
+from alignvid.analysis.recorder import ForwardPlace, Passage, facts_of, is_finite, maps_of
+from alignvid.analysis.sites import ObservedSite, softmaxes_of
+from alignvid.analysis.softmaxes import SoftmaxEar
+from alignvid.analysis.trace import Trace
+from alignvid.gates import attachment_of
+from alignvid.models.registry import Host
+from alignvid.steps import PassReader, StepClock
+
+_MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
+
+
+class Observation:
+    """Observes while its block runs. Entering gives the trace; leaving removes every hook, also on an error."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        observed: Sequence[Host],
+        sites: Sequence[ObservedSite],
+        clock: StepClock,
+        *,
+        per_head: bool,
+        chosen: Mapping[str, ChosenKeys],
+    ) -> None:
+        """Prepared, nothing touched; use `alignvid.observe`.
+
+        Args:
+            trace: what the facts go to.
+            observed: the transformers.
+            sites: their attentions to observe.
+            clock: knows the step window.
+            per_head: whether to keep every head's value.
+            chosen: keys to make maps of, by name.
+        """
+        self.trace = trace
+        self._hosts = observed
+        self._sites = sites
+        self._per_head = per_head
+        self._chosen = chosen
+        self._clock, self._passes, self._ear = clock, PassReader(), SoftmaxEar()
+        self._handles: list[RemovableHandle] = []
+        self._contexts: list[tuple[nn.Module, Any]] = []
+        self._place: ForwardPlace | None = None
+        self._site: ObservedSite | None = None
+        self._normed: dict[int, Tensor] = {}
+        self._waiting: list[Passage] = []
+
+    def __enter__(self) -> Trace:
+        try:
+            for host in self._hosts:
+                self._watch_transformer(host)
+            for site in self._sites:
+                self._watch_site(site)
+        except BaseException:
+            self._remove()
+            raise
+        return self.trace
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._remove()
+        self._record()
+        if kind is None and not self.trace.facts and not self.trace.problems:
+            names = ", ".join(host.name for host in self._hosts)
+            raise ObservationError(
+                f"Nothing was observed: {names} ran no forward in {self._clock.window}; run the pipeline inside the "
+                "with block, and choose steps that it takes."
+            )
+
+    def _watch_transformer(self, host: Host) -> None:
+        hook = partial(self._begin_forward, host, inspect.signature(type(host.transformer).forward))
+        self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
+        self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
+        if hasattr(host.transformer, "cache_context"):
+            self._contexts.append((host.transformer, vars(host.transformer).get("cache_context")))
+            object.__setattr__(host.transformer, "cache_context", _announcing(host.transformer, self._passes))
+
+    def _watch_site(self, site: ObservedSite) -> None:
+        enter, leave = partial(self._enter_site, site), partial(self._leave_site, site)
+        self._handles.append(site.attention.register_forward_pre_hook(enter))
+        self._handles.append(site.attention.register_forward_hook(leave, always_call=True))
+        for index, norm in enumerate(site.norms):
+            self._handles.append(norm.register_forward_hook(partial(self._keep_keys, index)))
+
+    def _remove(self) -> None:
+        self._stop_listening()
+        while self._handles:
+            self._handles.pop().remove()
+        while self._contexts:
+            transformer, earlier = self._contexts.pop()
+            object.__delattr__(transformer, "cache_context")
+            if earlier is not None:
+                object.__setattr__(transformer, "cache_context", earlier)
+
+    def _begin_forward(
+        self, host: Host, signature: inspect.Signature, transformer: nn.Module, args: Any, kwargs: Any
+    ) -> None:
+        arguments = signature.bind_partial(None, *args, **kwargs).arguments
+        moment = self._clock.read(arguments.get("timestep"), host.family.timestep_scale)
+        running = self._passes.read(self._clock.schedule_count, moment.step_index)
+        self._place = None
+        if moment.is_in_window:
+            counts = host.family.token_counts
+            self._place = ForwardPlace(
+                section=max(self._clock.schedule_count - 1, 0),
+                step=-1 if moment.step_index is None else moment.step_index,
+                noise_level=moment.noise_level,
+                running=running,
+                token_counts={} if counts is None else counts(transformer, arguments),
+                grid=patch_grid(transformer, arguments["hidden_states"]) if self._chosen else (1, 1),
+            )
+        if (attachment := attachment_of(host)) is not None:
+            attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
+            self.trace.origin["attached"][host.name] = attached
+
+    def _enter_site(self, site: ObservedSite, attention: nn.Module, args: Any) -> None:
+        if self._place is not None:
+            self._site = site
+
+    def _keep_keys(self, index: int, norm: nn.Module, args: Any, output: Tensor) -> None:
+        if self._site is None:
+            return
+        if not self._normed:  # listening slows every operation down, so it begins with the first keys
+            self._ear.__enter__()
+        self._normed[index] = output
+
+    def _leave_site(self, site: ObservedSite, attention: nn.Module, args: Any, output: Any) -> None:
+        if self._site is None or self._place is None:
+            return
+        calls, normed = self._ear.calls, self._normed
+        self._stop_listening()
+        if output is None:  # the attention itself failed
+            return
+        self._waiting.append(Passage(site, softmaxes_of(site, calls, normed, self._place.token_counts), self._place))
+        if sum(passage.byte_count for passage in self._waiting) > _MOST_BYTES_WAITING:
+            self._record()
+
+    def _stop_listening(self) -> None:
+        """An interrupt inside an attention skips its hook, so that the end of the block does this, too."""
+        if self._normed:
+            self._ear.__exit__(None, None, None)
+        self._site, self._ear.calls, self._normed = None, [], {}
+
+    def _record(self) -> None:
+        """Measure what is waiting, those of one kind together, and note it in the order in which it happened."""
+        waiting, self._waiting = self._waiting, []
+        facts: dict[int, list[Fact]] = {}
+        for kind in dict.fromkeys(passage.kind for passage in waiting):
+            alike = [passage for passage in waiting if passage.kind == kind]
+            facts.update(zip(map(id, alike), facts_of(alike, per_head=self._per_head), strict=True))
+        for passage in waiting:
+            if all(is_finite(fact) for fact in facts[id(passage)]):
+                self.trace.facts += facts[id(passage)]
+                self.trace.maps += maps_of(passage, self._chosen)
+            else:
+                self._note_problem(passage.site, passage.place)
+
+    def _note_problem(self, site: ObservedSite, place: ForwardPlace) -> None:
+        when = f"step {place.step}" if place.step >= 0 else f"noise level {place.noise_level:.3g}"
+        problem = f"NaN or infinity in attention {site} of the {site.host} at {when}: it is left out of the trace."
+        if not self.trace.problems:
+            warnings.warn(f"{problem} What came before is kept; later ones are in trace.problems.", stacklevel=2)
+        self.trace.problems.append(problem)
+
+
+def _announcing(transformer: Any, passes: PassReader) -> Any:
+    """The transformer's own cache context, which also tells the reader of passes its name."""
+    own = vars(transformer).get("cache_context")
+
+    @contextmanager
+    def cache_context(name: str, **fields: Any) -> Iterator[None]:
+        passes.announced = name
+        try:
+            with own(name, **fields) if own else type(transformer).cache_context(transformer, name, **fields):
+                yield
+        finally:
+            passes.announced = None
+
+    return cache_context
