@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from alignvid.effects import install, remove
 from alignvid.errors import AttachmentError
-from alignvid.gains import KeyGain, install, remove
+from alignvid.gains import KeyGain
 from pipelines import framepack_v1, generate, wan_i2v
 
 

@@ -13,7 +13,7 @@ from diffusers.hooks import FirstBlockCacheConfig, apply_group_offloading
 from torch import nn
 
 import alignvid
-from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from alignvid import BlockSet, ConflictAware, Energy, KeyBlur, LogBias, LowPass, Recipe, Scalar, StepWindow
 from pipelines import framepack_v1, generate, hunyuan_i2v_token_replace, wan_i2v
 
 CPU = torch.device("cpu")
@@ -76,6 +76,32 @@ def test_offloading_and_attaching_come_in_either_order(built, offload, is_attach
     assert torch.equal(generate(pipe, call), plain)
     with alignvid.attach(pipe, SUBSET):
         assert torch.equal(generate(pipe, call), expected)
+    assert torch.equal(generate(pipe, call), plain)
+
+
+KINDS = [
+    (wan_i2v, Energy(powers={"*.*": 1.0})),
+    (wan_i2v, ConflictAware()),
+    (wan_i2v, KeyBlur()),
+    (wan_i2v, LowPass()),
+    (framepack_v1, LogBias()),
+]
+
+
+@pytest.mark.parametrize(("builder", "modulation"), KINDS, ids=[modulation.kind for _, modulation in KINDS])
+@pytest.mark.parametrize("offload", [sequentially, in_groups_of_leaves], ids=named)
+@pytest.mark.parametrize("is_attached_first", [True, False], ids=["attached first", "offloaded first"])
+def test_other_kinds_of_modulation_do_not_mind_the_order_either(builder, modulation, offload, is_attached_first):
+    pipe, call = builder()
+    recipe = Recipe(modulation, BlockSet.of([0, 2]), StepWindow.fraction(0.0, 0.5))
+    plain = generate(pipe, call)
+    with alignvid.attach(pipe, recipe):
+        expected = generate(pipe, call)
+    steps = [lambda: alignvid.attach(pipe, recipe), lambda: offload(pipe)]
+    for step in steps if is_attached_first else reversed(steps):
+        step()
+    assert torch.equal(generate(pipe, call), expected)
+    alignvid.detach(pipe)
     assert torch.equal(generate(pipe, call), plain)
 
 

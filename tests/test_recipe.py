@@ -76,3 +76,8 @@ def test_unknown_branch_is_refused_with_the_choices():
 def test_override_checks_gamma():
     with pytest.raises(ModulationError):
         RELEASED.override(gamma=-1.0)
+
+
+def test_unknown_kind_of_modulation_is_refused_with_the_choices():
+    with pytest.raises(ModulationError, match=r"kind 'entropy' is unknown; choose one of scalar"):
+        Recipe.from_dict({**RELEASED.to_dict(), "modulation": {"kind": "entropy"}})

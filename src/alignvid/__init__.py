@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from alignvid.attaching import attach, detach, preset_for
     from alignvid.attachment import Attachment
     from alignvid.errors import AlignvidError
-    from alignvid.modulation import Scalar
+    from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Scalar
     from alignvid.recipe import Recipe
     from alignvid.schedule import BlockSet, StepWindow
 
@@ -22,6 +22,11 @@ _HOMES = {
     "AlignvidError": "alignvid.errors",
     "Attachment": "alignvid.attachment",
     "BlockSet": "alignvid.schedule",
+    "ConflictAware": "alignvid.modulation",
+    "Energy": "alignvid.modulation",
+    "KeyBlur": "alignvid.modulation",
+    "LogBias": "alignvid.modulation",
+    "LowPass": "alignvid.modulation",
     "Recipe": "alignvid.recipe",
     "Scalar": "alignvid.modulation",
     "StepWindow": "alignvid.schedule",
@@ -34,6 +39,11 @@ __all__ = [
     "AlignvidError",
     "Attachment",
     "BlockSet",
+    "ConflictAware",
+    "Energy",
+    "KeyBlur",
+    "LogBias",
+    "LowPass",
     "Recipe",
     "Scalar",
     "StepWindow",

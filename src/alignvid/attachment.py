@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from alignvid.effects import Installed, install, remove
 from alignvid.errors import AttachmentError
-from alignvid.gains import KeyGain, install, remove
 from alignvid.gates import Gate, install_gate, remove_gate
+from alignvid.installation import effects_of
 from alignvid.models.registry import Host
 from alignvid.placement import Placement
 from alignvid.recipe import Recipe
@@ -43,14 +44,14 @@ class Attachment:
         self.placements = {host: tuple(items) for host, items in placements.items()}
         self.is_attached = False
         clock, passes = StepClock(recipe.steps, pipeline), PassReader()
-        self._installed: list[tuple[Placement, KeyGain]] = []
+        self._installed: list[Installed] = []
         self._gates = [self._gate(host, clock, passes) for host in hosts]
 
     def install(self) -> None:
         """Put the gains and gates in force; if anything fails, nothing stays."""
         try:
-            for placement, gain in self._installed:
-                install(placement.location.norm, gain)
+            for module, effect in self._installed:
+                install(module, effect)
             for gate in self._gates:
                 gate.attachment = self
                 install_gate(gate)
@@ -76,7 +77,7 @@ class Attachment:
 
     @property
     def site_count(self) -> int:
-        """Attentions that carry a gain, in all transformers together."""
+        """Attentions that are acted on, in all transformers together; or inputs of transformers, if it is these."""
         return sum(self._sites_of(host) for host in self.placements)
 
     @property
@@ -86,13 +87,25 @@ class Attachment:
 
     @property
     def gains(self) -> dict[str, float]:
-        """Factor on the logits of the keys, by target."""
+        """Factor on the logits of the keys, by target; the largest one where the modulation is not a constant."""
         return {
             f"{item.location.site}.{stream}": gain
             for items in self.placements.values()
             for item in items
             for stream, gain in item.gains
         }
+
+    @property
+    def actions(self) -> list[str]:
+        """What happens to each target, such as "cross.text x1.35"."""
+        powers = {
+            f"{item.location.site}.{stream}": power
+            for items in self.placements.values()
+            for item in items
+            for stream, power in item.powers
+        }
+        words = self.recipe.modulation.words
+        return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
 
     def blocks(self, host: str) -> dict[str, str]:
         """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
@@ -126,46 +139,33 @@ class Attachment:
 
     def __str__(self) -> str:
         places = "; ".join(
-            f"{host} blocks {blocks} of `{stack}`"
+            f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
             for host in self.placements
-            for stack, blocks in self.blocks(host).items()
+            for stack, blocks in (self.blocks(host) or {"": ""}).items()
         )
-        gains = ", ".join(f"{target} x{gain:.4g}" for target, gain in self.gains.items())
         state = "attached" if self.is_attached else "detached"
         return (
-            f"AlignVid {self.name} ({state}): {places}; {self.recipe.steps}; CFG branch {self.recipe.branch}; {gains}; "
+            f"AlignVid {self.name} ({state}): {places}; {self.recipe.steps}; CFG branch {self.recipe.branch}; "
+            f"{', '.join(self.actions)}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
 
     def _gate(self, host: Host, clock: StepClock, passes: PassReader) -> Gate:
-        """One gain object per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for
-        40.
-        """
         token_counts: dict[str, int] = {}
-        shared: dict[tuple[Any, ...], KeyGain] = {}
-        for placement in self.placements[host.name]:
-            keys = placement.location.keys
-            kind = (placement.location.site, keys, placement.gains)
-            if kind not in shared:
-                shared[kind] = _key_gain(placement, token_counts)
-            self._installed.append((placement, shared[kind]))
-        return Gate(host, list(shared.values()), token_counts, clock, passes, self.recipe.branch)
+        installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
+        self._installed.extend(installed)
+        effects = list({id(item.effect): item.effect for item in installed}.values())
+        return Gate(host, effects, token_counts, clock, passes, self.recipe.branch)
 
     def _sites_of(self, host: str) -> int:
         locations = [item.location for item in self.placements[host]]
-        return len({(location.stack, location.block, location.site) for location in locations})
+        attentions = {(location.stack, location.block, location.site) for location in locations}
+        return len(attentions) if attentions else 1
 
     def _remove(self) -> None:
         for gate in self._gates:
             remove_gate(gate)
-        for placement, gain in self._installed:
-            remove(placement.location.norm, gain)
+        for module, effect in self._installed:
+            remove(module, effect)
         self.is_attached = False
-
-
-def _key_gain(placement: Placement, token_counts: dict[str, int]) -> KeyGain:
-    keys, gains = placement.location.keys, dict(placement.gains)
-    if placement.is_uniform:
-        return KeyGain([placement.gains[0][1]], keys.streams[:1], keys.sequence_dim, token_counts)
-    return KeyGain([gains.get(stream) for stream in keys.streams], keys.streams, keys.sequence_dim, token_counts)

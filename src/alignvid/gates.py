@@ -1,4 +1,4 @@
-"""The gate at a transformer's door: before each forward it asks the clock and switches the gains.
+"""The gate at a transformer's door: before each forward it asks the clock and switches the effects.
 
 It sits in `__call__`, outside the compiled region, so that a compiled model meets only two values of an input: no
 recompilation at a window's edge, no graph break. The transformer's class is swapped for a subclass of the same name;
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from alignvid.gains import KeyGain, same_named_subclass
+from alignvid.effects import Effect, same_named_subclass
 from alignvid.models.registry import Host
 from alignvid.recipe import Branch
 from alignvid.steps import PassReader, StepClock, active_samples
@@ -29,20 +29,20 @@ _ATTRIBUTE = "_alignvid_gate"
 
 
 class Gate:
-    """Switches one transformer's gains before each of its forwards."""
+    """Switches one transformer's effects before each of its forwards."""
 
     def __init__(
         self,
         host: Host,
-        gains: Sequence[KeyGain],
+        effects: Sequence[Effect],
         token_counts: dict[str, int],
         clock: StepClock,
         passes: PassReader,
         branch: Branch,
     ) -> None:
-        """`token_counts` is the dict that the gains read; it is filled in here, from shapes."""
+        """`token_counts` is the dict that the effects read; it is filled in here, from shapes."""
         self.host = host
-        self.gains = gains
+        self.effects = effects
         self.clock = clock
         self.passes = passes
         self.branch: Branch = branch
@@ -50,12 +50,12 @@ class Gate:
         self.active_forward_count = 0
         self.attachment: Attachment | None = None
         self._token_counts = token_counts
-        self._needs_token_counts = any(len(gain.streams) > 1 for gain in gains)
+        self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._signature = inspect.signature(type(host.transformer).forward)
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Set the gains for the forward that is about to run with these arguments."""
+        """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         moment = self.clock.read(arguments.get("timestep"), self.host.family.timestep_scale)
         running = self.passes.read(self.clock.schedule_count, moment.step_index)
@@ -67,8 +67,10 @@ class Gate:
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts and self.host.family.token_counts is not None:
             self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
-        for gain in self.gains:
-            gain.set_active(samples) if isinstance(samples, bool) else gain.set_active_samples(samples)
+        for effect in self.effects:
+            if samples or effect.is_neutral_in_graph:
+                effect.prepare(self.host.transformer, arguments, moment.noise_level)
+            effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
 
 
 def attachment_of(host: Host) -> Attachment | None:

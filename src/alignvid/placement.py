@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from alignvid.errors import UnknownTarget
-from alignvid.models.family import KeyNorm
+from alignvid.models.family import KeyNorm, Site
 from alignvid.models.registry import Host
-from alignvid.modulation import split_target
+from alignvid.modulation import Modulation, split_target
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet
 
@@ -28,15 +28,25 @@ class NormLocation(NamedTuple):
     site: str
     keys: KeyNorm
     norm: nn.Module
+    attention: nn.Module
+    attention_site: Site
+    """The family's description of this attention."""
+
+    @property
+    def queries(self) -> nn.Module | None:
+        """Norm of the queries that meet these keys; None if the attention has none."""
+        return _descend(self.attention, self.attention_site.query_norm)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One key norm and the gains on its streams."""
+    """One key norm and how its streams are acted on."""
 
     location: NormLocation
     gains: tuple[tuple[str, float], ...]
-    """Pairs of a stream and the factor on its keys."""
+    """Pairs of a stream and the factor on its keys, or the largest one that the modulation gives."""
+    powers: tuple[tuple[str, float], ...]
+    """Pairs of a stream and the power of gamma that it has."""
 
     @property
     def is_uniform(self) -> bool:
@@ -49,11 +59,12 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
     for stack in host.family.stacks_of(host.transformer, pipeline):
         for index, block in enumerate(getattr(host.transformer, stack.name)):
             for site in stack.sites:
-                attention = _descend(block, site.path)
+                if (attention := _descend(block, site.path)) is None:
+                    continue
                 for keys in site.keys:
-                    norm = None if attention is None else _descend(attention, keys.path)
-                    if norm is not None:
-                        yield NormLocation(host.name, stack.name, index, site.name, keys, norm)
+                    if (norm := _descend(attention, keys.path)) is not None:
+                        place = (host.name, stack.name, index, site.name)
+                        yield NormLocation(*place, keys, norm, attention, site)
 
 
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
@@ -63,19 +74,21 @@ def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
 
 
 def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
-    """The norms that a recipe acts on in one transformer, with their gains.
+    """The norms that a recipe acts on in one transformer, with their gains; none if it does not act on keys.
 
     Raises: UnknownTarget if a stack, block, site or stream does not exist, or if nothing is matched.
     """
-    gains = _gain_by_target(recipe, host, targets_of(host, pipeline))
-    blocks = _chosen_blocks(recipe.blocks, {split_target(target)[0] for target in gains}, host, pipeline)
+    if not recipe.modulation.powers:
+        return []
+    patterns = _pattern_by_target(recipe, host, targets_of(host, pipeline))
+    blocks = _chosen_blocks(recipe.blocks, {split_target(target)[0] for target in patterns}, host, pipeline)
     placements = []
     for location in key_norms(host, pipeline):
         if location.block in blocks.get(location.stack, ()):
-            names = [(stream, f"{location.site}.{stream}") for stream in location.keys.streams]
-            if chosen := tuple((stream, gains[name]) for stream, name in names if name in gains):
-                placements.append(Placement(location, chosen))
-    _refuse_idle_targets(gains, placements, recipe, host)
+            named = [(stream, patterns.get(f"{location.site}.{stream}")) for stream in location.keys.streams]
+            if chosen := [(stream, pattern) for stream, pattern in named if pattern is not None]:
+                placements.append(_placement(location, chosen, recipe.modulation))
+    _refuse_idle_targets(patterns, placements, recipe, host)
     return placements
 
 
@@ -109,24 +122,33 @@ def _targets_of_stream(stream: str, powers: Mapping[str, float], targets: Sequen
     return [target for target in everywhere if split_target(target)[0] in sites] or everywhere
 
 
-def _gain_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> dict[str, float]:
-    """Expand stars. A more exact name wins over a star, so that "*.text" can be the rule and "cross.text" the
-    exception.
+def _placement(location: NormLocation, chosen: Sequence[tuple[str, str]], modulation: Modulation) -> Placement:
+    return Placement(
+        location,
+        gains=tuple((stream, modulation.gain(pattern)) for stream, pattern in chosen),
+        powers=tuple((stream, modulation.powers[pattern]) for stream, pattern in chosen),
+    )
+
+
+def _pattern_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> dict[str, str]:
+    """The recipe's name for each target that it acts on, stars expanded. A more exact name wins over a star, so that
+    "*.text" can be the rule and "cross.text" the exception.
     """
-    gains: dict[str, float] = {}
+    patterns: dict[str, str] = {}
     for pattern in sorted(recipe.modulation.powers, key=lambda name: -name.count("*")):
         matched = [target for target in targets if _covers(pattern, target)]
         if not matched and pattern not in _MAY_BE_ABSENT:
             raise UnknownTarget(
-                f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}."
+                f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}. "
+                f"{recipe.modulation.requirement}".rstrip()
             )
-        gains.update(dict.fromkeys(matched, recipe.modulation.gain(pattern)))
-    if not gains:
+        patterns.update(dict.fromkeys(matched, pattern))
+    if not patterns:
         wanted = ", ".join(recipe.modulation.powers)
         raise UnknownTarget(
             f"{type(host.transformer).__name__} has no target that matches {wanted}; choose from {', '.join(targets)}."
         )
-    return gains
+    return patterns
 
 
 def _covers(pattern: str, target: str) -> bool:
@@ -151,13 +173,13 @@ def _chosen_blocks(blocks: BlockSet, sites: set[str], host: Host, pipeline: Any)
 
 
 def _refuse_idle_targets(
-    gains: Mapping[str, float], placements: Sequence[Placement], recipe: Recipe, host: Host
+    patterns: Mapping[str, str], placements: Sequence[Placement], recipe: Recipe, host: Host
 ) -> None:
     """A target named exactly must be met in the chosen blocks; doing nothing silently is a bug."""
-    used = {f"{item.location.site}.{stream}" for item in placements for stream, _ in item.gains}
-    exact = {target for target in gains if target in recipe.modulation.powers}
+    used = {f"{item.location.site}.{stream}" for item in placements for stream, _ in item.powers}
+    exact = {target for target in patterns if target in recipe.modulation.powers}
     if not used or exact - used:
-        idle = ", ".join(sorted(exact - used or gains))
+        idle = ", ".join(sorted(exact - used or patterns))
         raise UnknownTarget(
             f"No chosen block of {type(host.transformer).__name__} has {idle}; "
             f"the blocks are {recipe.blocks}. Choose blocks of another stack, or other streams."

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from alignvid import modulation as kinds
 from alignvid.errors import RecipeError
-from alignvid.modulation import Scalar
+from alignvid.modulation import Modulation, Scalar
 from alignvid.schedule import BlockSet, StepWindow
 
 Branch = Literal["both", "cond", "uncond"]
@@ -20,8 +21,8 @@ Branch = Literal["both", "cond", "uncond"]
 class Recipe:
     """All that AlignVid needs to know to act on a model."""
 
-    modulation: Scalar = field(default_factory=Scalar)
-    """Gain by target."""
+    modulation: Modulation = field(default_factory=Scalar)
+    """How attention is acted on, by target."""
     blocks: BlockSet = field(default_factory=lambda: BlockSet.of("first-half"))
     """Blocks in which the gain acts."""
     steps: StepWindow = field(default_factory=lambda: StepWindow.fraction(0.0, 0.3))
@@ -32,13 +33,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.branch not in get_args(Branch):
             raise RecipeError(f"branch {self.branch!r} is unknown; choose one of {', '.join(get_args(Branch))}.")
-        for name, kind in (("modulation", Scalar), ("blocks", BlockSet), ("steps", StepWindow)):
+        for name, kind in (("modulation", Modulation), ("blocks", BlockSet), ("steps", StepWindow)):
             if not isinstance(getattr(self, name), kind):
                 raise RecipeError(f"{name} must be a {kind.__name__}, but {getattr(self, name)!r} was given.")
 
     @property
     def gamma(self) -> float:
-        """The knob: every gain is a power of it."""
+        """The knob of the modulation: the gain, or the largest one, before its powers."""
         return self.modulation.gamma
 
     def override(
@@ -51,13 +52,9 @@ class Recipe:
         branch: Branch | None = None,
     ) -> Recipe:
         """A copy with the given parts replaced; None leaves a part as it is."""
-        modulation = Scalar(
-            gamma=self.gamma if gamma is None else gamma,
-            powers=self.modulation.powers if powers is None else powers,
-        )
         return replace(
             self,
-            modulation=modulation,
+            modulation=self.modulation.override(gamma=gamma, powers=powers),
             blocks=self.blocks if blocks is None else BlockSet.of(blocks),
             steps=self.steps if steps is None else StepWindow.of(steps),
             branch=self.branch if branch is None else branch,
@@ -81,7 +78,7 @@ class Recipe:
         if missing := [name for name in known[:3] if name not in fields]:
             raise RecipeError(f"The recipe lacks the field {missing[0]!r}; it needs {', '.join(known[:3])}.")
         return cls(
-            modulation=Scalar.from_dict(fields["modulation"]),
+            modulation=kinds.from_dict(fields["modulation"]),
             blocks=BlockSet.of(fields["blocks"]),
             steps=StepWindow.from_dict(fields["steps"]),
             branch=fields.get("branch", "both"),

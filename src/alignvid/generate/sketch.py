@@ -104,11 +104,10 @@ def _summary(attachment: Attachment) -> str:
         for host in attachment.placements
         for stack, blocks in attachment.blocks(host).items()
     )
-    gains = ", ".join(f"{target} x{gain:.4g}" for target, gain in attachment.gains.items())
     recipe = attachment.recipe
     return (
         f"{attachment.name} would touch {attachment.site_count} attentions ({places}) "
-        f"at {recipe.steps}, CFG branch {recipe.branch}: {gains}"
+        f"at {recipe.steps}, CFG branch {recipe.branch}: {', '.join(attachment.actions)}"
     )
 
 

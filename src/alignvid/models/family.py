@@ -6,14 +6,33 @@ docs/concepts.md explains the words; docs/families.md is a worked example.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
+
+
+class Grid(NamedTuple):
+    """How tokens of a stream lie in pictures: each has some tokens before its grid, then rows of columns."""
+
+    before: int
+    """Tokens before the grid, such as CLIP's class token."""
+    height: int
+    width: int
+
+
+class ReferenceChannels(NamedTuple):
+    """Where a transformer's input holds the latents of the reference image."""
+
+    path: str
+    """Attribute of the transformer: the module that the input (batch, channels, frames, height, width) goes into."""
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,15 @@ class Site:
     path: str
     """Attribute of the block, such as "attn2"; dots allowed."""
     keys: tuple[KeyNorm, ...]
-    """Norms of its keys. One that the model at hand does not have is passed over."""
+    """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
+    is_joint: bool = False
+    """Whether the keys of all its norms meet in one softmax, in the order of the norms."""
+    query_norm: str = "norm_q"
+    """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
+    keys pass theirs."""
+    keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
+    """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
+    must know the keys before. Only for an attention without rotary embedding."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,12 @@ class Stack:
     """Attentions inside each block."""
     is_main: bool = True
     """Whether a block set that names no stack means this one too."""
+
+
+def square_grid(tokens: int) -> Grid:
+    """The largest square that tokens fill, as those of a vision encoder; what is left over comes before it."""
+    side = math.isqrt(tokens)
+    return Grid(tokens - side * side, side, side)
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,12 @@ class Family:
     """Names of the pipeline classes that it is exercised with."""
     token_counts: Callable[[nn.Module, Arguments], dict[str, int]] | None = None
     """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest."""
+    attended: Callable[[nn.Module, Arguments], dict[str, Tensor]] | None = None
+    """Which tokens of a stream are no padding, 1 or 0 of shape (batch, tokens), for streams where the host masks it."""
+    grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
+    """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
+    reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
+    """Channels of the reference image in the input of this very transformer; None if it has none."""
     timestep_scale: float = 1000.0
     """Timestep that the transformer is given at pure noise."""
 

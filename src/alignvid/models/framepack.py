@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
-from alignvid.models.hunyuan_video import latent_grid
+from torch import Tensor
+
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, square_grid
+from alignvid.models.hunyuan_video import frame_grid, latent_grid
 
 # Latent name -> kernel (frames, height, width) of its patch embedding; inputs are padded up to whole kernels.
 _HISTORY_KERNELS = {"latents_clean": (1, 2, 2), "latents_history_2x": (2, 4, 4), "latents_history_4x": (4, 8, 8)}
@@ -22,6 +24,17 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     frames, tokens_per_frame = latent_grid(transformer, arguments)
     history = sum(_history_tokens(arguments.get(name), kernel) for name, kernel in _HISTORY_KERNELS.items())
     return {"history": history, "video": frames * tokens_per_frame, "image": arguments["image_embeds"].shape[1]}
+
+
+def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Text is cropped for one sample, padded for several."""
+    mask = arguments["encoder_attention_mask"]
+    return {} if len(mask) == 1 else {"text": mask}
+
+
+def siglip_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The patches of the reference image, as SigLIP gives them."""
+    return square_grid(arguments["image_embeds"].shape[1])
 
 
 def _history_tokens(latents: Any, kernel: tuple[int, int, int]) -> int:
@@ -42,6 +55,7 @@ FAMILY = Family(
                     "double",
                     "attn",
                     (KeyNorm("norm_k", ("history", "video")), KeyNorm("norm_added_k", ("image", "text"))),
+                    is_joint=True,
                 ),
             ),
         ),
@@ -51,4 +65,11 @@ FAMILY = Family(
         ),
     ),
     token_counts=token_counts,
+    attended=attended,
+    grids={  # history is packed from three grids of different steps
+        "double.image": siglip_grid,
+        "double.video": frame_grid,
+        "single.image": siglip_grid,
+        "single.video": frame_grid,
+    },
 )

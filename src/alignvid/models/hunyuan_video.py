@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from torch import Tensor
+
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference."""
     replaces_first_frame = transformer.config.image_condition_type == "token_replace"
     video = ("image", "video") if replaces_first_frame else ("video",)
-    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", ("text",))))
+    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", ("text",))), is_joint=True)
     single = Site("single", "attn", (KeyNorm("norm_k", (*video, "text")),))
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 
@@ -32,9 +34,27 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
 
 def latent_grid(transformer: Any, arguments: Arguments) -> tuple[int, int]:
     """Latent frames after patching, and tokens in each."""
-    _, _, frames, height, width = arguments["hidden_states"].shape
-    patch, patch_t = transformer.config.patch_size, transformer.config.patch_size_t
-    return frames // patch_t, (height // patch) * (width // patch)
+    frame = frame_grid(transformer, arguments)
+    return arguments["hidden_states"].shape[2] // transformer.config.patch_size_t, frame.height * frame.width
+
+
+def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of one latent frame."""
+    height, width = arguments["hidden_states"].shape[-2:]
+    patch = transformer.config.patch_size
+    return Grid(0, height // patch, width // patch)
+
+
+def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Text is padded to one length."""
+    return {"text": arguments["encoder_attention_mask"]}
+
+
+def reference_channels(transformer: Any) -> ReferenceChannels | None:
+    """With `latent_concat`: noise, the latents of the reference, and a mask of 1."""
+    noise = transformer.config.out_channels
+    is_concat = transformer.config.image_condition_type == "latent_concat"
+    return ReferenceChannels("x_embedder", noise, 2 * noise) if is_concat else None
 
 
 FAMILY = Family(
@@ -43,4 +63,7 @@ FAMILY = Family(
     pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    attended=attended,
+    grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), frame_grid),
+    reference_channels=reference_channels,
 )

@@ -9,11 +9,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, square_grid
 
-_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))))
+_TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
+
+
+def cross_keys(attention: Any, encoder_states: Tensor) -> dict[str, Tensor]:
+    """Text and image keys of cross-attention, by its own projections (fused or not) and norms."""
+    image, text = encoder_states[:, :-_TEXT_TOKENS], encoder_states[:, -_TEXT_TOKENS:]
+    if getattr(attention, "fused_projections", False):
+        image, text = (
+            project(states).chunk(2, -1)[0]
+            for project, states in ((attention.to_added_kv, image), (attention.to_kv, text))
+        )
+    else:
+        image, text = attention.add_k_proj(image), attention.to_k(text)
+    return {"image": attention.norm_added_k(image), "text": attention.norm_k(text)}
+
+
+_CROSS = Site(
+    "cross",
+    "attn2",
+    (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))),
+    keys_in_advance=cross_keys,
+)
 _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
 _SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video")),))
 
@@ -26,9 +47,26 @@ def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """One latent frame of reference tokens; the rest is video."""
+    frame = frame_grid(transformer, arguments)
+    return {"image": frame.height * frame.width}
+
+
+def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of one latent frame."""
     _, _, _, height, width = arguments["hidden_states"].shape
     _, patch_height, patch_width = transformer.config.patch_size
-    return {"image": (height // patch_height) * (width // patch_width)}
+    return Grid(0, height // patch_height, width // patch_width)
+
+
+def clip_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of one reference image: CLIP's class token, then its patches."""
+    return square_grid(arguments["encoder_hidden_states_image"].shape[1])
+
+
+def reference_channels(transformer: Any) -> ReferenceChannels | None:
+    """Image-to-video by channels: noise, a mask of 4, and the latents of the reference as the last channels."""
+    channels, noise = transformer.config.in_channels, transformer.config.out_channels
+    return ReferenceChannels("patch_embedding", channels - noise, channels) if channels == 2 * noise + 4 else None
 
 
 def _has_reference_prefix(pipeline: Any) -> bool:
@@ -43,4 +81,6 @@ FAMILY = Family(
     pipelines=("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
+    reference_channels=reference_channels,
 )

@@ -1,0 +1,115 @@
+"""What each kind of modulation costs an active step: seconds attached / seconds not attached, in pairs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import HunyuanVideoTransformer3DModel, WanTransformer3DModel
+from rich.console import Console
+from rich.table import Table
+
+import alignvid
+from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Modulation
+
+PAIRS = 100
+WARM_UP = 10
+CROSS = {"cross.text": 1.0, "cross.image": 1.0}
+SINGLE = {"single.*": 1.0, "double.*": 1.0}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    table = Table("model", "kind", "median ratio", "quartiles", "pairs", title="Cost of an active step, all blocks")
+    for model, (transformer, run), kinds in (
+        ("Wan", wan(), [Scalar(1.35, CROSS), Energy(powers=CROSS), ConflictAware(), KeyBlur(), LowPass()]),
+        ("HunyuanVideo", hunyuan(), [Scalar(1.35, SINGLE), Energy(powers=SINGLE), LogBias()]),
+    ):
+        for kind in kinds:
+            ratios = paired_ratios(transformer, run, kind)
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            table.add_row(model, kind.kind, f"{middle:.3f}", f"{low:.3f} to {high:.3f}", str(len(ratios)))
+    Console().print(table)
+
+
+def wan() -> tuple[Any, Callable[[], Any]]:
+    """6 blocks of width 96; 192 video tokens, 512 text keys and 65 image keys."""
+    torch.manual_seed(0)
+    transformer = WanTransformer3DModel(
+        num_layers=6,
+        num_attention_heads=4,
+        attention_head_dim=24,
+        in_channels=36,
+        out_channels=16,
+        text_dim=96,
+        ffn_dim=384,
+        image_dim=32,
+        added_kv_proj_dim=96,
+        rope_max_seq_len=32,
+    ).eval()
+    inputs = {
+        "hidden_states": torch.randn(1, 36, 3, 16, 16),
+        "timestep": torch.tensor([990.0]),
+        "encoder_hidden_states": torch.randn(1, 512, 96),
+        "encoder_hidden_states_image": torch.randn(1, 65, 32),
+    }
+    return transformer, lambda: transformer(**inputs, return_dict=False)
+
+
+def hunyuan() -> tuple[Any, Callable[[], Any]]:
+    """3 double-stream and 3 single-stream blocks of width 96; 192 video tokens and 64 text keys, 40 of them valid."""
+    torch.manual_seed(0)
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=16,
+        out_channels=16,
+        num_attention_heads=4,
+        attention_head_dim=24,
+        num_layers=3,
+        num_single_layers=3,
+        num_refiner_layers=1,
+        patch_size=2,
+        patch_size_t=1,
+        guidance_embeds=False,
+        text_embed_dim=32,
+        pooled_projection_dim=8,
+        rope_axes_dim=(8, 8, 8),
+    ).eval()
+    inputs = {
+        "hidden_states": torch.randn(1, 16, 3, 16, 16),
+        "timestep": torch.tensor([990.0]),
+        "encoder_hidden_states": torch.randn(1, 64, 32),
+        "encoder_attention_mask": (torch.arange(64) < 40).float().unsqueeze(0),
+        "pooled_projections": torch.randn(1, 8),
+    }
+    return transformer, lambda: transformer(**inputs, return_dict=False)
+
+
+@torch.no_grad()
+def paired_ratios(transformer: Any, run: Callable[[], Any], modulation: Modulation) -> list[float]:
+    """Seconds attached / seconds not attached; which of the two runs first alternates."""
+    recipe = Recipe(modulation, BlockSet.of("all"), StepWindow.all())
+    ratios = []
+    for pair in range(WARM_UP + PAIRS):
+        seconds = {}
+        for is_attached in (True, False) if pair % 2 else (False, True):
+            if is_attached:
+                with alignvid.attach(transformer, recipe):
+                    seconds[True] = timed(run)
+            else:
+                seconds[False] = timed(run)
+        ratios.append(seconds[True] / seconds[False])
+    return ratios[WARM_UP:]
+
+
+def timed(run: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

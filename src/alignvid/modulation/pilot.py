@@ -1,0 +1,82 @@
+"""The pilot study's alternatives to scaling attention, under the same schedule: blurred keys, low-passed conditioning.
+
+Source: the pilot study of arXiv 2512.01334 (blur of the input raises adherence and ruins the image). They are here to
+be compared with; formulas in `alignvid.blur`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from alignvid.errors import ModulationError
+from alignvid.modulation.base import Modulation, Powers, is_finite_number
+
+
+@dataclass(frozen=True)
+class KeyBlur(Modulation):
+    """A Gaussian blur of a target's keys over their grid of tokens, before the rotary embedding."""
+
+    kind: ClassVar[str] = "key-blur"
+
+    sigma: float = 1.0
+    """Standard deviation in tokens; 0 changes nothing."""
+    targets: tuple[str, ...] | list[str] = ("*.image",)
+    """Whose keys, as `site.stream`; only streams that lie on a grid."""
+    powers: Mapping[str, float] = field(init=False)
+    """1 for each target; a blur has no powers of its own."""
+    gamma: float = field(default=1.0, init=False)
+    """No logits are multiplied."""
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "powers", Powers(dict.fromkeys(self.targets, 1.0)))
+
+    def override(self, *, gamma: float | None, powers: Mapping[str, float] | None) -> Modulation:
+        """A copy with the targets of `powers`. Raises: ModulationError if a gamma is given."""
+        changed = self if powers is None else replace(self, targets=tuple(powers))
+        return Modulation.override(changed, gamma=gamma, powers=None)
+
+    def gain(self, target: str) -> float:
+        """1: no logits are multiplied."""
+        return 1.0
+
+    def words(self, power: float) -> str:
+        """Such as "blurred, sigma 1 tokens"."""
+        return f"blurred, sigma {self.sigma:.4g} tokens"
+
+
+@dataclass(frozen=True)
+class LowPass(Modulation):
+    """A Gaussian low-pass of the reference image's latents in the transformer's input, weaker as the noise goes."""
+
+    kind: ClassVar[str] = "low-pass"
+
+    sigma: float = 2.0
+    """Standard deviation in latent pixels at pure noise; at noise level u it is u · sigma. 0 changes nothing."""
+    powers: Mapping[str, float] = field(default_factory=dict, init=False)
+    """None: it acts on the transformer's input, not on keys; the block set is not used."""
+    gamma: float = field(default=1.0, init=False)
+    """No logits are multiplied."""
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.sigma))
+
+    def gain(self, target: str) -> float:
+        """1: no logits are multiplied."""
+        return 1.0
+
+    def words(self, power: float) -> str:
+        """Such as "reference low-passed, sigma 2 latent pixels at pure noise"."""
+        return f"reference low-passed, sigma {self.sigma:.4g} latent pixels at pure noise"
+
+
+def check_sigma(sigma: object) -> None:
+    """Raises: ModulationError if sigma is not a finite number of 0 or more."""
+    if not is_finite_number(sigma) or sigma < 0:  # type: ignore[operator]  # a number by the first test
+        raise ModulationError(f"sigma must be a finite number of 0 or more, but {sigma!r} was given.")

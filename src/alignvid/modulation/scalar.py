@@ -1,0 +1,36 @@
+"""Scalar attention scaling: one constant gain per target. The paper's main setting.
+
+Source: Attention Scaling Modulation of arXiv 2512.01334, K' = γK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from alignvid.modulation.base import DEFAULT_GAMMA, DEFAULT_POWERS, Modulation, Powers, check_gamma, factor
+
+
+@dataclass(frozen=True)
+class Scalar(Modulation):
+    """The paper's main setting: one constant gain per target, `gamma ** power`."""
+
+    kind: ClassVar[str] = "scalar"
+
+    gamma: float = DEFAULT_GAMMA
+    """Factor on attention logits; above 1 sharpens, 1 changes nothing."""
+    powers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_POWERS)
+    """Power of gamma by target, `site.stream`."""
+
+    def __post_init__(self) -> None:
+        check_gamma(self.gamma)
+        object.__setattr__(self, "powers", Powers(self.powers))
+
+    def gain(self, target: str) -> float:
+        """Factor on the logits of a target's keys. Raises: ModulationError if it is too large for a float."""
+        return factor(self.gamma, self.powers[target], target)
+
+    def words(self, power: float) -> str:
+        """Such as "x1.35"."""
+        return f"x{self.gamma**power:.4g}"
