@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alignvid.analysis.observe import observe
+    from alignvid.analysis.trace import Trace
     from alignvid.attaching import attach, detach, preset_for
     from alignvid.attachment import Attachment
     from alignvid.errors import AlignvidError
@@ -30,8 +32,10 @@ _HOMES = {
     "Recipe": "alignvid.recipe",
     "Scalar": "alignvid.modulation",
     "StepWindow": "alignvid.schedule",
+    "Trace": "alignvid.analysis.trace",
     "attach": "alignvid.attaching",
     "detach": "alignvid.attaching",
+    "observe": "alignvid.analysis.observe",
     "preset_for": "alignvid.attaching",
 }
 
@@ -47,8 +51,10 @@ __all__ = [
     "Recipe",
     "Scalar",
     "StepWindow",
+    "Trace",
     "attach",
     "detach",
+    "observe",
     "preset_for",
 ]
 

@@ -173,7 +173,7 @@ def test_options_that_do_not_fit_together_are_refused(alignvid, tmp_path, option
 
 
 def run_program(*arguments, **more):
-    command = [sys.executable, "-m", "alignvid.cli", *(str(argument) for argument in arguments)]
+    command = [sys.executable, "-m", "alignvid", *(str(argument) for argument in arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 

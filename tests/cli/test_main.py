@@ -57,6 +57,6 @@ def test_a_wrong_command_line_is_one_sentence(alignvid, arguments):
 
 
 def test_python_dash_m_is_the_same_command():
-    command = [sys.executable, "-m", "alignvid.cli", "--version"]
+    command = [sys.executable, "-m", "alignvid", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("alignvid, version ")

@@ -57,6 +57,11 @@ def test_weights_are_small_and_hold_no_pickle() -> None:
     assert {path.suffix for path in files} == {".json", ".safetensors"}
 
 
+def test_no_file_tells_where_it_was_made() -> None:
+    named = [path.name for path in weights_folder().rglob("*.json") if '"/' in path.read_text(encoding="utf-8")]
+    assert named == []
+
+
 def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no pipeline"):
         load_pipeline(tmp_path)

@@ -17,6 +17,7 @@ def export(model: TextToVideo, vae: AutoencoderKLWan, image_encoder: CLIPVisionM
     """Write a folder that `from_pretrained` loads, replacing the one there. The parts become half precision."""
     for trained in (model, vae, image_encoder):
         trained.eval().half()
+    vae.register_to_config(_name_or_path="")  # else the folder that its checkpoint came from is published
     wan: Any = WanImageToVideoPipeline  # whose annotations name other classes than its model files do
     pipeline = wan(
         tokenizer=build_tokenizer(),
