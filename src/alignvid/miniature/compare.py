@@ -6,6 +6,7 @@ A variant is "baseline", "preset" (what attach finds for the miniature), or sett
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -25,6 +26,11 @@ from alignvid.schedule import BlockSet, StepWindow
 
 SCENES = {"development": DEVELOPMENT, "held-out": HELD_OUT}
 STREAM = "cross.text"
+CLAIMS: dict[str, Callable[[Outcome], bool]] = {
+    "edit shown": lambda outcome: outcome.edit_shown,
+    "rest untouched": lambda outcome: outcome.rest_untouched,
+    "both": lambda outcome: outcome.edit_shown and outcome.rest_untouched,
+}
 SETTINGS = ("blocks", "gamma", "guidance", "steps")
 
 
@@ -78,18 +84,18 @@ def parse_variant(text: str, pipeline: object) -> Variant:
 
 def _lines(outcomes: list[list[Outcome]], first: list[list[Outcome]]) -> list[str]:
     lines = []
-    for claim in ("edit_shown", "rest_untouched"):
+    for claim in CLAIMS:
         mine, theirs = _table(outcomes, claim), _table(first, claim)
-        lines.append(
-            f"  {claim:15} {bootstrap_mean(mine, seed=0)}; minus the first: {bootstrap_mean(mine - theirs, seed=0)}"
-        )
+        rate, gain = bootstrap_mean(mine, seed=0), bootstrap_mean(mine - theirs, seed=0)
+        lines.append(f"  {claim:15} {rate}; minus the first: {gain}")
     kinds = sorted({outcome.edit_kind for outcome in outcomes[0]})
     shares = [np.mean([o.edit_shown for row in outcomes for o in row if o.edit_kind == kind]) for kind in kinds]
     return [*lines, "  " + ", ".join(f"{kind} {share:.0%}" for kind, share in zip(kinds, shares, strict=True))]
 
 
 def _table(outcomes: list[list[Outcome]], claim: str) -> NDArray[np.float64]:
-    return np.array([[getattr(outcome, claim) for outcome in row] for row in outcomes], float).T
+    """One row per scene, one column per noise seed."""
+    return np.array([[CLAIMS[claim](outcome) for outcome in row] for row in outcomes], float).T
 
 
 if __name__ == "__main__":
