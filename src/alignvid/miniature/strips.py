@@ -41,7 +41,8 @@ def main(variants: tuple[str, ...], scenes: str, count: int, out: Path, weights:
         marks = ", ".join(f"shown {v.edit_shown}, rest untouched {v.rest_untouched}" for v in verdicts)
         click.echo(f"{case.prompt}: {marks}")
     strips = Image.fromarray(np.concatenate([_row([column[row] for column in columns]) for row in range(count)]))
-    strips.resize((strips.width * ENLARGE, strips.height * ENLARGE), Image.Resampling.NEAREST).save(out, optimize=True)
+    enlarged = strips.quantize(256).resize((strips.width * ENLARGE, strips.height * ENLARGE), Image.Resampling.NEAREST)
+    enlarged.save(out, optimize=True)
 
 
 def _clips(pipeline: WanImageToVideoPipeline, cases: list[Trial], variant: Variant) -> list[Video]:
