@@ -8,6 +8,8 @@
     ├── UnsupportedModel        no family knows this transformer or pipeline
     ├── UnknownTarget           a block, stack, site or stream that the model does not have
     ├── AttachmentError         the model cannot be attached to in its present state
+    ├── ObservationError        the model cannot be observed in its present state, or nothing was observed
+    ├── TraceError              a trace cannot be read, asked or compared
     ├── ClockError              the step or noise level of a running model cannot be told
     ├── InputError              an image, prompt, jobs file or model folder that cannot be used
     ├── OutputError             a result that cannot be written
@@ -52,6 +54,14 @@ class AttachmentError(AlignvidError, RuntimeError):
 
 class ClockError(AlignvidError, RuntimeError):
     """Neither the scheduler nor the timestep tells which denoising step is running."""
+
+
+class ObservationError(AlignvidError, RuntimeError):
+    """The model cannot be observed in its present state, or nothing was observed."""
+
+
+class TraceError(AlignvidError, ValueError):
+    """A trace cannot be read, has nothing that was asked for, or does not fit the one it is compared with."""
 
 
 class InputError(AlignvidError, ValueError):

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 from alignvid.analysis import tiles
 from alignvid.analysis.maps import as_frames, attention_to_keys, patch_grid, region_positions, word_positions
 from alignvid.analysis.observe import observe
-from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.trace import Trace
+from alignvid.errors import ObservationError
 from pipelines import generate
 
 TOLERANCE = 1e-6  # of float32 weights that add up to 1

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 
 from alignvid.analysis import sites
 from alignvid.analysis.observe import observe
-from alignvid.analysis.problems import ObservationError
-from alignvid.errors import ScheduleError, UnknownTarget
+from alignvid.errors import ObservationError, ScheduleError, UnknownTarget
 from alignvid.schedule import StepWindow
 from observed import hooks_on, seen
 from pipelines import BUILDERS, generate

@@ -8,9 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from alignvid.analysis.facts import MEASURES, AttentionMap, Fact
-from alignvid.analysis.problems import TraceError
 from alignvid.analysis.trace import Trace
-from alignvid.errors import OutputError
+from alignvid.errors import OutputError, TraceError
 
 MODEL = {"transformer": "WanTransformer3DModel", "family": "wan", "config_sha256": "12"}
 

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
-from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.tiles import exactly, tiles
+from alignvid.errors import ObservationError
 
 
 class ChosenKeys(NamedTuple):

@@ -15,11 +15,11 @@ from torch.utils.hooks import RemovableHandle
 
 from alignvid.analysis.facts import Fact
 from alignvid.analysis.maps import ChosenKeys, patch_grid
-from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.recorder import ForwardPlace, Passage, facts_of, is_finite, maps_of
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
+from alignvid.errors import ObservationError
 from alignvid.gates import attachment_of
 from alignvid.models.registry import Host
 from alignvid.steps import PassReader, StepClock

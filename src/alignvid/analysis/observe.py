@@ -15,9 +15,9 @@ from torch import nn
 from alignvid.analysis.maps import ChosenKeys
 from alignvid.analysis.observation import Observation
 from alignvid.analysis.origin import origin_of
-from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.sites import ObservedSite, observed_sites
 from alignvid.analysis.trace import Trace
+from alignvid.errors import ObservationError
 from alignvid.models.registry import Host, hosts
 from alignvid.schedule import BlockSet, StepWindow
 from alignvid.steps import StepClock

@@ -15,8 +15,8 @@ from torch import Tensor
 from alignvid.analysis.facts import AttentionMap, Fact
 from alignvid.analysis.maps import ChosenKeys, as_frames, attention_to_keys
 from alignvid.analysis.measures import AttentionMeasures, attention_measures, pooled_mass
-from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.sites import ObservedSite, Softmax, Stream, split_streams
+from alignvid.errors import ObservationError
 from alignvid.steps import Pass
 
 

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from alignvid.analysis.problems import ObservationError
 from alignvid.analysis.softmaxes import SoftmaxCall
-from alignvid.errors import UnknownTarget
+from alignvid.errors import ObservationError, UnknownTarget
 from alignvid.models.family import KeyNorm, Stack
 from alignvid.models.registry import Host
 from alignvid.schedule import BlockSet

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from alignvid.analysis.facts import MEASURES, AttentionMap, Fact
-from alignvid.analysis.problems import TraceError
 from alignvid.analysis.trace_file import decoded, encoded
+from alignvid.errors import TraceError
 from alignvid.files import write_bytes
 
 

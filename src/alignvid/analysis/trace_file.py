@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from alignvid.analysis.facts import AttentionMap, Fact
-from alignvid.analysis.problems import TraceError
+from alignvid.errors import TraceError
 
 SCHEMA_VERSION = 1
 
