@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class NormLocation(NamedTuple):
     @property
     def queries(self) -> nn.Module | None:
         """Norm of the queries that meet these keys; None if the attention has none."""
-        return _descend(self.attention, self.attention_site.query_norm)
+        return descend(self.attention, self.attention_site.query_norm)
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
     for stack in host.family.stacks_of(host.transformer, pipeline):
         for index, block in enumerate(getattr(host.transformer, stack.name)):
             for site in stack.sites:
-                if (attention := _descend(block, site.path)) is None:
+                if (attention := descend(block, site.path)) is None:
                     continue
                 for keys in site.keys:
-                    if (norm := _descend(attention, keys.path)) is not None:
+                    if (norm := descend(attention, keys.path)) is not None:
                         place = (host.name, stack.name, index, site.name)
                         yield NormLocation(*place, keys, norm, attention, site)
 
@@ -81,7 +81,7 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
     if not recipe.modulation.powers:
         return []
     patterns = _pattern_by_target(recipe, host, targets_of(host, pipeline))
-    blocks = _chosen_blocks(recipe.blocks, {split_target(target)[0] for target in patterns}, host, pipeline)
+    blocks = chosen_blocks(recipe.blocks, host, pipeline, {split_target(target)[0] for target in patterns})
     placements = []
     for location in key_norms(host, pipeline):
         if location.block in blocks.get(location.stack, ()):
@@ -156,8 +156,14 @@ def _covers(pattern: str, target: str) -> bool:
     return all(wanted in ("*", actual) for wanted, actual in pairs)
 
 
-def _chosen_blocks(blocks: BlockSet, sites: set[str], host: Host, pipeline: Any) -> dict[str, tuple[int, ...]]:
-    """Indices by stack. An unqualified set means the main stacks that hold one of the sites, not the others."""
+def chosen_blocks(
+    blocks: BlockSet, host: Host, pipeline: Any, sites: Container[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Indices by stack. An unqualified set means the main stacks that hold one of the sites (None: any), not the
+    others.
+
+    Raises: UnknownTarget if a stack or a block does not exist.
+    """
     stacks = host.family.stacks_of(host.transformer, pipeline)
     names = [stack.name for stack in stacks]
     for name in blocks.stacks:
@@ -168,7 +174,7 @@ def _chosen_blocks(blocks: BlockSet, sites: set[str], host: Host, pipeline: Any)
     return {
         stack.name: blocks.indices(stack.name, len(getattr(host.transformer, stack.name)), is_main=stack.is_main)
         for stack in stacks
-        if stack.name in blocks.stacks or sites & {site.name for site in stack.sites}
+        if stack.name in blocks.stacks or sites is None or any(site.name in sites for site in stack.sites)
     }
 
 
@@ -186,7 +192,8 @@ def _refuse_idle_targets(
         )
 
 
-def _descend(module: nn.Module, path: str) -> nn.Module | None:
+def descend(module: nn.Module, path: str) -> nn.Module | None:
+    """The module at a dotted path below another; None if there is none."""
     for name in path.split("."):
         module = getattr(module, name, None)  # type: ignore[assignment]  # None ends the walk below
         if module is None:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from alignvid.analysis.softmaxes import SoftmaxCall
-from alignvid.errors import ObservationError, UnknownTarget
+from alignvid.errors import ObservationError
 from alignvid.models.family import KeyNorm, Stack
 from alignvid.models.registry import Host
+from alignvid.placement import chosen_blocks, descend
 from alignvid.schedule import BlockSet
 
 
@@ -57,13 +58,9 @@ def observed_sites(host: Host, pipeline: Any, blocks: BlockSet) -> list[Observed
 
     Raises: UnknownTarget if a stack or a block does not exist.
     """
+    chosen = chosen_blocks(blocks, host, pipeline)
     stacks = host.family.stacks_of(host.transformer, pipeline)
-    names = [stack.name for stack in stacks]
-    if unknown := [name for name in blocks.stacks if name not in names]:
-        raise UnknownTarget(
-            f"`{unknown[0]}` is not a stack of {type(host.transformer).__name__}; choose from {', '.join(names)}."
-        )
-    return [site for stack in stacks for site in _sites_of(host, stack, blocks)]
+    return [site for stack in stacks for site in _sites_of(host, stack, chosen.get(stack.name, ()))]
 
 
 def split_streams(names: Sequence[str], total: int, token_counts: Mapping[str, int]) -> tuple[Stream, ...]:
@@ -116,13 +113,13 @@ def softmaxes_of(
     return [Softmax(call, by_norm[_norm_of(site, call, normed)]) for call in calls]
 
 
-def _sites_of(host: Host, stack: Stack, blocks: BlockSet) -> Iterator[ObservedSite]:
+def _sites_of(host: Host, stack: Stack, blocks: Sequence[int]) -> Iterator[ObservedSite]:
     modules = getattr(host.transformer, stack.name)
     hidden = stack.sites[0].keys[0].streams  # the tokens that the blocks pass on, of which queries are made
-    for block in blocks.indices(stack.name, len(modules), is_main=stack.is_main):
+    for block in blocks:
         for site in stack.sites:
-            attention = _found(modules[block], site.path)
-            norms = {} if attention is None else {keys: _found(attention, keys.path) for keys in site.keys}
+            attention = descend(modules[block], site.path)
+            norms = {} if attention is None else {keys: descend(attention, keys.path) for keys in site.keys}
             present = {keys: norm for keys, norm in norms.items() if norm is not None}
             if attention is not None and present:
                 where = (host.name, stack.name, block, site.name)
@@ -148,14 +145,6 @@ def _norm_of(site: ObservedSite, call: SoftmaxCall, normed: Mapping[int, Tensor]
         f"Attention {site} has a softmax over {key.shape[2]} keys, which are not those of one of its key norms "
         f"({', '.join(keys.path for keys in site.keys)}): the family does not fit this model; see docs/families.md."
     )
-
-
-def _found(module: nn.Module, path: str) -> nn.Module | None:
-    for name in path.split("."):
-        module = getattr(module, name, None)  # type: ignore[assignment]  # None ends the walk below
-        if module is None:
-            return None
-    return module
 
 
 def _backend(site: ObservedSite) -> str:
