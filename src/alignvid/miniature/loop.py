@@ -75,7 +75,7 @@ def learning_rate(plan: Plan, step: int) -> float:
 
 
 def _optimisers(module: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside transformer blocks, which learn faster with it, AdamW for all the rest."""
+    """Muon for the matrices inside transformer blocks (docs/lab-log.md, 2026-11-22), AdamW for all the rest."""
     matrices = {id(p): p for name, p in module.named_parameters() if name.startswith(MUON_PREFIX) and p.ndim == 2}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in matrices]
     optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)]
