@@ -29,7 +29,7 @@ from alignvid.miniature.drawing import (
 )
 from alignvid.miniature.scenes import CELLS, PALETTE, SHAPE_KINDS, SIZES, Scene, Shape, ShapeKind, Size, place_name
 
-# Distances are in colour levels, 0..255. They were set on rendered clips of development scenes (docs/miniature.md).
+# Distances are in colour levels, 0..255, set on rendered and generated clips of development scenes (docs/miniature.md).
 EMPTY_BELOW = 9.0
 """Root mean square difference from the background under which a cell is empty."""
 COLOUR_WITHIN = 75.0
