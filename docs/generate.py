@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,8 +17,15 @@ WIDTH = 100
 
 def page() -> str:
     parts = [HEAD, _section("alignvid", cli)]
-    parts += [_section(f"alignvid {name}", command) for name, command in sorted(cli.commands.items())]
+    parts += [_section(name, command) for name, command in _commands("alignvid", cli)]
     return "\n".join(parts)
+
+
+def _commands(prefix: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        yield f"{prefix} {name}", command
+        if isinstance(command, click.Group):
+            yield from _commands(f"{prefix} {name}", command)
 
 
 def _section(name: str, command: click.Command) -> str:
