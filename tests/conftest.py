@@ -2,6 +2,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may need a download
 
+import torchvision_beside_cpu_torch  # noqa: F401, I001 - before anything imports torchvision
+
 import jaxtyping
 import pytest
 import torch
