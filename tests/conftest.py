@@ -2,11 +2,11 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may need a download
 
-import torchvision_beside_cpu_torch  # noqa: F401, I001 - before anything imports torchvision
-
 import jaxtyping
 import pytest
 import torch
+
+import torchvision_beside_cpu_torch  # noqa: F401 # before anything imports torchvision
 
 jaxtyping.install_import_hook("alignvid", "typechecking.check")  # every signature, shapes too, for the whole session
 torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tiny import (
+from metric_models import (
     save_clip,
     save_dino,
     save_head,

@@ -6,7 +6,7 @@ from transformers import CLIPModel, ViTModel
 from alignvid.bench.metrics.backbones.clip import load_clip
 from alignvid.bench.metrics.backbones.dino import load_dino, original_positions
 from alignvid.errors import InputError
-from tiny import build_dino, original_dino_state, save_clip, save_whole_clip
+from metric_models import build_dino, original_dino_state, save_clip, save_whole_clip
 
 
 def pixels(height=224, width=224):
@@ -36,12 +36,12 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 def test_a_clip_whose_weights_do_not_fit_its_config_is_refused(tmp_path):
     config = save_clip(tmp_path) / "config.json"
     config.write_text(config.read_text().replace('"projection_dim": 16', '"projection_dim": 24'))
-    with pytest.raises(InputError, match="do not fit: visual_projection.weight is missing or of another shape"):
+    with pytest.raises(InputError, match=r"do not fit: visual_projection.weight is missing or of another shape"):
         load_clip(tmp_path, "cpu")
 
 
 def test_another_network_is_no_clip(weights):
-    with pytest.raises(InputError, match="cannot be loaded|do not fit"):
+    with pytest.raises(InputError, match=r"cannot be loaded|do not fit"):
         load_clip(weights["dino-vit-b-16"], "cpu")
 
 

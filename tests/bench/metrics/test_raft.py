@@ -108,7 +108,7 @@ def test_a_small_video_is_refused(raft_file):
 
 
 def test_another_networks_weights_are_refused(weights):
-    with pytest.raises(InputError, match="do not fit: Error.* Missing key"):
+    with pytest.raises(InputError, match=r"do not fit: Error.* Missing key"):
         load_raft(weights["aesthetic-head"], "cpu")
 
 

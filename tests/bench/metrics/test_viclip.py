@@ -94,7 +94,7 @@ def test_the_middle_frame_of_each_eighth_is_taken(length, expected):
 
 
 def test_a_checkpoint_of_something_else_is_refused(weights):
-    with pytest.raises(InputError, match="have no vision_encoder.temporal_positional_embedding"):
+    with pytest.raises(InputError, match=r"have no vision_encoder.temporal_positional_embedding"):
         load_viclip(weights["aesthetic-head"], weights["clip-tokenizer"], "cpu")
 
 

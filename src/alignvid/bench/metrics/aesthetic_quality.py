@@ -1,4 +1,7 @@
-"""How pleasing frames are: LAION's linear head on CLIP ViT-L/14, a tenth of its mean (vbench/aesthetic_quality.py:25-72)."""
+"""How pleasing frames are: LAION's linear head on CLIP ViT-L/14, a tenth of its mean.
+
+vbench/aesthetic_quality.py:25-72.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from alignvid.errors import InputError
 def vbench_aggregate(rows: Iterable[MetricRecord]) -> float:
     """What VBench on one GPU reports for the videos of one metric: for consistencies, long videos weigh more.
 
-    vbench/subject_consistency.py:68, vbench/background_consistency.py:76-78. Rows without a value are left out; count them apart.
+    vbench/subject_consistency.py:68, vbench/background_consistency.py:76-78. Rows without a value are left out; count
+    them apart.
     Raises: InputError if the rows are of several metrics, or none has a value.
     """
     valued = [(row, row.value) for row in rows if row.value is not None]

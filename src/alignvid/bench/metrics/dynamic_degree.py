@@ -1,6 +1,7 @@
 """Whether a video moves: VBench's dynamic_degree, on RAFT's optical flow (vbench/dynamic_degree.py).
 
-The flow is computed on frames that are padded to multiples of 8; VBench scores the padded field, natively the padding is cut off.
+The flow is computed on frames that are padded to multiples of 8; VBench scores the padded field, natively the padding
+is cut off.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def _prepare(setup: Setup) -> Measure:
         flows = (flow_between(first, second) for first, second in pairwise(frames))
         if setup.protocol == "native":
             flows = (without_padding(flow, frames[0]) for flow in flows)
-        rule = MovementRule.of(len(frames), *frames.shape[1:3], setup.protocol)
+        rule = MovementRule.of(len(frames), frames.shape[1], frames.shape[2], setup.protocol)
         return dynamic_degree([pair_score(flow) for flow in flows], len(frames), rule, setup.protocol)
 
     return measure

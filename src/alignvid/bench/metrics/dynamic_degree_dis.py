@@ -1,7 +1,7 @@
 """Whether a video moves, without weights: VBench's rule on OpenCV's DIS flow. Not comparable with dynamic_degree.
 
-DIS (arXiv 1603.03590, preset medium) works on grey frames and needs no padding. Its flow differs from RAFT's, so numbers that
-were published for dynamic_degree say nothing about it.
+DIS (arXiv 1603.03590, preset medium) works on grey frames and needs no padding. Its flow differs from RAFT's, so
+numbers that were published for dynamic_degree say nothing about it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _prepare(setup: Setup) -> Measure:
         _check_size(frames[0])
         pairs = pairwise([_grey(frame) for frame in frames])
         scores = [pair_score(flow_between(first, second)) for first, second in pairs]
-        rule = MovementRule.of(len(frames), *frames.shape[1:3], setup.protocol)
+        rule = MovementRule.of(len(frames), frames.shape[1], frames.shape[2], setup.protocol)
         return dynamic_degree(scores, len(frames), rule, setup.protocol)
 
     return measure
@@ -42,7 +42,7 @@ def load_dis() -> Callable[[Grey, Grey], Flow]:
         import cv2
     except ImportError as error:
         raise MissingExtra('DIS flow needs OpenCV; install it: pip install "alignvid[metrics]"') from error
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return lambda first, second: dis.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

@@ -1,7 +1,8 @@
 """How well the subject of the reference image is kept: VBench-I2V's i2v_subject on DINO ViT-B/16.
 
-vbench2_beta_i2v/i2v_subject.py:23-60. The largest likeness to the image counts the first frame, which most models copy: that term
-says little. The image goes through Pillow, the frames through torch with antialiasing, as torchvision 0.17 and later do.
+vbench2_beta_i2v/i2v_subject.py:23-60. The largest likeness to the image counts the first frame, which most models copy:
+that term says little. The image goes through Pillow, the frames through torch with antialiasing, as torchvision 0.17
+and later do.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def image_pixels(image: Image.Image) -> Pixels:
 
 METRIC = Metric(
     name="i2v_subject",
-    what="0.4 x the best likeness to the reference image + 0.3 x mean + 0.3 x least likeness of neighbours (DINO ViT-B/16)",
+    what="0.4 x best likeness to the reference image + 0.3 x mean + 0.3 x least likeness of neighbours (DINO ViT-B/16)",
     weights=(DINO,),
     libraries=("torch", "transformers", "pillow"),
     prepare=_prepare,

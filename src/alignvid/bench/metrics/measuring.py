@@ -1,4 +1,4 @@
-"""Measure the videos of a run: each is decoded once for all metrics, each value becomes a row, and what is there stays."""
+"""Measure the videos of a run: each is decoded once for all metrics, each value becomes a row, what is there stays."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from alignvid.bench.metrics.weights import digest, locate
 from alignvid.errors import AlignvidError
 
 NOT_LOADED = "not loaded"
-"""Stands for the digest of settings where a metric cannot run, so that what it needs is known and its settings are not."""
+"""Stands for the digest of settings where a metric cannot run; its weights, and so its settings, are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

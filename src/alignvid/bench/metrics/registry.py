@@ -1,5 +1,5 @@
-"""Which metrics exist. One is a module-level `METRIC` in a module named by an entry point of the group "alignvid.metrics";
-the built-in ones register the same way as those of a third party.
+"""Which metrics exist. One is a module-level `METRIC` in a module named by an entry point of the group
+"alignvid.metrics"; the built-in ones register the same way as those of a third party.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Re-encode a video as the released evaluation does before it measures: stretched to one shape, written with mp4v.
 
-It takes the shape of the first video of all, rounds it to the nearest of a few ratios, none of them upright, and stretches
-every video to it (evaluate_i2v.py:384-456, 491-499). Scores after that cannot be compared with scores of the videos themselves.
+It takes the shape of the first video of all, rounds it to the nearest of a few ratios, none of them upright, and
+stretches every video to it (evaluate_i2v.py:384-456, 491-499). Scores after that cannot be compared with scores of the
+videos themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def nearest_ratio(width: int, height: int) -> Ratio:
 
 
 def released_size(width: int, ratio: Ratio) -> tuple[int, int]:
-    """Width and height of a re-encoded video; at least 512 wide, its height rounded down."""
+    """Width and height of a re-encoded video; at least 512 wide, its height rounded down.
+
+    OpenCV's writer then leaves out an odd last row, here as in the released evaluation.
+    """
     new_width = max(width, _MIN_WIDTH)
     return new_width, int(new_width * ratio[1] / ratio[0])
 

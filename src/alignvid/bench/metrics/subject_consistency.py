@@ -1,6 +1,7 @@
 """How steady the subject stays: likeness of DINO ViT-B/16 features to the frame before and to the first.
 
-vbench/subject_consistency.py:43-60. VBench's mean over a data set weighs videos by their frames on one GPU, and not on several.
+vbench/subject_consistency.py:43-60. VBench's mean over a data set weighs videos by their frames on one GPU, and not on
+several.
 """
 
 from __future__ import annotations

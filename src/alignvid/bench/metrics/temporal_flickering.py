@@ -1,6 +1,7 @@
 """How little neighbouring frames differ: 1 minus their mean absolute difference over 255; no weights.
 
-vbench/temporal_flickering.py:30-49. VBench means it for still scenes: a video that moves, or follows its prompt, scores lower.
+vbench/temporal_flickering.py:30-49. VBench means it for still scenes: a video that moves, or follows its prompt, scores
+lower.
 """
 
 from __future__ import annotations

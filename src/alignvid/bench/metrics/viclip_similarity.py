@@ -1,10 +1,12 @@
 """How well a video matches its prompt: cosine of ViCLIP's vectors, which VBench calls overall_consistency.
 
-vbench/overall_consistency.py:43-63, frames by vbench/utils.py:69-93. The paper's ViCLIP number has no released code; this
-definition is adopted for it.
+vbench/overall_consistency.py:43-63, frames by vbench/utils.py:69-93. The paper's ViCLIP number has no released code;
+this definition is adopted for it.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -39,9 +41,9 @@ def _prepare(setup: Setup) -> Measure:
 
 
 def middle_frames(length: int, count: int) -> list[int]:
-    """The middle frame of each of `count` equal parts of the video; of a shorter one, the last frame again and again."""
+    """The middle frame of each of `count` equal parts of the video; of a shorter one, the last frame repeated."""
     edges = np.linspace(0, length, min(count, length) + 1).astype(int).tolist()
-    indices = [(start + end - 1) // 2 for start, end in zip(edges, edges[1:], strict=False)]
+    indices = [(start + end - 1) // 2 for start, end in pairwise(edges)]
     return indices + [indices[-1]] * (count - len(indices))
 
 

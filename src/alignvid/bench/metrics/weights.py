@@ -102,7 +102,7 @@ def pretrained(load: Callable[..., Any], path: Path, **options: Any) -> Any:
     Raises: InputError if the folder holds no such model, or one with other weights.
     """
     try:
-        model, report = load(path, output_loading_info=True, **options)
+        model, report = load(path, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"Weights {str(path)!r} cannot be loaded ({_first_line(error)}); give a folder of transformers with "

@@ -1,9 +1,9 @@
 """DINO ViT-B/16: transformers' ViT with the positions of the original.
 
-Takes a folder of transformers (`facebook/dino-vitb16`) or the original checkpoint (`dino_vitbase16_pretrain.pth`), whose names
-are translated. The original spreads its table of positions over other image sizes with a scale factor that is 0.1 patches too
-large, against rounding errors; transformers does not, and its features differ where the picture is not square. The normalisation
-constant differs, too: 1e-6, not 1e-12. DINO and its weights: Apache-2.0.
+Takes a folder of transformers (`facebook/dino-vitb16`) or the original checkpoint (`dino_vitbase16_pretrain.pth`),
+whose names are translated. The original spreads its table of positions over other image sizes with a scale factor that
+is 0.1 patches too large, against rounding errors; transformers does not, and its features differ where the picture is
+not square. The normalisation constant differs, too: 1e-6, not 1e-12. DINO and its weights: Apache-2.0.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def transformers_names(state: State) -> State:
 def _class_token(vit: Any, pixels: Pixels) -> Float[Tensor, "frame dim"]:
     embeddings = vit.embeddings
     patches = embeddings.patch_embeddings(pixels)
-    positions = original_positions(embeddings.position_embeddings, *pixels.shape[-2:], vit.config.patch_size)
+    height, width = pixels.shape[-2:]
+    positions = original_positions(embeddings.position_embeddings, height, width, vit.config.patch_size)
     hidden = torch.cat([embeddings.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
     for layer in vit.layers:
         hidden = layer(hidden, None)

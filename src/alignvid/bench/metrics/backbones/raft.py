@@ -1,7 +1,7 @@
 """RAFT (large), the optical flow of VBench's dynamic degree: torchvision's, which equals the original bit for bit.
 
-Takes torchvision's own checkpoint (`C_T_V1`, ported from raft-things) or the original `raft-things.pth`, whose names are
-translated. torchvision: BSD-3; RAFT and its weights: BSD-3.
+Takes torchvision's own checkpoint (`C_T_V1`, ported from raft-things) or the original `raft-things.pth`, whose names
+are translated. torchvision: BSD-3; RAFT and its weights: BSD-3.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ViCLIP (arXiv 2307.06942): CLIP whose image encoder attends over space and time at once, and CLIP's text encoder.
 
-Both encoders are built from transformers' CLIP layers, sized by the checkpoint `ViClip-InternVid-10M-FLT.pth`, whose names are
-translated. What differs from CLIP: patches of all frames are one sequence after one class token, every frame has its own
-embedding of time, and a prompt is cut at 32 tokens. Weights: MIT.
+Both encoders are built from transformers' CLIP layers, sized by the checkpoint `ViClip-InternVid-10M-FLT.pth`, whose
+names are translated. What differs from CLIP: patches of all frames are one sequence after one class token, every frame
+has its own embedding of time, and a prompt is cut at 32 tokens. Weights: MIT.
 """
 
 from __future__ import annotations
