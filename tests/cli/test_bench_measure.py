@@ -36,7 +36,9 @@ def test_a_metric_that_cannot_run_says_what_it_needs_and_the_exit_code_tells(ali
     code, out, err = alignvid("bench", "measure", run, "--metrics", names, "--weights", "clip-vit-l-14=nowhere")
     assert code == 1
     assert "temporal_flickering  2         0" in out
-    assert err.startswith("aesthetic_quality cannot run: Needs OpenAI's CLIP ViT-L/14: 'nowhere' is no path here")
+    assert err.startswith(
+        "aesthetic_quality cannot run: Needs OpenAI's CLIP ViT-L/14: 'nowhere' does not exist; give its path"
+    )
     assert len(err.splitlines()) == 1
 
 

@@ -1,5 +1,5 @@
-"""Parity with VBench 0.1.5 itself, on random weights: `make test-vbench`. DINO's code is no part of VBench; set ALIGNVID_DINO
-to a checkout of facebookresearch/dino to compare with it, too.
+"""Parity with VBench 0.1.5 itself, on random weights: `make test-vbench`. DINO's code is no part of VBench; set
+ALIGNVID_DINO to a checkout of facebookresearch/dino to compare with it, too.
 """
 
 import json
@@ -109,7 +109,9 @@ def test_values_are_vbenchs(name, run, oracle, record_property):
         for image in (run.path / "images").glob("*.png"):
             image.write_bytes((folder / "image.png").read_bytes())
 
-    measure_run(run, [name], protocol="vbench", sources={k: str(v) for k, v in sources(name, folder).items()}, device="cpu")
+    measure_run(
+        run, [name], protocol="vbench", sources={k: str(v) for k, v in sources(name, folder).items()}, device="cpu"
+    )
 
     rows = sorted((row for row in run.metrics() if row.metric == name), key=lambda row: row.job)
     found = [row.value for row in rows]

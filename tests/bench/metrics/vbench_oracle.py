@@ -2,7 +2,8 @@
 
     python vbench_oracle.py FOLDER
 
-writes FOLDER/expected.json, and the weights as VBench's code wants them, before it asks it. `FOLDER/videos` holds the videos.
+writes FOLDER/expected.json, and the weights as VBench's code wants them, before it asks it. `FOLDER/videos` holds the
+videos.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def i2v_subject(videos):
 
 
 def viclip_similarity(videos):
-    """The whole network at its real size, with random weights; token ids come from a file, its own vocabulary is not here."""
+    """Two narrow layers with random weights; token ids come from a file, as the package has no vocabulary."""
     from vbench.overall_consistency import get_text_features, get_vid_features
     from vbench.third_party.ViCLIP.viclip_text import CLIP_TEXT
     from vbench.third_party.ViCLIP.viclip_vision import VisionTransformer

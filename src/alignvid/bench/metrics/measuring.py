@@ -11,7 +11,7 @@ from typing import Any
 
 from alignvid.bench.metrics.footage import read_footage
 from alignvid.bench.metrics.metric import Footage, Measure, Measurement, ProtocolName
-from alignvid.bench.metrics.preparation import Ready, prepare
+from alignvid.bench.metrics.preparation import Ready, library_version, prepare
 from alignvid.bench.metrics.registry import find_metrics
 from alignvid.bench.metrics.released import Ratio, nearest_ratio, reencoded
 from alignvid.bench.metrics.weights import check_names
@@ -85,7 +85,7 @@ def measure_run(
     records = folder.videos()
     done = [record for record in records if record.status == "done"]
     ratio = _ratio(done, protocol, ratio)
-    extra = {} if ratio is None else {"ratio": list(ratio)}
+    extra = {} if ratio is None else {"ratio": list(ratio), "opencv": library_version("opencv-python-headless")}
     ready = [
         prepare(metric, protocol=protocol, sources=sources, device=chosen_device, extra=extra) for metric in metrics
     ]

@@ -50,6 +50,8 @@ class Weights:
     """The file in words, for the message that it is missing."""
     default: str | None
     """Where it is taken from unless a path is given: "owner/model" or "owner/model/file" on the Hub, or a URL."""
+    has_tensors: bool = True
+    """False for a tokenizer, so that no networks are fetched with it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ def prepare(
         "metric": metric.name,
         "protocol": protocol,
         "revision": metric.revision,
-        "weights": {name: digest(path) for name, path in paths.items()},
+        "weights": {weights.name: digest(weights, paths[weights.name]) for weights in metric.weights},
         "versions": _versions(("av", *metric.libraries)),
         "device": device.partition(":")[0],
         **extra,
@@ -66,10 +66,11 @@ def prepare(
 
 
 def _versions(distributions: Sequence[str]) -> dict[str, str]:
-    return {name: _version(name) for name in sorted(distributions)}
+    return {name: library_version(name) for name in sorted(distributions)}
 
 
-def _version(distribution: str) -> str:
+def library_version(distribution: str) -> str:
+    """The version of an installed distribution, for the settings."""
     try:
         return version(distribution)
     except PackageNotFoundError:  # installed under another name, such as opencv-python

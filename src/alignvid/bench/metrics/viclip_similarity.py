@@ -21,7 +21,9 @@ _VICLIP = Weights(
     what="ViClip-InternVid-10M-FLT.pth",
     default="OpenGVLab/VBench_Used_Models/ViClip-InternVid-10M-FLT.pth",
 )
-_TOKENIZER = Weights(name="clip-tokenizer", what="CLIP's tokenizer", default="openai/clip-vit-large-patch14")
+_TOKENIZER = Weights(
+    name="clip-tokenizer", what="CLIP's tokenizer", default="openai/clip-vit-large-patch14", has_tensors=False
+)
 
 
 def _prepare(setup: Setup) -> Measure:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from alignvid.files import sha256_of_file
 
 State = dict[str, torch.Tensor]
 
-_CONFIG_FILES = ["*.json", "*.txt"]
-_WEIGHT_FILES = ["*.safetensors", "*.bin", "*.pth", "*.pt", "*.json", "*.txt"]
+_TEXT_FILES = ("*.json", "*.txt")
+_TENSOR_FILES = ("*.safetensors", "*.bin")
+_HASH_IN_URL = re.compile(r"-([0-9a-f]{8,})\.")
 
 
 def check_names(sources: Mapping[str, str], metrics: Sequence[Metric]) -> None:
@@ -42,19 +44,21 @@ def locate(weights: Weights, source: str | None) -> Path:
         raise _missing(weights, "no path was given")
     if (path := Path(source).expanduser()).exists():
         return path
+    if "/" not in source:
+        raise _missing(weights, f"{source!r} does not exist")
     try:
-        return _fetched(source)
-    except Exception as error:
+        return _fetched(source, weights.has_tensors)
+    except Exception as error:  # of the network, the Hub's client, the disk: all mean that the file is not here
         raise _missing(
             weights, f"{source!r} is no path here and could not be fetched ({_first_line(error)})"
         ) from error
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of weights and settings in a folder, with their names."""
+def digest(weights: Weights, path: Path) -> str:
+    """SHA-256 of a file, or of all files of tensors and settings in a folder, with their names."""
     if path.is_file():
         return sha256_of_file(path)
-    files = sorted({file for pattern in _WEIGHT_FILES for file in path.glob(pattern)})
+    files = sorted({file for pattern in _patterns(weights.has_tensors) for file in path.glob(pattern)})
     lines = [f"{file.name} {sha256_of_file(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -73,13 +77,10 @@ def read_state(path: Path) -> State:
             f"Weights {str(path)!r} cannot be read ({_first_line(error)}); give a complete safetensors or PyTorch file "
             "of tensors."
         ) from error
-    for wrapping in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
-            content = content[wrapping]
-    state = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)} if content else {}
+    state = {name.removeprefix("module."): tensor for name, tensor in _named_tensors(content)}
     if not state:
         raise InputError(f"Weights {str(path)!r} hold no tensors; give a file with a state dict.")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state
 
 
 def fill(model: torch.nn.Module, state: State, path: Path) -> None:
@@ -117,6 +118,15 @@ def pretrained(load: Callable[..., Any], path: Path, **options: Any) -> Any:
     return model.eval()
 
 
+def _named_tensors(content: Any) -> list[tuple[str, torch.Tensor]]:
+    if not isinstance(content, dict):
+        return []
+    for wrapping in ("model", "state_dict"):
+        if isinstance(content.get(wrapping), dict):
+            return _named_tensors(content[wrapping])
+    return [(name, value) for name, value in content.items() if isinstance(value, torch.Tensor)]
+
+
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -125,7 +135,11 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _fetched(source: str) -> Path:
+def _patterns(has_tensors: bool) -> tuple[str, ...]:
+    return (*_TENSOR_FILES, *_TEXT_FILES) if has_tensors else _TEXT_FILES
+
+
+def _fetched(source: str, has_tensors: bool) -> Path:
     if source.startswith("https://"):
         return _from_url(source)
     from huggingface_hub import hf_hub_download, snapshot_download
@@ -133,19 +147,21 @@ def _fetched(source: str) -> Path:
     owner, model, *file = source.split("/")
     if file:
         return Path(hf_hub_download(f"{owner}/{model}", "/".join(file)))
-    folder = Path(snapshot_download(source, allow_patterns=["*.safetensors", *_CONFIG_FILES]))
-    if not list(folder.glob("*.safetensors")):
-        folder = Path(snapshot_download(source, allow_patterns=["pytorch_model.bin", *_CONFIG_FILES]))
+    safe = ["*.safetensors"] if has_tensors else []
+    folder = Path(snapshot_download(source, allow_patterns=[*safe, *_TEXT_FILES]))
+    if has_tensors and not list(folder.glob("*.safetensors")):
+        folder = Path(snapshot_download(source, allow_patterns=["pytorch_model.bin", *_TEXT_FILES]))
     return folder
 
 
 def _from_url(url: str) -> Path:
-    """The file in torch's cache; its name ends in the first digits of its SHA-256, which is checked."""
+    """The file in torch's cache; where its name ends in the first digits of its SHA-256, they are checked."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rsplit("/", 1)[1]
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
+        digits = _HASH_IN_URL.search(path.name)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digits[1] if digits else None, progress=False)
     return path
 
 
