@@ -15,7 +15,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# VBench's own code in its own environment of 2 GB (minutes), on random weights: do the metrics give its numbers?
+# VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready
 	ALIGNVID_VBENCH=$(VBENCH)/bin/python $(BIN)/python -m pytest tests/bench/metrics/test_vbench.py $(PYTEST_ARGS)
 
@@ -46,12 +46,15 @@ $(READY): pyproject.toml constraints.txt
 	$(call mend_torchvision,$(BIN))
 	touch $(READY)
 
-# VBench wants another transformers and numpy; its CLIP imports pkg_resources, which setuptools 81 left out.
+# Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
+# Its CLIP imports pkg_resources, which setuptools 81 left out.
 $(VBENCH)/.ready: Makefile
 	test -x $(VBENCH)/bin/python || $(PYTHON) -m venv $(VBENCH)
 	$(VBENCH)/bin/python -m pip install --quiet --upgrade "pip>=25" "setuptools<81" wheel
 	$(VBENCH)/bin/python -m pip install --quiet torch==2.13.0
-	$(VBENCH)/bin/python -m pip install --quiet vbench==0.1.5 torch==2.13.0 torchvision==0.28.0 "setuptools<81"
+	$(VBENCH)/bin/python -m pip install --quiet torch==2.13.0 torchvision==0.28.0 "setuptools<81" numpy==2.2.6 timm==1.0.12 \
+	  decord==0.6.0 opencv-python-headless easydict einops ftfy regex scipy tqdm requests pillow
+	$(VBENCH)/bin/python -m pip install --quiet --no-deps --no-build-isolation openai-clip==1.0.1 vbench==0.1.5
 	$(call mend_torchvision,$(VBENCH)/bin)
 	touch $(VBENCH)/.ready
 

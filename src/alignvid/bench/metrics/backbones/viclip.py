@@ -185,6 +185,7 @@ def _layer_sizes(state: State, width: int) -> dict[str, Any]:
         "num_hidden_layers": len(blocks),
         "num_attention_heads": width // _HEAD_WIDTH,
         "hidden_act": "quick_gelu",
+        "attn_implementation": "sdpa",  # said here, as layers outside a model of transformers choose none
     }
 
 
