@@ -8,9 +8,9 @@ from __future__ import annotations
 from functools import partial
 
 from alignvid.bench.metrics.backbones.clip import load_clip
-from alignvid.bench.metrics.consistency import check_length, consistency
-from alignvid.bench.metrics.metric import Footage, Measure, Measurement, Metric, Setup, Weights
-from alignvid.bench.metrics.pixels import clip_pixels, features
+from alignvid.bench.metrics.consistency import consistency_by
+from alignvid.bench.metrics.metric import Measure, Metric, Setup, Weights
+from alignvid.bench.metrics.pixels import clip_pixels
 
 _CLIP = Weights(name="clip-vit-b-32", what="OpenAI's CLIP ViT-B/32", default="openai/clip-vit-base-patch32")
 
@@ -19,12 +19,7 @@ def _prepare(setup: Setup) -> Measure:
     encode = load_clip(setup.weights[_CLIP.name], setup.device)
     is_native = setup.protocol == "native"
     to_pixels = partial(clip_pixels, antialias=is_native, is_rounded=is_native)
-
-    def measure(footage: Footage) -> Measurement:
-        check_length(len(footage.frames), "consistency")
-        return consistency(features(footage.frames, to_pixels, encode, setup.device))
-
-    return measure
+    return consistency_by(encode, to_pixels, setup.device)
 
 
 METRIC = Metric(

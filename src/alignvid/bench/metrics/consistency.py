@@ -9,18 +9,29 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignvid.bench.metrics.metric import Measurement
+from alignvid.bench.metrics.metric import Footage, Measure, Measurement
+from alignvid.bench.metrics.pixels import Encode, ToPixels, features
 from alignvid.errors import InputError
 
 
-def consistency(features: Float[Tensor, "frame dim"]) -> Measurement:
+def consistency_by(encode: Encode, to_pixels: ToPixels, device: str) -> Measure:
+    """The consistency of what a network says of a video's frames."""
+
+    def measure(footage: Footage) -> Measurement:
+        check_length(len(footage.frames), "consistency")
+        return consistency(features(footage.frames, to_pixels, encode, device))
+
+    return measure
+
+
+def consistency(frame_features: Float[Tensor, "frame dim"]) -> Measurement:
     """The mean over frames from the second on of how alike a frame is to the one before and to the first.
 
     Raises: InputError for one frame, where VBench divides by zero.
     """
-    check_length(len(features), "consistency")
-    former = non_negative_cosine(features[:-1], features[1:])
-    first = non_negative_cosine(features[:1], features[1:])
+    check_length(len(frame_features), "consistency")
+    former = non_negative_cosine(frame_features[:-1], frame_features[1:])
+    first = non_negative_cosine(frame_features[:1], frame_features[1:])
     per_frame = ((former + first) / 2).tolist()
     return Measurement(sum(per_frame) / len(per_frame), {"pairs": per_frame})
 

@@ -23,6 +23,7 @@ SIDE = 224
 
 Pixels = Float[Tensor, "frame 3 _ _"]
 ToPixels = Callable[[Frames], Pixels]
+Encode = Callable[[Pixels], Float[Tensor, "frame dim"]]
 
 _BATCH = 16  # frames; 16 of 1280x720 in float32 are 180 MB
 
@@ -78,9 +79,7 @@ def normalised(frames: Pixels, mean: tuple[float, ...], std: tuple[float, ...]) 
 
 
 @torch.inference_mode()
-def features(
-    frames: Frames, to_pixels: ToPixels, encode: Callable[[Pixels], Float[Tensor, "batch dim"]], device: str
-) -> Float[Tensor, "frame dim"]:
+def features(frames: Frames, to_pixels: ToPixels, encode: Encode, device: str) -> Float[Tensor, "frame dim"]:
     """What a network says of each frame, on the CPU in float32; a few frames at a time."""
     return torch.cat([encode(to_pixels(batch).to(device)).float().cpu() for batch in _batches(frames)])
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from alignvid.bench.metrics.backbones.dino import load_dino
-from alignvid.bench.metrics.consistency import check_length, consistency
-from alignvid.bench.metrics.metric import Footage, Measure, Measurement, Metric, Setup, Weights
-from alignvid.bench.metrics.pixels import dino_pixels, features
+from alignvid.bench.metrics.consistency import consistency_by
+from alignvid.bench.metrics.metric import Measure, Metric, Setup, Weights
+from alignvid.bench.metrics.pixels import dino_pixels
 
 DINO = Weights(name="dino-vit-b-16", what="DINO ViT-B/16", default="facebook/dino-vitb16")
 
@@ -19,12 +19,7 @@ DINO = Weights(name="dino-vit-b-16", what="DINO ViT-B/16", default="facebook/din
 def _prepare(setup: Setup) -> Measure:
     encode = load_dino(setup.weights[DINO.name], setup.device)
     to_pixels = partial(dino_pixels, antialias=setup.protocol == "native")
-
-    def measure(footage: Footage) -> Measurement:
-        check_length(len(footage.frames), "consistency")
-        return consistency(features(footage.frames, to_pixels, encode, setup.device))
-
-    return measure
+    return consistency_by(encode, to_pixels, setup.device)
 
 
 METRIC = Metric(

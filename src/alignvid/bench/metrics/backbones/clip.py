@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
-from alignvid.bench.metrics.pixels import Pixels
+from alignvid.bench.metrics.pixels import Encode
 from alignvid.bench.metrics.weights import pretrained
 from alignvid.errors import InputError
 
 _ACTIVATION = "quick_gelu"
 
 
-def load_clip(path: Path, device: str) -> Callable[[Pixels], Float[Tensor, "frame dim"]]:
+def load_clip(path: Path, device: str) -> Encode:
     """Image features from a folder of CLIP, whole or its image side alone; float32.
 
     Raises: InputError if the folder holds no CLIP, or one with another activation than OpenAI's.

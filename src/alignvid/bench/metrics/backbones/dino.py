@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignvid.bench.metrics.pixels import Pixels
+from alignvid.bench.metrics.pixels import Encode, Pixels
 from alignvid.bench.metrics.weights import State, fill, pretrained, read_state
 
 _NORM_EPS = 1e-6
@@ -41,7 +40,7 @@ _RENAMES = (
 _JOINT = re.compile(r"^blocks\.(\d+)\.attn\.qkv\.(weight|bias)$")
 
 
-def load_dino(path: Path, device: str) -> Callable[[Pixels], Float[Tensor, "frame dim"]]:
+def load_dino(path: Path, device: str) -> Encode:
     """The class token of each picture, of any size, from a folder of transformers or the original's file.
 
     Raises: InputError if there is no DINO in it.
