@@ -6,6 +6,8 @@ import jaxtyping
 import pytest
 import torch
 
+import torchvision_beside_cpu_torch  # noqa: F401 # before anything imports torchvision
+
 jaxtyping.install_import_hook("alignvid", "typechecking.check")  # every signature, shapes too, for the whole session
 torch.set_num_threads(1)
 
