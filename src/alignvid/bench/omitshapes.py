@@ -36,7 +36,7 @@ def omitshapes() -> DataSet:
     """The data set; it is made, not read."""
     scenes = evaluation_scenes(HELD_OUT, SAMPLE_COUNT)
     samples = tuple(sample_of(HELD_OUT[index], scene.edit.kind) for index, scene in enumerate(scenes))
-    return DataSet(OMITSHAPES, samples, image_of)
+    return DataSet(OMITSHAPES, samples, image_of, images_are_made=True)
 
 
 def sample_of(seed: int, kind: EditKind) -> Sample:
