@@ -7,14 +7,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from bench_stub import StubWorker, computed, contents, write_data
-
 from alignvid.bench.plan import make_plan
 from alignvid.bench.pools import LocalPool
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.running import run_plan
 from alignvid.bench.spec import BenchSpec
 from alignvid.errors import InputError, OutputError
+from bench_stub import StubWorker, computed, contents, write_data
 
 
 @pytest.fixture(scope="module")

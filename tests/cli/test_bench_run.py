@@ -2,14 +2,18 @@ import json
 
 import pytest
 
+from bench_stub import write_data
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    return tmp_path_factory.mktemp("bench") / "run"
+    folder = tmp_path_factory.mktemp("bench")
+    write_data(folder / "data", 1)
+    return folder / "run"
 
 
 def bench_run(alignvid, out, *more):
-    return alignvid("bench", "run", "--data", "omitshapes", "--limit", 1, "--steps", 2, "--out", out, *more)
+    return alignvid("bench", "run", "--data", out.parent / "data", "--steps", 2, "--out", out, *more)
 
 
 def test_a_run_on_the_miniature_makes_a_video_per_variant(alignvid, out):

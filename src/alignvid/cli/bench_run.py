@@ -53,7 +53,7 @@ def _run_options(command: Any) -> Any:
 @click.command(
     epilog=examples(
         "alignvid bench run --data omitshapes --limit 2 --out run",
-        'alignvid bench run --data omitshapes --limit 2 --variants "baseline,strong: gamma=2.5" --seeds 0,1 --out run-2',
+        'alignvid bench run --data omitshapes --limit 2 --variants "baseline,x: gamma=2.5" --seeds 0,1 --out run-2',
     )
 )
 @_run_options
