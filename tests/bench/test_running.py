@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+
 from alignvid.bench.plan import make_plan
 from alignvid.bench.pools import LocalPool
 from alignvid.bench.run_folder import RunFolder

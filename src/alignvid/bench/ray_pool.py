@@ -7,6 +7,7 @@ images go out and videos come back with the tasks.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -110,12 +111,12 @@ def _connected(address: str, workers: int) -> Any:
         import ray.exceptions
     except ImportError as error:
         raise MissingExtra('Ray is not installed; install it: pip install "alignvid[ray]".') from error
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
             ray.init(num_cpus=max(workers, os.cpu_count() or 1), **quiet)
         else:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"Ray at {address!r} cannot be reached: {error}; start it, or give --ray {LOCAL}.") from error
     return ray

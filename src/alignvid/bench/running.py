@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from alignvid.bench.attempts import MAX_CRASHES, Attempts
 from alignvid.bench.jobs import Task
 from alignvid.bench.plan import Plan, make_plan
 from alignvid.bench.pools import Begun, LocalPool, Pool
+from alignvid.bench.ray_pool import RayPool
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import VIDEOS, RunFolder
 from alignvid.bench.spec import BenchSpec
 from alignvid.bench.tasks import shard_of, units_of
 from alignvid.bench.worker import failed
+from alignvid.errors import InputError
 from alignvid.files import writable_folder
 
 
@@ -54,8 +57,9 @@ def run(
     spec: BenchSpec,
     out: str | Path,
     *,
-    pool: Pool | None = None,
-    on_gpu: bool | None = None,
+    ray: str | None = None,
+    workers: int = 1,
+    gpus_per_worker: float = 0.0,
     on_plan: Callable[[RunResult], None] = lambda result: None,
     on_record: Callable[[VideoRecord], None] = lambda record: None,
 ) -> RunResult:
@@ -64,17 +68,19 @@ def run(
     Args:
         spec: What to run.
         out: The run's folder; made if it is missing.
-        pool: Where to run; this process unless given.
-        on_gpu: Whether the pool's workers have a GPU; None: what this machine has decides.
+        ray: "local", or the address of a Ray cluster; this process runs everything itself unless given.
+        workers: Processes on Ray.
+        gpus_per_worker: May be a fraction.
         on_plan: Called once, with what is planned and what of it was done before.
         on_record: Called after each job.
 
     Raises: AlignvidError for what is wrong with all jobs: data, model, variants, another run in the folder, no space.
     """
-    plan = make_plan(spec, on_gpu=on_gpu)
-    decided = replace(spec, dtype=plan.info.settings["dtype"])
-    if pool is None:
-        pool = LocalPool(lambda: _pipeline_worker(decided))
+    if ray is None and (workers, gpus_per_worker) != (1, 0.0):
+        raise InputError("Workers and their GPUs are for Ray; add --ray local, or leave them out.")
+    plan = make_plan(spec, on_gpu=None if ray is None else gpus_per_worker > 0)
+    make_worker = partial(_pipeline_worker, replace(spec, dtype=plan.info.settings["dtype"]))
+    pool = LocalPool(make_worker) if ray is None else RayPool(make_worker, ray, workers, gpus_per_worker)
     return run_plan(plan, out, pool=pool, on_plan=on_plan, on_record=on_record)
 
 

@@ -43,9 +43,15 @@ _RUN_OPTIONS = (
     click.option("--shard", help="Run part i of n, counted from 0: 0/4 … 3/4, on as many machines."),
 )
 
+_RAY_OPTIONS = (
+    click.option("--ray", help='Run on Ray\'s workers: "local", "auto" or a cluster\'s address.'),
+    click.option("--workers", type=int, default=1, show_default=True, help="How many; with --ray."),
+    click.option("--gpus-per-worker", type=float, default=0.0, show_default=True, help="0.5: two on one; with --ray."),
+)
+
 
 def _run_options(command: Any) -> Any:
-    for option in reversed(_RUN_OPTIONS):
+    for option in reversed((*_RUN_OPTIONS, *_RAY_OPTIONS)):
         command = option(command)
     return command
 
@@ -61,13 +67,13 @@ def _run_options(command: Any) -> Any:
 @json_option
 def run(out: Path, as_json: bool, **options: Any) -> None:
     """Make the videos of samples × variants × seeds. The same line again goes on where it was stopped."""
+    pool = {name: options.pop(name) for name in ("ray", "workers", "gpus_per_worker")}
     spec = _spec(options)
     quiet_libraries()
     from alignvid.bench.running import run as run_benchmark
 
-    progress = _Progress()
-    with progress:
-        result = run_benchmark(spec, out, on_plan=progress.begin, on_record=progress.advance)
+    with _Progress() as progress:
+        result = run_benchmark(spec, out, **pool, on_plan=progress.begin, on_record=progress.advance)
     _print(result, as_json)
     sys.exit(1 if result.failed else 0)
 
