@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from alignvid.attachment import Attachment
 
 _ATTRIBUTE = "_alignvid_gate"
+
+
+class Acting(NamedTuple):
+    """How the effects act in the forward that is running."""
+
+    samples: tuple[bool, ...]
+    """By sample of the batch, or one value for all."""
+    noise_level: float
 
 
 class Gate:
@@ -49,6 +57,7 @@ class Gate:
         self.forward_count = 0
         self.active_forward_count = 0
         self.attachment: Attachment | None = None
+        self.acting: Acting | None = None
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._signature = inspect.signature(type(host.transformer).forward)
@@ -62,8 +71,11 @@ class Gate:
         samples = active_samples(self.branch, running, arguments)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
+        is_acting = any(samples) if isinstance(samples, list) else samples
+        which = tuple(samples) if isinstance(samples, list) else (True,)
+        self.acting = Acting(which, moment.noise_level) if is_acting else None
         self.forward_count += 1
-        self.active_forward_count += any(samples) if isinstance(samples, list) else samples
+        self.active_forward_count += is_acting
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts and self.host.family.token_counts is not None:
             self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
@@ -77,6 +89,12 @@ def attachment_of(host: Host) -> Attachment | None:
     """The attachment that a transformer carries."""
     gate = vars(host.transformer).get(_ATTRIBUTE)
     return None if gate is None else gate.attachment
+
+
+def acting_on(host: Host) -> Acting | None:
+    """How a transformer is acted on in the forward that is running, or was last; None if it runs as it is."""
+    gate = vars(host.transformer).get(_ATTRIBUTE)
+    return None if gate is None else gate.acting
 
 
 def install_gate(gate: Gate) -> None:

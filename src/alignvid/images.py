@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from alignvid.errors import InputError
-from alignvid.files import sha256_of_file
+from alignvid.files import sha256_of_bytes, sha256_of_file
 
 MIN_SIDE = 16
 """Pixels; below it there is less than one patch of the smallest supported model."""
@@ -58,12 +58,21 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ReferenceIm
     """
     path = Path(path)
     _check_is_file(path)
-    with _pillow_limit_lifted(), _damage_as_input_error(path), Image.open(path) as opened:
+    return _decode(path, path, sha256_of_file(path), max_pixels)
+
+
+def decode_image(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> ReferenceImage:
+    """`read_image` of a file's bytes; the name is for messages."""
+    return _decode(io.BytesIO(content), Path(name), sha256_of_bytes(content), max_pixels)
+
+
+def _decode(source: Path | io.BytesIO, path: Path, sha256: str, max_pixels: int) -> ReferenceImage:
+    with _pillow_limit_lifted(), _damage_as_input_error(path), Image.open(source) as opened:
         _check_size(path, opened.size, max_pixels)
         notes = _animation_note(path, opened)
         opened.load()
         pixels = to_rgb(_upright(opened))
-    return ReferenceImage(path=path, pixels=pixels, sha256=sha256_of_file(path), notes=notes)
+    return ReferenceImage(path=path, pixels=pixels, sha256=sha256, notes=notes)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

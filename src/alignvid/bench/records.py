@@ -30,6 +30,9 @@ class VideoRecord:
     sample: str
     variant: str
     seed: int
+    """One of the run's."""
+    noise_seed: int | None = None
+    """Of the initial noise, made of sample and seed; `alignvid generate --seed` takes it."""
     status: Literal["done", "failed"]
     error: str | None = None
     """Why it failed, in one sentence."""

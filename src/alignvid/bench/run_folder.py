@@ -11,7 +11,7 @@ from typing import Any
 from alignvid.bench.records import AnswerRecord, MetricRecord, VideoRecord, append_rows, from_row, read_rows, to_row
 from alignvid.bench.samples import Sample
 from alignvid.errors import InputError
-from alignvid.files import write_bytes, write_together
+from alignvid.files import sha256_of_file, writable_folder, write_bytes, write_together
 
 RUN_FILE, SAMPLES_FILE = "run.json", "samples.jsonl"
 ANSWERS_FILE, METRICS_FILE = "answers.jsonl", "metrics.jsonl"
@@ -51,6 +51,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """A folder that holds a run or shall hold one; nothing is read yet."""
         self.path = path
+
+    def exists(self) -> bool:
+        """Whether a run was planned here."""
+        return (self.path / RUN_FILE).exists()
 
     def info(self) -> RunInfo:
         """What was planned. Raises: InputError if the folder holds no run, or one of another schema."""
@@ -92,6 +96,21 @@ class RunFolder:
         """Write what is planned; the run file appears last."""
         lines = "".join(json.dumps(sample.to_dict(), ensure_ascii=False) + "\n" for sample in samples)
         write_together(self.path, {SAMPLES_FILE: lines.encode(), RUN_FILE: _json(vars(info))})
+
+    def write_image(self, name: str, content: bytes) -> None:
+        """Write a sample's reference image, unless it is there; the name is relative to the run's folder."""
+        path = self.path / name
+        if not path.exists() or path.read_bytes() != content:
+            write_together(writable_folder(path.parent), {path.name: content})
+
+    def is_whole(self, record: VideoRecord) -> bool:
+        """Whether a job is done: its video is there with the digest of its record."""
+        if record.status != "done" or record.file is None:
+            return False
+        try:
+            return sha256_of_file(self.path / record.file) == record.sha256
+        except OSError:
+            return False
 
     def write_video(self, record: VideoRecord, video: bytes | None) -> None:
         """Write a job's video and its record; the record appears last, and says by its presence that the job ended."""

@@ -60,10 +60,10 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     """
     reference = None if spec.image is None else read_image(spec.image, max_pixels=spec.max_pixels)
     source = source or find_model(spec.model)
-    pipeline_class = _pipeline_class(source)
+    pipeline_class = pipeline_class_of(source)
     check_accepts(pipeline_class, spec)
     resolve(sketch(source), recipe or spec.preset, spec.recipe_overrides)
-    settings = settle(spec, _defaults(source, pipeline_class), reference.pixels if reference else None)
+    settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
     return Plan(
         spec=spec,
@@ -83,7 +83,8 @@ def tell(notes: list[str]) -> None:
         warnings.warn(note, stacklevel=3)
 
 
-def _pipeline_class(source: ModelSource) -> type:
+def pipeline_class_of(source: ModelSource) -> type:
+    """The pipeline's class in diffusers. Raises: UnsupportedModel if this diffusers does not have it."""
     import diffusers
 
     found = getattr(diffusers, source.pipeline_class, None)
@@ -95,7 +96,8 @@ def _pipeline_class(source: ModelSource) -> type:
     return found
 
 
-def _defaults(source: ModelSource, pipeline_class: type) -> Defaults:
+def model_defaults(source: ModelSource, pipeline_class: type) -> Defaults:
+    """What a model suggests where a spec leaves a number open."""
     if not source.is_miniature:
         return defaults_of(pipeline_class, source.index)
     from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH

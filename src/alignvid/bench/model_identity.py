@@ -1,0 +1,54 @@
+"""What tells one model from another, whatever it is called and wherever it lies."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from alignvid.generate.loading import ModelSource
+
+_SAMPLE_BYTES = 4 << 20
+_PLACES = 3
+_FILES = (".json", ".safetensors", ".txt", ".model")
+
+
+def model_identity(source: ModelSource) -> dict[str, Any]:
+    """Name, pipeline class, and the commit on the Hub or a digest of the files."""
+    revision = None if source.is_local else _revision(source)
+    digest = folder_digest(Path(source.location)) if source.is_local else None
+    return {"name": source.name, "pipeline": source.pipeline_class, "revision": revision, "digest": digest}
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over a model folder: names and sizes of its files, and up to 12 MiB of each.
+
+    Of a larger file the beginning, the middle and the end are read. A checkpoint that was trained on differs
+    everywhere, and to read 30 GB anew at every start would take minutes.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in _FILES and path.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{size}\0".encode())
+        with file.open("rb") as opened:
+            for start in _starts(size):
+                opened.seek(start)
+                digest.update(opened.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _starts(size: int) -> list[int]:
+    if size <= _PLACES * _SAMPLE_BYTES:
+        return [index * _SAMPLE_BYTES for index in range(_PLACES)]
+    return [0, (size - _SAMPLE_BYTES) // 2, size - _SAMPLE_BYTES]
+
+
+def _revision(source: ModelSource) -> str | None:
+    """The commit that the Hub's name stands for now: the folder of its snapshot."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model_index.json", "config.json"):
+        found = try_to_load_from_cache(source.location, name)
+        if isinstance(found, str):
+            return Path(found).parent.name
+    return None
