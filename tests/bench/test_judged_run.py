@@ -33,7 +33,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_a_run_without_answers_says_what_to_type(tmp_path):
     folder = write_run(tmp_path / "run", [sample_of(0)], decide=lambda *_: None)
-    with pytest.raises(InputError, match="no answers yet; type: alignvid bench judge .*run --judge rule"):
+    with pytest.raises(InputError, match=r"no answers yet; type: alignvid bench judge .*run --judge rule"):
         read_judged_run(folder, Asked())
 
 

@@ -36,6 +36,7 @@ class Asked(NamedTuple):
     """What a user wants scored; None leaves it open."""
 
     judge: str | None = None
+    """Kind and model, or the kind alone."""
     protocol: str | None = None
     settings: str | None = None
     variants: tuple[str, ...] | None = None
@@ -147,7 +148,7 @@ def _judging(answers: Iterable[AnswerRecord], asked: Asked, folder: RunFolder) -
 
 def _fits(judging: Judging, asked: Asked) -> bool:
     return (
-        asked.judge in (None, judging.judge)
+        asked.judge in (None, judging.judge, judging.judge.partition(":")[0])
         and asked.protocol in (None, judging.protocol)
         and judging.settings.startswith(asked.settings or "")
     )

@@ -1,4 +1,4 @@
-"""Metrics of a run: their means over samples, and whether a variant is not worse than the first by more than a margin."""
+"""Metrics of a run: their means over samples, and whether a variant loses less than a margin."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def sample_all_right(table: Table) -> Float[np.ndarray, " sample"]:
     A video with a question that failed or was not asked is left out, as it cannot be told; a missing one is not right.
     """
     asked = are(table, PLANNED)
-    told = asked.any(axis=2) & ~are(table, OPEN).any(axis=2)
+    told = np.asarray(asked.any(axis=2) & ~are(table, OPEN).any(axis=2))
     return mean_over_seeds((~asked | (table == Outcome.RIGHT)).all(axis=2) & told, told)
 
 

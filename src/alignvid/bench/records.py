@@ -98,7 +98,7 @@ def to_row(record: VideoRecord | AnswerRecord | MetricRecord) -> dict[str, Any]:
 
 
 def from_row(kind: type[Row], values: Any) -> Row:
-    """Read a dict written by `to_row`. Raises: InputError for another schema version, a wrong field or a missing one."""
+    """Read a dict written by `to_row`. Raises: InputError for another version, a wrong or a missing field."""
     if not isinstance(values, Mapping):
         raise InputError(f"{str(values)[:40]!r} is no {kind.__name__}; remove the line.")
     version = values.get("schema_version")

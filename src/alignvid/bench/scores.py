@@ -117,7 +117,9 @@ def score_variants(run: JudgedRun) -> list[Score]:
     """Every variant on every group."""
     found = outcomes(run)
     return [
-        _score(variant, group, found, index) for index, variant in enumerate(run.variants) for group in groups(run.samples)
+        _score(variant, group, found, index)
+        for index, variant in enumerate(run.variants)
+        for group in groups(run.samples)
     ]
 
 

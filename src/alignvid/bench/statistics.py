@@ -72,18 +72,22 @@ def estimate(
     value = float(sums.sum() / weights.sum())
     if np.ptp(sums / weights) == 0:
         return Estimate(value, *_interval_of_equals(value, n, bounds), n)
-    found = _stats().bootstrap(
-        (sums, weights),
-        _ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=_batch(n),
-        confidence_level=CONFIDENCE,
-        alternative=side,
-        method="BCa",
-        rng=SEED,
-    ).confidence_interval
+    found = (
+        _stats()
+        .bootstrap(
+            (sums, weights),
+            _ratio,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=_batch(n),
+            confidence_level=CONFIDENCE,
+            alternative=side,
+            method="BCa",
+            rng=SEED,
+        )
+        .confidence_interval
+    )
     return Estimate(value, _finite(found.low), _finite(found.high), n)
 
 
