@@ -41,6 +41,14 @@ def sample_of(number: int, *, questions: int = 2, prompt: str | None = None, cat
     )
 
 
+def moving_square(frames: int = 24) -> bytes:
+    """A real clip of 32×32 pixels at 8 fps."""
+    pixels = np.full((frames, 32, 32, 3), (235, 225, 210), np.uint8)
+    for index in range(frames):
+        pixels[index, 8:16, index % 24 : index % 24 + 8] = (200, 60, 40)
+    return encode_video(pixels, fps=8)
+
+
 def right(question: Question) -> Verdict:
     return Verdict(question.expected_answer)
 
@@ -62,11 +70,11 @@ def write_run(
     decide: Decide = always_right,
     missing: set[tuple[str, str, int]] = frozenset(),
     metrics: dict[str, Callable[[Sample, str, int], float | None]] | None = None,
-    clip: Callable[[Sample, str, int], np.ndarray] | None = None,
+    clip: bytes | None = None,
     judge: str = "rule",
     protocol: str = "rule",
 ) -> RunFolder:
-    """A finished run. Without `clip`, videos are records only."""
+    """A finished run, whose videos are all the same MP4; without `clip` they are records only."""
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
     folder.write_plan(info_of(variants, seeds, len(samples)), samples)
@@ -138,7 +146,6 @@ def _write_video(folder, sample, variant, seed, missing, clip) -> VideoRecord | 
     if (sample.id, variant, seed) in missing:
         return None
     job = sha256_of_bytes(f"{sample.id} {variant} {seed}".encode())[:16]
-    video = None if clip is None else encode_video(clip(sample, variant, seed), fps=8)
     record = VideoRecord(
         job=job,
         sample=sample.id,
@@ -146,14 +153,14 @@ def _write_video(folder, sample, variant, seed, missing, clip) -> VideoRecord | 
         seed=seed,
         status="done",
         file=f"{VIDEOS}/{job}.mp4",
-        sha256=sha256_of_bytes(video or job.encode()),
+        sha256=sha256_of_bytes(clip or job.encode()),
         frames=9,
         width=32,
         height=32,
         fps=8.0,
     )
-    if video is not None:
-        (folder.path / VIDEOS / f"{job}.mp4").write_bytes(video)
+    if clip is not None:
+        (folder.path / VIDEOS / f"{job}.mp4").write_bytes(clip)
     # As RunFolder.write_video does, without its flush to the disk after each of thousands.
     (folder.path / VIDEOS / f"{job}.json").write_text(json.dumps(to_row(record)))
     return record

@@ -3,9 +3,9 @@ import io
 import json
 
 import pytest
-from judged_folders import sample_of, write_run, wrong
 
 from alignvid.bench.verdicts import Verdict
+from judged_folders import sample_of, write_run, wrong
 
 
 def flicker(sample, variant, seed):
@@ -28,7 +28,7 @@ def test_score_prints_tables_and_writes_three_files(alignvid, run):
     assert "omitshapes, 6 samples × 2 variants × 1 seeds on miniature: 12 of 12 videos." in out
     assert "66.7 [" in out and "+33.3 [" in out
     assert {path.name for path in run.glob("scores.*")} == {"scores.json", "scores.csv", "scores.md"}
-    assert "## Accuracy, by sub category" in (run / "scores.md").read_text()
+    assert "## Accuracy, by sub-category" in (run / "scores.md").read_text()
     assert "cannot be compared" in (run / "scores.md").read_text()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from alignvid.cli.bench_measure import measure
+from alignvid.cli.bench_report import report
 from alignvid.cli.bench_score import score
 from alignvid.cli.terminal import examples
 
@@ -14,5 +15,5 @@ def bench() -> None:
     """Compare variants on a benchmark: run, judge, measure, score, report."""
 
 
-for command in (measure, score):
+for command in (measure, score, report):
     bench.add_command(command)

@@ -162,9 +162,13 @@ def p_value(p: float | None) -> str:
     return NOTHING if p is None else f"{p:.4f}"
 
 
-def dimension_title(dimension: str) -> str:
+def dimension_label(dimension: str) -> str:
     """A dimension's name for people."""
-    return "all samples" if dimension == OVERALL else f"by {dimension.replace('_', ' ')}"
+    return "sub-category" if dimension == "sub_category" else dimension.replace("_", " ")
+
+
+def _by(dimension: str) -> str:
+    return "all samples" if dimension == OVERALL else f"by {dimension_label(dimension)}"
 
 
 def _accuracy_table(card: Scorecard, dimension: str) -> Table:
@@ -179,7 +183,7 @@ def _accuracy_table(card: Scorecard, dimension: str) -> Table:
         if (score.dimension, score.group) == (dimension, group)
     ]
     note = "Each question counts the same." if dimension == "question_category" else ""
-    return Table(f"Accuracy, {dimension_title(dimension)}", headings, rows, note)
+    return Table(f"Accuracy, {_by(dimension)}", headings, rows, note)
 
 
 def _score_row(score: Score) -> tuple[str, ...]:
@@ -210,7 +214,7 @@ def _comparison_table(card: Scorecard, dimension: str) -> Table:
     rows = [_comparison_row(row) for row in card.comparisons if row.dimension == dimension]
     note = "On the videos that both have; p from a paired permutation test, adjusted over this table."
     return Table(
-        f"Gains over {card.run.variants[0]}, {dimension_title(dimension)}",
+        f"Gains over {card.run.variants[0]}, {_by(dimension)}",
         headings,
         sorted(rows, key=lambda row: row[0]),
         note,
