@@ -195,6 +195,15 @@ def test_keys_move_play_and_step_and_do_not_type_into_the_search(page):
     assert page.locator(".row.current").get_attribute("id") == "at-sample_41"
 
 
+def test_a_row_that_keys_go_to_is_in_sight_below_the_filters(page):
+    for _ in range(12):
+        page.keyboard.press("ArrowDown")
+    page.wait_for_selector("#at-sample_12.current .clips")
+    page.wait_for_timeout(300)
+    bottom_of_filters = page.locator("nav").bounding_box()["height"]
+    assert bottom_of_filters <= page.locator("#at-sample_12").bounding_box()["y"] <= bottom_of_filters + 60
+
+
 def test_only_rows_near_the_screen_hold_videos(page):
     for sample in ("sample_20", "sample_40", "sample_59"):
         show(page, sample)

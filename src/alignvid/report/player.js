@@ -115,7 +115,8 @@ function select(index, scroll) {
   rows[current]?.element.classList.remove("current");
   current = index;
   rows[current].element.classList.add("current");
-  if (scroll) rows[current].element.scrollIntoView({ block: "center", behavior: "smooth" });
+  // To the top and at once: rows below and above may still change their height.
+  if (scroll) rows[current].element.scrollIntoView({ block: "start" });
 }
 
 // The next row that no filter hides, in the direction of `by`; the same one at the end.
