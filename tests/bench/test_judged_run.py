@@ -1,13 +1,13 @@
 import json
 
 import pytest
-from judged_folders import answer_of, right, sample_of, write_run
 
 from alignvid.bench.judged_run import Asked, read_judged_run
 from alignvid.bench.records import append_rows
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
+from judged_folders import answer_of, right, sample_of, write_run
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from judged_folders import always_right, right, sample_of, write_run, wrong
 
 from alignvid.bench.judged_run import Asked
 from alignvid.bench.records import append_rows
 from alignvid.bench.scorecard import score_run
 from alignvid.bench.verdicts import Verdict
+from judged_folders import always_right, right, sample_of, write_run, wrong
 
 
 def card_of(tmp_path, samples, *, margins=None, **run):

@@ -25,7 +25,7 @@ def run(tmp_path):
 def test_score_prints_tables_and_writes_three_files(alignvid, run):
     code, out, err = alignvid("bench", "score", run)
     assert (code, err) == (0, "")
-    assert "omitshapes, 6 samples × 2 variants × 1 seeds on miniature: 12 of 12 videos." in out
+    assert "omitshapes, 6 samples × 2 variants × 1 seed on miniature: 12 of 12 videos." in out
     assert "66.7 [" in out and "+33.3 [" in out
     assert {path.name for path in run.glob("scores.*")} == {"scores.json", "scores.csv", "scores.md"}
     assert "## Accuracy, by sub-category" in (run / "scores.md").read_text()

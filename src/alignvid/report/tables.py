@@ -107,11 +107,14 @@ def published_table(card: Scorecard) -> Table:
 def sentences(card: Scorecard) -> list[str]:
     """What a reader must know before the tables: whose answers, how many, and what was left out."""
     run, judging = card.run, card.run.judging
-    total = sum(card.score(variant).counts.videos for variant in run.variants)
-    missing = sum(card.score(variant).counts.missing_videos for variant in run.variants)
+    counts = [card.score(variant).counts for variant in run.variants]
+    total, missing = sum(one.videos for one in counts), sum(one.missing_videos for one in counts)
+    size = " × ".join(
+        f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+        for items, noun in ((run.samples, "sample"), (run.variants, "variant"), (run.seeds, "seed"))
+    )
     said = [
-        f"{run.info.data.get('name')}, {len(run.samples)} samples × {len(run.variants)} variants × "
-        f"{len(run.seeds)} seeds on {run.info.model.get('name')}: {total - missing} of {total} videos.",
+        f"{run.info.data.get('name')}, {size} on {run.info.model.get('name')}: {total - missing} of {total} videos.",
         f"Judge {judging.judge}, protocol {judging.protocol}, settings {judging.settings[:12]}.",
     ]
     if unusable := run.info.data.get("unusable"):
@@ -119,6 +122,13 @@ def sentences(card: Scorecard) -> list[str]:
     said += [
         f"{count} {what}."
         for count, what in (
+            (missing, "videos are missing and count as not right"),
+            (sum(one.unparsed for one in counts), "replies say neither yes nor no and count as not right"),
+            (
+                sum(one.failed for one in counts),
+                "answers failed and are left out; the bounds say what they could change",
+            ),
+            (sum(one.unasked for one in counts), "questions were not asked yet and are left out in the same way"),
             (run.left_out.stale_answers, "answers are about videos that have been made anew since, and were left out"),
             (run.left_out.unplanned_answers, "answers are about jobs or questions outside the plan, and were left out"),
             (run.left_out.unplanned_videos, "videos are of samples, variants or seeds outside the plan"),
