@@ -1,6 +1,7 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -123,6 +124,13 @@ def test_a_video_that_is_gone_is_named_and_the_old_page_stays(run, card):
     with pytest.raises(InputError, match=f"{video.name}' is gone"):
         report_of(run, card)
     assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [{"image_path": "../../secret.png"}, {"image_path": "/etc/passwd"}, {"id": "../x"}])
+def test_a_path_that_leaves_the_run_is_refused(run, card, damage):
+    samples = (replace(card.run.samples[0], **damage), *card.run.samples[1:])
+    with pytest.raises(InputError, match="outside the run's folder"):
+        write_report(run.path, run.path / "report", replace(card, run=replace(card.run, samples=samples)))
 
 
 def test_a_folder_that_cannot_be_written_is_refused(run, card, tmp_path):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from alignvid.bench.run_folder import VIDEOS
 from alignvid.bench.scorecard import SCORES_JSON, Scorecard
 from alignvid.bench.scores import DIMENSIONS, QUESTION_CATEGORY
 from alignvid.errors import InputError, OutputError
@@ -52,19 +51,29 @@ def write_report(run: Path, out: Path, card: Scorecard) -> Path:
     """
     drawn = plots(card)  # first: it may lack its extra
     writable_folder(out)
-    for source, name in _media(run, card):
-        _place(source, out / name)
+    for source, target in _media(card):
+        _place(run / _inside(source), out / _inside(target))
     page = _page(card, drawn).encode()
     write_together(out, {**score_files(card), GALLERY_FILE: gallery_script(card.run), PAGE_FILE: page})
     return out / PAGE_FILE
 
 
-def _media(run: Path, card: Scorecard) -> Iterator[tuple[Path, str]]:
+def _media(card: Scorecard) -> Iterator[tuple[str, str]]:
+    """Files by their paths in the run and in the report."""
     for sample in card.run.samples:
-        yield run / sample.image_path, image_file(sample)
+        yield sample.image_path, image_file(sample)
     for video in card.run.videos.values():
         if video.status == "done":
-            yield run / (video.file or f"{VIDEOS}/{video.job}.mp4"), video_file(video)
+            yield video.file or video_file(video), video_file(video)
+
+
+def _inside(path: str) -> str:
+    """The path, if it stays in its folder: a report is given away, and must not take other files along."""
+    if os.path.isabs(path) or ".." in PurePath(path).parts:
+        raise InputError(
+            f"The records name {path!r}, which is outside the run's folder; mend samples.jsonl or the record."
+        )
+    return path
 
 
 def _place(source: Path, target: Path) -> None:

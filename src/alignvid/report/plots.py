@@ -178,9 +178,10 @@ def _scaled(found: Estimate, factor: float) -> Estimate:
 
 
 def _style(index: int) -> dict[str, Any]:
-    color, marker = OKABE_ITO[index % len(OKABE_ITO)], _MARKERS[index // len(OKABE_ITO) % len(_MARKERS)]
-    marker = _MARKERS[index % len(_MARKERS)] if index < len(OKABE_ITO) else marker
-    return {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.4, "linestyle": "none"}
+    """Colour and shape of a variant: no two of the first 64 share both."""
+    rounds, color = divmod(index, len(OKABE_ITO))
+    marker = _MARKERS[(color + rounds) % len(_MARKERS)]
+    return {"color": OKABE_ITO[color], "marker": marker, "markersize": 5, "linewidth": 1.4, "linestyle": "none"}
 
 
 def _unique_labels(axes: Any) -> tuple[list[Any], list[str]]:
