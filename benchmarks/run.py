@@ -9,6 +9,7 @@ from rich.table import Table
 import measures
 import modulations
 import overhead
+import scoring
 import startup
 
 SECTIONS = {
@@ -18,6 +19,7 @@ SECTIONS = {
     "Measuring attention: dense / ours, memory, observing": measures.rows,
     "Start-up": startup.startup_rows,
     "The demo's sixteen videos": startup.demo_rows,
+    "Scores and report of a whole run": scoring.scoring_rows,
 }
 
 

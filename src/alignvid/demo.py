@@ -17,7 +17,8 @@ from alignvid.miniature.drawing import first_frame
 from alignvid.miniature.evaluate import Trial, trials
 from alignvid.miniature.judge import Judgement, judge
 from alignvid.miniature.scenes import HELD_OUT
-from alignvid.report import Count, Page, Row, Verdict, row_of_failure, row_of_record, write_page
+from alignvid.report.page import Count, Page, Row, Verdict, write_page
+from alignvid.report.rows import row_of_failure, row_of_record
 from alignvid.videos import read_video
 
 SCENE_COUNT = 8

@@ -6,8 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from alignvid.report import Clip, Count, Page, Row, Verdict, write_page
-from alignvid.report.page import render_page
+from alignvid.report.page import Clip, Count, Page, Row, Verdict, render_page, write_page
 from alignvid.videos import write_video
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

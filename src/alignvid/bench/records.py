@@ -100,8 +100,10 @@ def to_row(record: VideoRecord | AnswerRecord | MetricRecord) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, **asdict(record)}
 
 
-def from_row(kind: type[Row], values: Mapping[str, Any]) -> Row:
-    """Read a dict written by `to_row`. Raises: InputError for another schema version or an unknown field."""
+def from_row(kind: type[Row], values: Any) -> Row:
+    """Read a dict written by `to_row`. Raises: InputError for another version, a wrong or a missing field."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{str(values)[:40]!r} is no {kind.__name__}; remove the line.")
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise InputError(f"A record has schema version {version!r}, this alignvid reads {SCHEMA_VERSION}; run it anew.")
@@ -109,9 +111,12 @@ def from_row(kind: type[Row], values: Mapping[str, Any]) -> Row:
     if unknown := sorted(set(values) - known - {"schema_version"}):
         raise InputError(f"A {kind.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}.")
     row = {name: value for name, value in values.items() if name in known}
-    if "verdict" in row:
-        row["verdict"] = Verdict(row["verdict"])
-    return kind(**row)
+    try:
+        if "verdict" in row:
+            row["verdict"] = Verdict(row["verdict"])
+        return kind(**row)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"This is no {kind.__name__}: {error}; remove the line.") from error
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
@@ -129,7 +134,11 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                 values = json.loads(line)
             except ValueError as error:
                 raise InputError(f"{str(path)!r}, line {number} is no JSON ({error}); mend or remove it.") from error
-            yield from_row(kind, values)
+            try:
+                row = from_row(kind, values)
+            except InputError as error:
+                raise InputError(f"{str(path)!r}, line {number}: {error}") from error
+            yield row
 
 
 def append_rows(path: Path, rows: Iterable[VideoRecord | AnswerRecord | MetricRecord]) -> None:

@@ -71,15 +71,19 @@ class RunFolder:
         return RunInfo(**values)
 
     def samples(self) -> list[Sample]:
-        """The samples that are run, in order."""
-        text = (self.path / SAMPLES_FILE).read_text(encoding="utf-8")
-        return [Sample.from_dict(json.loads(line)) for line in text.splitlines()]
+        """The samples that are run, in order. Raises: InputError naming the line that is no sample."""
+        file = self.path / SAMPLES_FILE
+        try:
+            lines = file.read_bytes().splitlines()
+        except OSError as error:
+            raise InputError(f"{str(file)!r} cannot be read ({error}); run the benchmark anew.") from error
+        return [_sample(file, number, line) for number, line in enumerate(lines, start=1)]
 
     def videos(self) -> list[VideoRecord]:
         """Records of the jobs that ended, done or failed, by sample, variant and seed. A planned job without one is
         missing.
         """
-        rows = [from_row(VideoRecord, json.loads(file.read_bytes())) for file in self._video_files()]
+        rows = [_video(file) for file in self._video_files()]
         return sorted(rows, key=lambda row: (row.sample, row.variant, row.seed))
 
     def answers(self) -> list[AnswerRecord]:
@@ -133,6 +137,22 @@ class RunFolder:
 
     def _video_files(self) -> list[Path]:
         return sorted((self.path / VIDEOS).glob("*.json"))
+
+
+def _video(file: Path) -> VideoRecord:
+    try:
+        return from_row(VideoRecord, json.loads(file.read_bytes()))
+    except ValueError as error:
+        raise InputError(f"{str(file)!r} is no record ({error}); remove it and resume the run.") from error
+
+
+def _sample(file: Path, number: int, line: bytes) -> Sample:
+    try:
+        return Sample.from_dict(json.loads(line))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{str(file)!r}, line {number} is no sample ({type(error).__name__}: {error}); run the benchmark anew."
+        ) from error
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,8 @@ import click
 
 from alignvid.cli.bench_measure import measure
 from alignvid.cli.bench_run import run
+from alignvid.cli.bench_report import report
+from alignvid.cli.bench_score import score
 from alignvid.cli.terminal import examples
 
 
@@ -14,5 +16,5 @@ def bench() -> None:
     """Compare variants on a benchmark: run, judge, measure, score, report."""
 
 
-for command in (run, measure):
+for command in (run, measure, score, report):
     bench.add_command(command)

@@ -102,7 +102,8 @@ def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path |
 def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | None, as_json: bool) -> None:
     from alignvid.generate import GenerationSpec, repeat
     from alignvid.generate import generate as run
-    from alignvid.report import PAGE_FILE, comparison_files
+    from alignvid.report.page import PAGE_FILE
+    from alignvid.report.rows import comparison_files
 
     companions = comparison_files if compare else None
     options = {"compare": compare, "show_progress": shows_progress(), "companions": companions}
@@ -122,7 +123,8 @@ def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | No
 
 def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:
     from alignvid.generate import read_jobs, run_jobs
-    from alignvid.report import jobs_page, write_page
+    from alignvid.report.page import write_page
+    from alignvid.report.rows import jobs_page
 
     jobs = read_jobs(path, fields)
     results = run_jobs(jobs, out, compare=compare, show_progress=shows_progress(), on_result=_tell)

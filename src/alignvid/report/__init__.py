@@ -1,18 +1,4 @@
-"""Tables and pages for people: for now the page that plays videos side by side."""
+"""For people: the page that plays videos side by side, tables and plots of scores, and the report of a benchmark.
 
-from alignvid.report.page import PAGE_FILE, Clip, Count, Page, Row, Verdict, write_page
-from alignvid.report.rows import comparison_files, jobs_page, row_of_failure, row_of_record
-
-__all__ = [
-    "PAGE_FILE",
-    "Clip",
-    "Count",
-    "Page",
-    "Row",
-    "Verdict",
-    "comparison_files",
-    "jobs_page",
-    "row_of_failure",
-    "row_of_record",
-    "write_page",
-]
+This file imports nothing, so that scores and reports are made without torch.
+"""

@@ -7,12 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment
+from jinja2 import Environment, Template
 
 from alignvid.files import write_bytes
 
 PAGE_FILE = "index.html"
-_PIXEL_ART_BELOW = 160
+PIXEL_ART_BELOW = 160
 """Clips narrower than this are shown with hard pixel edges, several times their size."""
 
 
@@ -53,7 +53,7 @@ class Clip:
     @property
     def is_pixel_art(self) -> bool:
         """Whether smoothing would blur it beyond recognition."""
-        return self.height < _PIXEL_ART_BELOW
+        return self.height < PIXEL_ART_BELOW
 
     @property
     def aspect(self) -> float:
@@ -107,10 +107,16 @@ def write_page(folder: Path, page: Page) -> Path:
 
 def render_page(page: Page) -> str:
     """The page as HTML. Every text in it is escaped: a prompt with tags is shown, not run."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_part("page.html.jinja"))
-    return template.render(page=page, style=_part("page.css"), script=_part("page.js"))
+    return template("page.html.jinja").render(
+        page=page, style=part("page.css"), script=part("player.js") + part("page.js")
+    )
 
 
-def _part(name: str) -> str:
+def template(name: str) -> Template:
+    """One of this folder's templates; what it is filled with is escaped unless it says otherwise."""
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(part(name))
+
+
+def part(name: str) -> str:
+    """A file of this folder, to be put into a page."""
     return (files("alignvid.report") / name).read_text(encoding="utf-8")

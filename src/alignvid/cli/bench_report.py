@@ -1,0 +1,32 @@
+"""alignvid bench report: one folder that shows and plays a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alignvid.cli.bench_score import scorecard, scoring_options
+from alignvid.cli.terminal import examples, json_option, print_json
+
+
+@click.command(
+    epilog=examples("alignvid bench report RUN", "alignvid bench report RUN --judge rule --out report-of-the-rule")
+)
+@scoring_options
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the report; RUN/report unless given.")
+@json_option
+def report(run: Path, out: Path | None, as_json: bool, **asked: Any) -> None:
+    """Show RUN as a page: tables, plots with intervals, and every video beside its rivals with each verdict.
+
+    The folder holds all that the page needs, videos too: it opens from disk and can be moved or zipped.
+    """
+    card = scorecard(run, **asked)
+    from alignvid.report.benchmark import write_report
+
+    page = write_report(run, out or run / "report", card)
+    if as_json:
+        print_json({"page": str(page), "videos": len(card.run.videos), "samples": len(card.run.samples)})
+    else:
+        click.echo(page)

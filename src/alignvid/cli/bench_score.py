@@ -1,0 +1,98 @@
+"""alignvid bench score: numbers from the records of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alignvid.cli.terminal import examples, json_option, print_table
+
+
+class Margin(click.ParamType):
+    """METRIC=LOSS."""
+
+    name = "metric=loss"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """Split and check the form; whether the metric was measured is found out later."""
+        metric, _, loss = str(value).partition("=")
+        try:
+            return metric, float(loss)
+        except ValueError:
+            self.fail(f"{value!r} is no margin; write it as aesthetic_quality=0.01.", param, ctx)
+
+
+_OPTIONS = (
+    click.argument("run", type=click.Path(path_type=Path)),
+    click.option("--judge", help="Whose answers, where there are several judges'."),
+    click.option("--protocol", help="Which way of asking, where there are several."),
+    click.option("--settings", help="Beginning of the settings' digest, where there are several."),
+    click.option("--variants", metavar="A,B,…", help="Only these; the others are compared with the first."),
+    click.option(
+        "--margin",
+        "margins",
+        type=Margin(),
+        multiple=True,
+        help="A loss in a metric that can be borne; may be repeated.",
+    ),
+)
+
+
+def scoring_options(command: Callable) -> Callable:
+    """Which records are scored, and against what."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def scorecard(
+    run: Path,
+    judge: str | None,
+    protocol: str | None,
+    settings: str | None,
+    variants: str | None,
+    margins: tuple[tuple[str, float], ...],
+) -> Any:
+    """The scores that the options ask for."""
+    from alignvid.bench.judged_run import Asked
+    from alignvid.bench.run_folder import RunFolder
+    from alignvid.bench.scorecard import score_run
+
+    names = tuple(name.strip() for name in variants.split(",")) if variants else None
+    return score_run(RunFolder(run), Asked(judge, protocol, settings, names), dict(margins))
+
+
+@click.command(
+    epilog=examples(
+        "alignvid bench score RUN",
+        "alignvid bench score RUN --variants baseline,alignvid --margin aesthetic_quality=0.01",
+    )
+)
+@scoring_options
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print every number as CSV.")
+def score(run: Path, as_json: bool, as_csv: bool, **asked: Any) -> None:
+    """Score RUN from its records; writes scores.json, scores.csv and scores.md into it.
+
+    Accuracy is the mean over samples of the share of questions right, with a 95 % interval. docs/scores.md says what is
+    done with unparsed replies, failed answers and missing videos.
+    """
+    card = scorecard(run, **asked)
+    from alignvid.report.scores_files import write_scores
+    from alignvid.report.tables import IN_TERMINAL, NOT_IN_TERMINAL, csv_text, metric_tables, score_tables, sentences
+
+    written = write_scores(run, card)
+    if as_json:
+        click.echo(card.to_json().decode(), nl=False)
+    elif as_csv:
+        click.echo(csv_text(card), nl=False)
+    else:
+        click.echo("\n".join(sentences(card)))
+        for table in (*score_tables(card, IN_TERMINAL), *metric_tables(card)):
+            click.echo(f"\n{table.title}")
+            shown = table.without(*NOT_IN_TERMINAL)
+            print_table(shown.headings, shown.rows)
+        click.echo(f"\nBy sub-category and domain, with all columns: {written[-1]}")
