@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from alignvid.cli.bench_judge import judge
 from alignvid.cli.bench_measure import measure
 from alignvid.cli.terminal import examples
 
@@ -13,5 +14,5 @@ def bench() -> None:
     """Compare variants on a benchmark: run, judge, measure, score, report."""
 
 
-for command in (measure,):
+for command in (judge, measure):
     bench.add_command(command)

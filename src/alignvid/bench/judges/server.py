@@ -1,0 +1,3 @@
+from alignvid.bench.judges.base import JudgeKind
+
+KIND = JudgeKind(name="openai", protocols=("paper", "logit"), options=frozenset({"model"}), open=lambda options: None)  # type: ignore
