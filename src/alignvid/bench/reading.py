@@ -1,8 +1,8 @@
 """What a judge's text says: YES, NO or, in any doubt, UNPARSED.
 
-The judge is asked to reply "with 'yes' or 'no' followed by a brief explanation", so the answer is the reply's first word,
-bare or in quotes and markup. A substring is no answer: "now", "know", "not sure" and "no idea" say neither. A reply that
-takes its first word back ("Yes, but no") says neither, too.
+The judge is asked to reply "with 'yes' or 'no' followed by a brief explanation", so the answer is the reply's first
+word, bare or in quotes and markup. A substring is no answer: "now", "know", "not sure" and "no idea" say neither. A
+reply that takes its first word back ("Yes, but no") says neither, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _NO_OF_A_NOUN = re.compile(rf"\s+(?!(?:{_SUBJECTS}|no|yes)\b)\w")
 """"No ball is seen" is no answer to "Has the ball gone?"; "No the ball is blue" is one."""
 _NUMBER = re.compile(r"\.?\s*\d")
 _DOUBT = re.compile(
-    r"[\s,.;:–—-]+(?:but |and |because |since )?(?:i|we|one|it)\b[^.!?\n]{0,20}?(?:\bnot sure\b|\bunsure\b|\buncertain\b|"
+    r"[\s,.;:–—-]+(?:but |and |because |since )?(?:i|we|one|it)\b[^.!?\n]{0,20}?"
+    r"(?:\bnot sure\b|\bunsure\b|\buncertain\b|"
     r"(?:cannot|can not|can't|could not|couldn't|unable to|impossible to|not possible to) (?:be )?"
     r"(?:tell|told|say|said|determine|know|judge|decide|answer|confirm|verify))"
 )

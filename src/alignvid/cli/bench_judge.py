@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from alignvid.bench.judging import Tally
     from alignvid.bench.records import AnswerRecord
 
-_COUNTED = ("yes", "no", "unparsed", "failed", "missing")
-
 
 @click.command(
     epilog=examples(
@@ -45,15 +43,17 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
     from alignvid.bench.judges import JudgeOptions, open_judge
     from alignvid.bench.judging import judge_run
     from alignvid.bench.run_folder import RunFolder
+    from alignvid.bench.verdicts import Verdict
 
     folder = RunFolder(run)
     folder.info()  # before a model is loaded
     tally = judge_run(folder, open_judge(name, JudgeOptions(**options)), limit=limit, on_answer=_Progress().show)
+    counts = {verdict.value: tally.verdicts[verdict] for verdict in Verdict}
     if as_json:
-        print_json(_as_dict(tally))
+        print_json(_as_dict(tally, counts))
     else:
-        _print(tally)
-    sys.exit(1 if tally.verdicts["failed"] else 0)
+        _print(tally, counts)
+    sys.exit(1 if counts["failed"] else 0)
 
 
 class _Progress:
@@ -82,14 +82,14 @@ class _Progress:
             self._bar.close()
 
 
-def _print(tally: Tally) -> None:
+def _print(tally: Tally, counts: dict[str, int]) -> None:
     identity = tally.identity
     click.echo(f"{identity.judge}, protocol {identity.protocol}, settings {identity.digest}")
     click.echo(f"{tally.asked} answers now, {tally.kept} were there")
-    click.echo(", ".join(f"{tally.verdicts[name]} {name}" for name in _COUNTED))
+    click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-def _as_dict(tally: Tally) -> dict[str, Any]:
+def _as_dict(tally: Tally, counts: dict[str, int]) -> dict[str, Any]:
     identity = tally.identity
     return {
         "judge": identity.judge,
@@ -97,5 +97,5 @@ def _as_dict(tally: Tally) -> dict[str, Any]:
         "settings": identity.digest,
         "asked": tally.asked,
         "kept": tally.kept,
-        "verdicts": {name: tally.verdicts[name] for name in _COUNTED},
+        "verdicts": counts,
     }

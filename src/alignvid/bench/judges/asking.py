@@ -53,7 +53,7 @@ def logit_reply(text: str, top: Iterable[tuple[str, float]], **more: Any) -> Rep
 
 
 def probability_of_yes(top: Iterable[tuple[str, float]]) -> float | None:
-    """P(yes) / (P(yes) + P(no)), each summed over its spellings ("yes", " Yes", "YES"); None where neither is among them.
+    """P(yes) / (P(yes) + P(no)), each summed over its spellings ("yes", " Yes", "YES"); None where neither is there.
 
     Only the likeliest tokens are seen: where one of the words is missing, its share counts as 0.
     """
