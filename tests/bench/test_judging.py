@@ -2,7 +2,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from runs import rendered_run
 
 from alignvid.bench.judges import JudgeOptions, judge_names, open_judge
 from alignvid.bench.judges.base import Judge, JudgeIdentity, Reply, answer_in_turn
@@ -11,6 +10,7 @@ from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.files import sha256_of_bytes
+from rendered_runs import rendered_run
 
 
 @pytest.fixture

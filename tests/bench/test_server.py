@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from runs import rendered_run
 from stub_server import MODEL, slowly, stub_server
 
 from alignvid.bench.judges import JudgeOptions, frames, open_judge, pace, server
@@ -16,6 +15,7 @@ from alignvid.bench.judging import judge_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.videos import read_video
+from rendered_runs import rendered_run
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from runs import rendered_run
 from tiny_qwen import make_qwen_2_5, make_qwen_3
 
 from alignvid.bench.judges import JudgeOptions, asking, open_judge
@@ -11,6 +10,7 @@ from alignvid.bench.judging import judge_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.videos import Clip
+from rendered_runs import rendered_run
 
 QUESTION = "Question: is the ball red?"
 

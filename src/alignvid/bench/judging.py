@@ -1,7 +1,8 @@
 """Judge a run: ask what has no answer yet, and append each answer as soon as it is there.
 
 An answer is known by judge, protocol, settings, job, question and the video's digest. The same call again asks only
-what is missing or FAILED. A video that is gone or is not the recorded one is not shown to the judge: its questions FAIL.
+what is missing or FAILED. A video that is gone or is not the recorded one is not shown to the judge: its questions
+FAIL.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from alignvid.cli.bench_audit import audit
 from alignvid.cli.bench_judge import judge
 from alignvid.cli.bench_measure import measure
 from alignvid.cli.terminal import examples
@@ -14,5 +15,5 @@ def bench() -> None:
     """Compare variants on a benchmark: run, judge, measure, score, report."""
 
 
-for command in (judge, measure):
+for command in (judge, measure, audit):
     bench.add_command(command)
