@@ -30,6 +30,9 @@ PATIENCE_S = 900
 WITHIN = 1e-5
 """Nats. Sums of single-precision numbers in another order differ by about 1e-6."""
 
+HALF = "\ufffd"
+"""Half a character at the end: random weights say such things; vLLM holds it back, decoding all tokens does not."""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -128,6 +131,6 @@ def test_both_engines_judge_a_run_alike(run, model, address, protocol):
     assert set(here) == set(there)
     for key, row in here.items():
         assert there[key].verdict == row.verdict
-        assert there[key].reply == row.reply
+        assert there[key].reply.rstrip(HALF) == row.reply.rstrip(HALF)
         if row.p_yes is not None:
             assert math.isclose(there[key].p_yes, row.p_yes, abs_tol=WITHIN)

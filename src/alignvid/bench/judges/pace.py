@@ -10,7 +10,7 @@ _FIRST_LIMIT = 8
 
 
 class Pace:
-    """Doubles each round until the server is overloaded; then half, and one more a round (AIMD).
+    """Doubles each round until the server is overloaded; then half, and one more a round.
 
     Overloads of requests that were sent before the last halving say nothing new and count once.
     """
