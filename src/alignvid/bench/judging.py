@@ -77,12 +77,6 @@ def judge_run(
     return _tally(run, judge.identity, samples, known, rows)
 
 
-def open_questions(run: RunFolder, identity: JudgeIdentity, *, limit: int | None) -> int:
-    """How many questions about the first `limit` samples have no answer yet."""
-    videos = _videos(run, run.samples()[:limit], _known(run, identity))
-    return sum(len(video.open_questions) for video in videos)
-
-
 def _answer(
     run: RunFolder, judge: Judge, videos: list[_Video], take: Callable[[_Video, Question, Reply], None]
 ) -> None:

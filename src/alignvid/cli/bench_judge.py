@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.bench.judging import Tally
@@ -47,6 +47,8 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
 
     folder = RunFolder(run)
     folder.info()  # before a model is loaded
+    if name == "transformers":
+        quiet_libraries()
     tally = judge_run(folder, open_judge(name, JudgeOptions(**options)), limit=limit, on_answer=_Progress().show)
     counts = {verdict.value: tally.verdicts[verdict] for verdict in Verdict}
     if as_json:
