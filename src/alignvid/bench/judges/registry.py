@@ -1,0 +1,51 @@
+"""Which kinds of judge exist: the entry points of the group "alignvid.judges", each a module with a `KIND`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+
+from alignvid.bench.judges.base import Judge, JudgeKind, JudgeOptions
+from alignvid.errors import InputError
+
+ENTRY_POINT_GROUP = "alignvid.judges"
+
+
+def judge_names() -> list[str]:
+    """The names of all kinds, sorted; none is loaded."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def open_judge(name: str, options: JudgeOptions) -> Judge:
+    """The judge of this kind, with these options.
+
+    Raises: InputError for an unknown kind or protocol, or an option that the kind does not take.
+    """
+    kind = judge_kind(name)
+    if wrong := sorted(options.given() - kind.options - {"protocol"}):
+        flag = wrong[0].removesuffix("_s").replace("_", "-")
+        takes = ", ".join(sorted(kind.options)) or "none"
+        raise InputError(f"The judge {name!r} takes no --{flag}; leave it out (its options: {takes}).")
+    protocol = kind.protocols[0] if options.protocol is None else options.protocol
+    if protocol not in kind.protocols:
+        raise InputError(f"The judge {name!r} knows no protocol {protocol!r}; choose from {', '.join(kind.protocols)}.")
+    return kind.open(replace(options, protocol=protocol))
+
+
+def judge_kind(name: str) -> JudgeKind:
+    """The kind of this name. Raises: InputError if there is none, or its package is broken."""
+    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in points:
+        raise InputError(f"There is no judge {name!r}; choose from {', '.join(sorted(points))}.")
+    return _load(points[name])
+
+
+def _load(point: EntryPoint) -> JudgeKind:
+    try:
+        return point.load().KIND
+    except (ImportError, AttributeError) as error:
+        package = point.dist.name if point.dist else "a package"
+        raise InputError(
+            f"The judge {point.name!r} of the package {package!r} cannot be loaded: {error}. "
+            f"{point.value} must be a module with a KIND; mend or uninstall that package."
+        ) from error

@@ -1,0 +1,119 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rendered_runs import rendered_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return rendered_run(tmp_path / "run", samples=2)
+
+
+def test_the_rule_judges_a_run_and_counts_verdicts(alignvid, run):
+    code, out, err = alignvid("bench", "judge", run.path, "--judge", "rule")
+
+    assert code == 0
+    assert out.splitlines()[0].startswith("rule, protocol rule, settings ")
+    counts = dict(reversed(part.split()) for part in out.splitlines()[-1].split(", "))
+    assert int(counts["yes"]) + int(counts["no"]) == len(run.answers())
+    assert counts["unparsed"] == counts["failed"] == counts["missing"] == "0"
+    assert err == ""
+
+
+def test_the_same_line_again_keeps_every_answer(alignvid, run):
+    alignvid("bench", "judge", run.path, "--judge", "rule")
+    code, out, _ = alignvid("bench", "judge", run.path, "--judge", "rule", "--json")
+
+    told = json.loads(out)
+    assert code == 0
+    assert told["asked"] == 0
+    assert told["kept"] == len(run.answers())
+
+
+def test_failures_are_said_and_end_with_1(alignvid, run):
+    (run.path / run.videos()[0].file).unlink()
+
+    code, out, err = alignvid("bench", "judge", run.path, "--judge", "rule")
+
+    assert code == 1
+    assert "cannot be read" in err
+    assert ", 0 missing" in out
+    assert ", 0 failed" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["NOWHERE", "--judge", "rule"], "holds no run"),
+        (["RUN", "--judge", "tarot"], "There is no judge 'tarot'; choose from openai, rule, transformers"),
+        (["RUN", "--judge", "rule", "--protocol", "paper"], "knows no protocol 'paper'"),
+        (["RUN", "--judge", "rule", "--model", "x"], "takes no --model"),
+        (["RUN", "--judge", "transformers"], "needs --model"),
+        (["RUN", "--judge", "openai", "--base-url", "http://127.0.0.1:9/v1"], "does not answer"),
+        (["RUN", "--judge", "openai", "--concurrency", "0"], "--concurrency"),
+        (["RUN"], "--judge"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_a_users_mistake_is_one_sentence_and_ends_with_2(alignvid, run, arguments, sentence):
+    words = {"RUN": run.path, "NOWHERE": run.path.parent}
+    code, out, err = alignvid("bench", "judge", *(words.get(word, word) for word in arguments))
+
+    assert code == 2
+    assert out == ""
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not (run.path / "answers.jsonl").exists()
+
+
+def test_a_missing_extra_names_the_line_that_installs_it(run, tmp_path):
+    """In a process of its own, where openai cannot be imported."""
+    (tmp_path / "openai.py").write_text("raise ImportError('no openai')")
+    arguments = ["bench", "judge", run.path, "--judge", "openai", "--base-url", "http://x"]
+    done = subprocess.run(
+        [sys.executable, "-m", "alignvid", *arguments],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'pip install "alignvid[judge]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_audit_draws_a_page_and_reads_its_answers_back(alignvid, run, tmp_path):
+    alignvid("bench", "judge", run.path, "--judge", "rule")
+
+    code, out, _ = alignvid("bench", "audit", run.path, "--count", "8")
+
+    assert code == 0
+    assert out.startswith(f"8 of {len(run.answers())} answered questions, of rule")
+    assert (run.path / "audit.html").exists()
+
+    rows = [{"job": row.job, "question": row.question, "answer": row.verdict} for row in run.answers()]
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps({"schema_version": 1, "answers": rows}))
+    code, out, _ = alignvid("bench", "audit", run.path, "--answers", answers)
+    assert code == 0
+    assert "sensitivity" in out
+    assert "corrected" in out
+
+    code, out, _ = alignvid("bench", "audit", run.path, "--answers", answers, "--json")
+    assert json.loads(out)["kappa"]["value"] == 1.0
+
+
+def test_an_audit_of_an_unjudged_run_says_what_to_type(alignvid, run):
+    code, _, err = alignvid("bench", "audit", run.path)
+    assert code == 2
+    assert "has no answers yet; type: alignvid bench judge" in err
+
+
+def test_commands_of_the_bench_are_listed_without_torch():
+    listed = "import sys, alignvid.cli.main; sys.exit('torch' in sys.modules or 'openai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", listed], timeout=120, check=False).returncode == 0
