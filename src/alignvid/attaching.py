@@ -23,7 +23,7 @@ from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
 from alignvid.gates import attachment_of
 from alignvid.models.registry import Host, hosts
 from alignvid.modulation import check_gamma
-from alignvid.placement import place, powers_for_streams, targets_of
+from alignvid.placement import place, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, StepWindow
@@ -127,7 +127,8 @@ def _overridden(
 ) -> Recipe:
     powers = None
     if streams is not None:
-        powers = powers_for_streams(streams, recipe.modulation.powers, targets_of(found[0], pipeline))
+        known = targets_of(found[0], pipeline), refusals_of(found[0], pipeline)
+        powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     return recipe.override(gamma=gamma, blocks=blocks, steps=steps, powers=powers, branch=branch)
 
 

@@ -86,6 +86,24 @@ class Installed(NamedTuple):
     effect: Effect
 
 
+class Inserted(NamedTuple):
+    """A neutral module where an attention has None, for an effect to act on."""
+
+    parent: nn.Module
+    name: str
+    module: nn.Module
+
+    def put_in(self) -> None:
+        """Make it the parent's; it has no weights, so the state dict stays as it is."""
+        setattr(self.parent, self.name, self.module)
+
+    def take_out(self) -> None:
+        """Give the parent its None back; doing it twice is fine."""
+        if getattr(self.parent, self.name) is self.module:
+            delattr(self.parent, self.name)
+            setattr(self.parent, self.name, None)
+
+
 def install(module: nn.Module, effect: Effect) -> None:
     """Let an effect act on a module; at most one on each."""
     if "forward" in vars(module):

@@ -18,9 +18,11 @@ import torch
 from torch import nn
 
 from alignvid.effects import Effect, same_named_subclass
+from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
+from alignvid.placement import NormLocation, Placement
 from alignvid.recipe import Branch
-from alignvid.steps import PassReader, StepClock, active_samples
+from alignvid.steps import PassReader, StepClock, active_samples, noise_level_in
 
 if TYPE_CHECKING:
     from alignvid.attachment import Attachment
@@ -35,6 +37,7 @@ class Gate:
         self,
         host: Host,
         effects: Sequence[Effect],
+        placements: Sequence[Placement],
         token_counts: dict[str, int],
         clock: StepClock,
         passes: PassReader,
@@ -51,22 +54,25 @@ class Gate:
         self.attachment: Attachment | None = None
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
+        self._projections = [item.location for item in placements if item.location.keys.is_projection]
         self._signature = inspect.signature(type(host.transformer).forward)
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
-        moment = self.clock.read(arguments.get("timestep"), self.host.family.timestep_scale)
-        running = self.passes.read(self.clock.schedule_count, moment.step_index)
-        samples = active_samples(self.branch, running, arguments)
+        family = self.host.family
+        _refuse_replaced(self._projections)
+        moment = self.clock.read(lambda: noise_level_in(family, arguments))
+        running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
+        samples = active_samples(self.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
         self.forward_count += 1
         self.active_forward_count += any(samples) if isinstance(samples, list) else samples
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
-        if self._needs_token_counts and self.host.family.token_counts is not None:
-            self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
+        if self._needs_token_counts and family.token_counts is not None:
+            self._token_counts.update(family.token_counts(self.host.transformer, arguments))
         for effect in self.effects:
             if samples or effect.is_neutral_in_graph:
                 effect.prepare(self.host.transformer, arguments, moment.noise_level)
@@ -77,6 +83,15 @@ def attachment_of(host: Host) -> Attachment | None:
     """The attachment that a transformer carries."""
     gate = vars(host.transformer).get(_ATTRIBUTE)
     return None if gate is None else gate.attachment
+
+
+def _refuse_replaced(projections: Sequence[NormLocation]) -> None:
+    """A LoRA that is loaded or taken off puts another module in a projection's place: the gain would miss a part."""
+    if replaced := next((location for location in projections if location.is_elsewhere), None):
+        raise AttachmentError(
+            f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
+            "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
+        )
 
 
 def install_gate(gate: Gate) -> None:

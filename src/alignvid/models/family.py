@@ -37,7 +37,7 @@ class ReferenceChannels(NamedTuple):
 
 @dataclass(frozen=True)
 class KeyNorm:
-    """A norm that the keys of one attention pass through, just before the attention."""
+    """A norm that the keys of one attention pass just before the attention; or, without one, their projection."""
 
     path: str
     """Attribute of the attention module, such as "norm_k"."""
@@ -45,6 +45,11 @@ class KeyNorm:
     """Streams in their order on the sequence axis of the norm's output."""
     sequence_dim: int = 1
     """Sequence axis of the output: 1 in (batch, tokens, …), 2 in (batch, heads, tokens, head size)."""
+    is_insertable: bool = False
+    """Whether the attention runs a norm of that name if one is put where it has None: a neutral one is, while attached.
+    """
+    is_projection: bool = False
+    """Whether this is the keys' projection ("to_k"), because the attention runs no norm that would cancel a gain."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Site:
     keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
     """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
     must know the keys before. Only for an attention without rotary embedding."""
+    refusal: str = ""
+    """Why a gain on these keys cannot act, as a sentence; empty if it can. Such a site has no targets."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,11 @@ class Family:
     """Channels of the reference image in the input of this very transformer; None if it has none."""
     timestep_scale: float = 1000.0
     """Timestep that the transformer is given at pure noise."""
+    is_ascending: bool = False
+    """Whether the transformer's timestep is 0 at pure noise and grows to `timestep_scale`."""
+    batch_order: tuple[str, ...] = ()
+    """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
+    classifier-free guidance in one batch and announces nothing, or in another order than this one."""
 
     def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
         """The stacks that this very transformer has."""
