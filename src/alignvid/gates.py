@@ -9,6 +9,7 @@ pipeline calls.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -54,6 +55,7 @@ class Gate:
         self.attachment: Attachment | None = None
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
+        self._streams = {stream for item in placements for stream, _ in item.powers}
         self._projections = [item.location for item in placements if item.location.keys.is_projection]
         self._signature = inspect.signature(type(host.transformer).forward)
 
@@ -73,10 +75,21 @@ class Gate:
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts and family.token_counts is not None:
             self._token_counts.update(family.token_counts(self.host.transformer, arguments))
+            self._warn_of_empty_streams()
         for effect in self.effects:
             if samples or effect.is_neutral_in_graph:
                 effect.prepare(self.host.transformer, arguments, moment.noise_level)
             effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
+
+    def _warn_of_empty_streams(self) -> None:
+        """Once, where none of the streams that are acted on has a token."""
+        if self._streams and all(self._token_counts.get(stream) == 0 for stream in self._streams):
+            warnings.warn(
+                f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
+                "pipeline a reference image, or choose other streams.",
+                stacklevel=3,
+            )
+            self._streams = set()
 
 
 def attachment_of(host: Host) -> Attachment | None:

@@ -87,19 +87,19 @@ def _norm(attention: nn.Module, keys: KeyNorm) -> nn.Module | None:
 
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
     """Every target, `site.stream`, that exists in a transformer."""
-    names = (f"{location.site}.{stream}" for location in key_norms(host, pipeline) for stream in location.keys.streams)
-    return tuple(sorted(set(names)))
+    names = {f"{location.site}.{stream}" for location in key_norms(host, pipeline) for stream in location.keys.streams}
+    return tuple(sorted(names - set(refusals_of(host, pipeline))))
 
 
 def refusals_of(host: Host, pipeline: Any = None) -> dict[str, str]:
     """Why, by target, for those keys of a transformer that a gain cannot act on."""
     return {
-        f"{site.name}.{stream}": site.refusal
+        f"{site.name}.{stream}": site.refusal or dict(keys.refusals)[stream]
         for stack in host.family.stacks_of(host.transformer, pipeline)
         for site in stack.sites
-        if site.refusal
         for keys in site.keys
         for stream in keys.streams
+        if site.refusal or stream in dict(keys.refusals)
     }
 
 

@@ -9,6 +9,7 @@ where it lies on a GPU).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +27,7 @@ Pass = Literal["cond", "uncond", "batched", "unknown"]
 BATCHED = "cond_uncond"
 """Name of the cache context of a batch that holds several branches."""
 UNCONDITIONAL_FIRST = ("uncond", "cond")
+_RIGHT_ANGLE = 1.5709  # π/2 as diffusers writes it, rounded up
 
 
 class Moment(NamedTuple):
@@ -81,7 +83,8 @@ class StepClock:
     def _step_index(self, scheduler: Any, noise_level: Callable[[], float]) -> int | None:
         """Index into this run's steps; None if the scheduler has run out, so that this forward is not of its run."""
         if getattr(scheduler, "step_index", None) is None:  # before the first step, or a scheduler that does not say
-            return _nearest(self._noise_levels, noise_level())
+            is_told = hasattr(scheduler, "step_index") and scheduler.begin_index is not None
+            return 0 if is_told else _nearest(self._noise_levels, noise_level())
         index = scheduler.step_index - self._first
         return index if 0 <= index < len(self._noise_levels) else None
 
@@ -109,8 +112,10 @@ def _nearest(levels: Sequence[float], level: float) -> int:
 
 def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:
     """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
-    0..1000.
+    0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t.
     """
+    if 1.0 < max(timesteps) <= _RIGHT_ANGLE:
+        return [math.sin(angle) / (math.sin(angle) + math.cos(angle)) for angle in timesteps]
     scale = 1.0 if all(0.0 <= timestep <= 1.0 for timestep in timesteps) else float(train_timesteps)
     levels = [min(max(timestep / scale, 0.0), 1.0) for timestep in timesteps]
     is_ascending = len(levels) > 1 and levels[0] < levels[-1]
@@ -119,7 +124,8 @@ def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[flo
 
 def noise_level_in(family: Family, arguments: Arguments) -> float:
     """Noise level of the forward of a transformer of that family."""
-    return noise_level_of(arguments.get("timestep"), family.timestep_scale, is_ascending=family.is_ascending)
+    timestep = arguments.get(family.timestep_argument)
+    return noise_level_of(timestep, family.timestep_scale, is_ascending=family.is_ascending)
 
 
 def noise_level_of(timestep: Any, timestep_scale: float, *, is_ascending: bool) -> float:

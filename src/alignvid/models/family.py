@@ -50,6 +50,8 @@ class KeyNorm:
     """
     is_projection: bool = False
     """Whether this is the keys' projection ("to_k"), because the attention runs no norm that would cancel a gain."""
+    refusals: tuple[tuple[str, str], ...] = ()
+    """Pairs of a stream whose keys a gain cannot act on and the reason, as a sentence. Such a stream is no target."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,12 @@ class Site:
     keys: tuple[KeyNorm, ...]
     """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
     is_joint: bool = False
-    """Whether the keys of all its norms meet in one softmax, in the order of the norms."""
+    """Whether the keys of all its norms meet in one softmax, in the order of the norms unless `joint_order` says
+    otherwise."""
+    joint_order: tuple[str, ...] = ()
+    """Streams in the order of the softmax, where the norms run in another one (Flux: the text's keys lie first)."""
+    ignores_mask: bool = False
+    """Whether it cannot be given an attention mask of one's own, so that no constant can be put on its logits."""
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""
@@ -86,10 +93,25 @@ class Stack:
     """Whether a block set that names no stack means this one too."""
 
 
+def class_name(pipeline: Any) -> str:
+    """Name of the pipeline's class; empty for a bare transformer. A pipeline that is only sketched has it in its
+    config.
+    """
+    config = getattr(pipeline, "config", None) or {}
+    return "" if pipeline is None else config.get("_class_name", type(pipeline).__name__)
+
+
 def square_grid(tokens: int) -> Grid:
     """The largest square that tokens fill, as those of a vision encoder; what is left over comes before it."""
     side = math.isqrt(tokens)
     return Grid(tokens - side * side, side, side)
+
+
+def patch_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of a generated picture, from the sides of its latents (…, height, width)."""
+    height, width = arguments["hidden_states"].shape[-2:]
+    patch = transformer.config.patch_size
+    return Grid(0, height // patch, width // patch)
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,8 @@ class Family:
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
     """Channels of the reference image in the input of this very transformer; None if it has none."""
+    timestep_argument: str = "timestep"
+    """What the transformer's forward calls its timestep."""
     timestep_scale: float = 1000.0
     """Timestep that the transformer is given at pure noise."""
     is_ascending: bool = False
