@@ -1,0 +1,106 @@
+"""What holds for every family, on every tiny pipeline; docs/models.md is written from what passed here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+import alignvid
+from alignvid import Recipe, Scalar, StepWindow
+from alignvid.models import families, hosts
+from alignvid.placement import refusals_of, targets_of
+from pipelines import generate
+from recording import FILE
+from registry import BUILDERS
+
+EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
+
+
+WITHOUT_TOKENS = {"flux2": ("double.image", "single.image")}  # this pipeline can be given references, and here is not
+
+
+class Run(NamedTuple):
+    """A pipeline, its call, and what it makes of it without alignvid."""
+
+    pipe: DiffusionPipeline
+    call: dict[str, Any]
+    made: Tensor
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def run(name) -> Run:
+    pipe, call = BUILDERS[name]()
+    return Run(pipe, call, generate(pipe, call))
+
+
+@pytest.mark.exercises("neutral gain")
+def test_a_neutral_gain_is_bit_equal(name, run):
+    with alignvid.attach(run.pipe, EVERYTHING, gamma=1.0) as attachment:
+        assert torch.equal(generate(run.pipe, run.call), run.made)
+    assert attachment.acted_count > 0
+
+
+@pytest.mark.exercises("gain")
+def test_its_own_preset_changes_the_output_at_the_papers_gain(name, run):
+    with alignvid.attach(run.pipe, gamma=1.35):
+        assert not torch.equal(generate(run.pipe, run.call), run.made)
+
+
+@pytest.mark.exercises("every target")
+def test_each_of_its_targets_alone_changes_the_output(name, run):
+    host = hosts(run.pipe)[0]
+    for target in set(targets_of(host, run.pipe)) - set(WITHOUT_TOKENS.get(name, ())):
+        recipe = Recipe(Scalar(1.35, {target: 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
+        with alignvid.attach(run.pipe, recipe):
+            assert not torch.equal(generate(run.pipe, run.call), run.made), target
+
+
+@pytest.mark.parametrize("name", WITHOUT_TOKENS)
+def test_a_stream_without_tokens_is_told(name):
+    pipe, call = BUILDERS[name]()
+    with alignvid.attach(pipe, streams=["image"]), pytest.warns(UserWarning, match="image has no tokens in this call"):
+        generate(pipe, call)
+
+
+@pytest.mark.exercises("step window")
+def test_the_first_step_alone_is_modulated_in_all_of_its_passes(name, run):
+    steps = run.call["num_inference_steps"]
+    with alignvid.attach(run.pipe, EVERYTHING, steps=(0.0, 0.3)) as attachment:
+        generate(run.pipe, run.call)
+    assert attachment.active_forward_count * steps == attachment.forward_count
+
+
+@pytest.mark.exercises("detach")
+def test_detaching_restores_the_output_bit_for_bit(name, run):
+    alignvid.attach(run.pipe, EVERYTHING)
+    alignvid.detach(run.pipe)
+    assert torch.equal(generate(run.pipe, run.call), run.made)
+
+
+@pytest.mark.exercises("runs")
+def test_it_is_told_apart(name, run, record_property):
+    host = hosts(run.pipe)[0]
+    assert type(run.pipe).__name__ in host.family.pipelines
+    record_property("pipeline", type(run.pipe).__name__)
+    record_property("family", host.family.name)
+    record_property("transformer", type(host.transformer).__name__)
+    record_property("targets", list(targets_of(host, run.pipe)))
+    record_property("refused", refusals_of(host, run.pipe))
+    record_property("preset", alignvid.preset_for(run.pipe).name)
+
+
+def test_every_pipeline_that_a_family_names_was_run():
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
+    run_here = {entry["pipeline"] for entry in recorded.values()}
+    named = {pipeline for family in families().values() for pipeline in family.pipelines}
+    assert named == run_here
