@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 torch_attention = torch.nn.functional.scaled_dot_product_attention
 
@@ -49,26 +50,39 @@ class Forward(NamedTuple):
 def softmax_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None, gain: Tensor
 ) -> Tensor:
-    """softmax(gain · q kᵀ · scale) v, one gain per key or per sample and key; scale is 1/√d unless given."""
+    """softmax(gain · q kᵀ · scale) v, one gain per key; scale is 1/√d unless given.
+
+    A query that may look at nothing gets nothing, as from torch.
+    """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     logits = gain * torch.einsum("bhqd,bhkd->bhqk", query, key) * scale
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return torch.einsum("bhqk,bhkd->bhqd", logits.softmax(-1), value)
+    return torch.einsum("bhqk,bhkd->bhqd", logits.softmax(-1).nan_to_num(), value)
 
 
-def forward(transformer: nn.Module, arguments: Arguments, attention: Attention | None = None) -> Forward:
-    """Run a transformer, each softmax computed by `attention` or as torch does."""
+def forward(
+    transformer: nn.Module,
+    arguments: Arguments,
+    attention: Attention | None = None,
+    following: Forward | None = None,
+) -> Forward:
+    """Run a transformer, each softmax computed by `attention` or as torch does.
+
+    With `following`, the run goes on with the outputs of that one, so that each softmax has the same inputs as there
+    and rounding does not add up; what is given back is still what `attention` computed.
+    """
     outputs, running = [], [""]
 
     def replacement(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
     ) -> Tensor:
         if attention is None:
-            outputs.append(torch_attention(query, key, value, attn_mask=attn_mask, **options))
+            with sdpa_kernel(SDPBackend.MATH):  # the fast kernel's exponential is off by 2e-6
+                outputs.append(torch_attention(query, key, value, attn_mask, *rest, **options))
         else:
             outputs.append(attention(running[0], query, key, value, attn_mask, options.get("scale")))
-        return outputs[-1]
+        return outputs[-1] if following is None else following.attentions[len(outputs) - 1]
 
     with ExitStack() as undo, torch.no_grad():
         for name, module in transformer.named_modules():
@@ -86,6 +100,7 @@ def ground_truth(
     layout: Sequence[Keys],
     gains: Mapping[str, float],
     blocks: Sequence[int],
+    following: Forward | None = None,
 ) -> Forward:
     """The forward with the explicit attention, and these gains by target in these blocks of each stack."""
 
@@ -99,7 +114,7 @@ def ground_truth(
                 gain = torch.cat([torch.full((count,), gains.get(t, 1.0)) for t, count in keys.tokens.items()])
         return softmax_attention(query, key, value, mask, scale, gain)
 
-    return forward(transformer, arguments, attention)
+    return forward(transformer, arguments, attention, following)
 
 
 def first_keys(transformer: nn.Module, arguments: Arguments, keys: Keys) -> Tensor:

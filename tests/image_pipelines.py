@@ -237,7 +237,7 @@ def lumina2() -> Built:
     )
     pipe = _pipeline(diffusers.Lumina2Pipeline, transformer, kl_vae(4, blocks=2))
     return pipe, {
-        **_call(height=16, width=32, guidance_scale=4.0),
+        **_call(height=32, width=64, guidance_scale=4.0),
         **_masked_texts("prompt_attention_mask"),
     }
 
@@ -292,13 +292,13 @@ def sana_sprint() -> Built:
 def cogview4() -> Built:
     torch.manual_seed(0)
     pipe = _pipeline(diffusers.CogView4Pipeline, _cogview4_transformer(4), kl_vae(4, blocks=4))
-    return pipe, _call(height=16, width=32, guidance_scale=4.0) | _texts()
+    return pipe, _call(height=32, width=64, guidance_scale=4.0) | _texts()
 
 
 def cogview4_control() -> Built:
     torch.manual_seed(0)
     pipe = _pipeline(diffusers.CogView4ControlPipeline, _cogview4_transformer(8), kl_vae(4, blocks=4))
-    return pipe, _call(height=16, width=32, guidance_scale=4.0, control_image=picture(32, 16)) | _texts()
+    return pipe, _call(height=32, width=64, guidance_scale=4.0, control_image=picture(64, 32)) | _texts()
 
 
 def aura_flow() -> Built:
