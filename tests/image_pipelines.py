@@ -6,9 +6,11 @@ columns cannot be confused, and reference pictures have another size than what i
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderDC,
@@ -16,7 +18,9 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
 )
+from diffusers.pipelines.omnigen import pipeline_omnigen, processor_omnigen
 from diffusers.pipelines.qwenimage import (
     pipeline_qwenimage_edit,
     pipeline_qwenimage_edit_inpaint,
@@ -27,6 +31,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from model_folders import build_tokenizer
 from pipelines import Built, flow_match_euler, picture, ready
 
 WIDTH = 32  # of every text embedding, and of the pooled ones
@@ -367,6 +372,85 @@ def hunyuan_dit() -> Built:
     return pipe, call
 
 
+def omnigen() -> Built:
+    """Editing: the picture lies in the text; three passes of guidance in one batch, padded to one length."""
+    torch.manual_seed(0)
+    transformer = diffusers.OmniGenTransformer2DModel(
+        in_channels=4,
+        patch_size=2,
+        hidden_size=32,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=32,
+        num_layers=3,
+        pad_token_id=0,
+        vocab_size=64,
+        max_position_embeddings=512,
+        original_max_position_embeddings=64,
+        rope_scaling={"long_factor": [1.0] * 8, "short_factor": [1.0] * 8},
+        pos_embed_max_size=16,
+        time_step_dim=8,
+    )
+    processor_omnigen.transforms = _FourTransforms  # of torchvision, without which diffusers leaves the processor out
+    pipeline_omnigen.OmniGenMultiModalProcessor = processor_omnigen.OmniGenMultiModalProcessor
+    scheduler = FlowMatchEulerDiscreteScheduler(invert_sigmas=True, num_train_timesteps=1)
+    pipe = diffusers.OmniGenPipeline(transformer, scheduler, kl_vae(4, blocks=4), build_tokenizer())
+    call = _call(height=32, width=64, guidance_scale=2.5, img_guidance_scale=1.6)
+    prompt = "a cat puts <img><|image_1|></img> on sunglasses"
+    return ready(pipe), call | {"prompt": prompt, "input_images": [picture(48, 32)], "max_input_image_size": 48}
+
+
+def glm_image() -> Built:
+    torch.manual_seed(0)
+    transformer = diffusers.GlmImageTransformer2DModel(
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        text_embed_dim=WIDTH,
+        time_embed_dim=8,
+        condition_dim=4,
+        prior_vq_quantizer_codebook_size=16,
+    )
+    vae = kl_vae(4, blocks=4)
+    vae.register_to_config(latents_mean=[0.0] * 4, latents_std=[1.0] * 4)
+    pipe = _pipeline(
+        diffusers.GlmImagePipeline, transformer, vae, parts={"processor": None, "vision_language_encoder": None}
+    )
+    return pipe, _call(height=32, width=64, guidance_scale=1.5, prior_token_ids=torch.zeros(1, 8).long()) | _texts()
+
+
+def krea2() -> Built:
+    """Each text token comes as the hidden states of two layers of the language model."""
+    torch.manual_seed(0)
+    transformer = diffusers.Krea2Transformer2DModel(
+        in_channels=16,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        timestep_embed_dim=8,
+        text_hidden_dim=WIDTH,
+        num_text_layers=2,
+        text_num_attention_heads=2,
+        text_num_key_value_heads=1,
+        text_intermediate_size=16,
+        num_layerwise_text_blocks=1,
+        num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 2, 2),
+    )
+    parts = {"text_encoder_select_layers": (0, 1), "is_distilled": False, "patch_size": 2}
+    pipe = _pipeline(diffusers.Krea2Pipeline, transformer, _qwen_vae(), parts=parts)
+    call = _call(height=16, width=32, guidance_scale=4.5)
+    for sign, valid in (("", TEXT_TOKENS - 2), ("negative_", TEXT_TOKENS - 5)):
+        call[f"{sign}prompt_embeds"] = torch.randn(1, TEXT_TOKENS, 2, WIDTH)
+        call[f"{sign}prompt_embeds_mask"] = torch.arange(TEXT_TOKENS).lt(valid).unsqueeze(0)
+    return pipe, call
+
+
 BUILDERS = {
     builder.__name__: builder
     for builder in (
@@ -408,6 +492,9 @@ BUILDERS = {
         ovis_image,
         bria,
         hunyuan_dit,
+        omnigen,
+        glm_image,
+        krea2,
     )
 }
 """Every pipeline by name, for parametrised tests."""
@@ -447,6 +534,26 @@ def kl_vae(latent_channels: int, *, blocks: int = 1) -> AutoencoderKL:
         shift_factor=0.06,
         scaling_factor=1.5,
     )
+
+
+class _FourTransforms:
+    """What OmniGen's processor uses of torchvision."""
+
+    @staticmethod
+    def Compose(steps: list[Any]) -> Any:
+        return lambda image: functools.reduce(lambda made, step: step(made), steps, image)
+
+    @staticmethod
+    def Lambda(function: Any) -> Any:
+        return function
+
+    @staticmethod
+    def ToTensor() -> Any:
+        return lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+    @staticmethod
+    def Normalize(mean: list[float], std: list[float], inplace: bool) -> Any:
+        return lambda pixels: (pixels - mean[0]) / std[0]
 
 
 def _pipeline(
@@ -504,14 +611,18 @@ def _qwen(
     **config: Any,
 ) -> DiffusionPipeline:
     torch.manual_seed(0)
-    autoencoder = AutoencoderKLQwenImage(
+    autoencoder = _qwen_vae(**vae or {})
+    return _pipeline(kind, diffusers.QwenImageTransformer2DModel(**QWEN_TRANSFORMER | config), autoencoder, parts=parts)
+
+
+def _qwen_vae(**config: Any) -> AutoencoderKLQwenImage:
+    return AutoencoderKLQwenImage(
         base_dim=8,
         dim_mult=[1, 2, 4],
         num_res_blocks=1,
         temperal_downsample=[False, True],
-        **{"z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4} | (vae or {}),
+        **{"z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4} | config,
     )
-    return _pipeline(kind, diffusers.QwenImageTransformer2DModel(**QWEN_TRANSFORMER | config), autoencoder, parts=parts)
 
 
 def _qwen_call(**more: Any) -> dict[str, Any]:

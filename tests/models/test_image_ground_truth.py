@@ -80,6 +80,10 @@ LAYOUTS = {
         Keys("blocks", "attn1", {"self.video": 64}),
         Keys("blocks", "attn2", {"cross.text": 2 * _TEXT}),
     ],
+    # 4x8 latents, 2x2 of them a token, after one token of the time; the texts are padded to one length
+    "omnigen": [_single({"text": 94, "video": 1 + 8}, "layers", "self_attn")],
+    "glm_image": [_single({"text": _TEXT, "video": 8}, "transformer_blocks", "attn1")],
+    "krea2": [_single({"text": _TEXT, "video": 8}, "transformer_blocks")],
 }
 
 TARGETS = [
