@@ -88,8 +88,9 @@ def flux_img2img() -> Built:
 
 
 def flux_inpaint() -> Built:
+    pipe = _flux(diffusers.FluxInpaintPipeline)
     call = _flux_call(image=picture(16, 8), mask_image=_mask_image(16, 8), strength=0.7)
-    return _flux(diffusers.FluxInpaintPipeline), call
+    return pipe, call
 
 
 def flux_fill() -> Built:
@@ -117,8 +118,9 @@ def flux_kontext() -> Built:
 
 
 def flux_kontext_inpaint() -> Built:
+    pipe = _flux(diffusers.FluxKontextInpaintPipeline)
     call = _flux_call(image=picture(16, 8), mask_image=_mask_image(16, 8), strength=1.0)
-    return _flux(diffusers.FluxKontextInpaintPipeline), call | {"max_area": 128, "_auto_resize": False}
+    return pipe, call | {"max_area": 128, "_auto_resize": False}
 
 
 def flux2() -> Built:
@@ -131,15 +133,17 @@ def flux2_edit() -> Built:
 
 def flux2_klein() -> Built:
     """Editing from two pictures, with an unconditional pass."""
+    pipe = _flux2(diffusers.Flux2KleinPipeline)
     call = _flux2_call(image=[_reference(), _reference()], negative_prompt_embeds=_embeddings())
-    return _flux2(diffusers.Flux2KleinPipeline), call
+    return pipe, call
 
 
 def flux2_klein_kv() -> Built:
     """Editing with the reference's keys computed once and kept."""
+    pipe = _flux2(diffusers.Flux2KleinKVPipeline)
     call = _flux2_call(image=_reference())
     del call["guidance_scale"]
-    return _flux2(diffusers.Flux2KleinKVPipeline), call
+    return pipe, call
 
 
 def qwen_image() -> Built:
@@ -151,8 +155,9 @@ def qwen_image_img2img() -> Built:
 
 
 def qwen_image_inpaint() -> Built:
+    pipe = _qwen(diffusers.QwenImageInpaintPipeline)
     call = _qwen_call(image=picture(32, 16), mask_image=_mask_image(32, 16), strength=0.7)
-    return _qwen(diffusers.QwenImageInpaintPipeline), call
+    return pipe, call
 
 
 def qwen_image_edit() -> Built:
@@ -160,8 +165,9 @@ def qwen_image_edit() -> Built:
 
 
 def qwen_image_edit_inpaint() -> Built:
+    pipe = _qwen(diffusers.QwenImageEditInpaintPipeline, parts={"processor": None})
     call = _qwen_call(image=picture(32, 16), mask_image=_mask_image(32, 16), strength=0.7)
-    return _qwen(diffusers.QwenImageEditInpaintPipeline, parts={"processor": None}), call
+    return pipe, call
 
 
 def qwen_image_edit_plus() -> Built:
@@ -192,8 +198,9 @@ def sd3_img2img() -> Built:
 
 def sd3_inpaint() -> Built:
     """The pipeline allows no other number of channels."""
+    pipe = _sd3(diffusers.StableDiffusion3InpaintPipeline, in_channels=16, out_channels=16)
     call = _sd3_call(image=picture(16, 8), mask_image=_mask_image(16, 8), strength=0.7)
-    return _sd3(diffusers.StableDiffusion3InpaintPipeline, in_channels=16, out_channels=16), call
+    return pipe, call
 
 
 def sd35() -> Built:
@@ -211,8 +218,9 @@ def z_image_img2img() -> Built:
 
 
 def z_image_inpaint() -> Built:
+    pipe = _z_image(diffusers.ZImageInpaintPipeline)
     call = _z_image_call(image=picture(32, 16), mask_image=_mask_image(32, 16), strength=0.7)
-    return _z_image(diffusers.ZImageInpaintPipeline), call
+    return pipe, call
 
 
 def chroma() -> Built:
@@ -281,8 +289,9 @@ def hidream() -> Built:
 
 def sana() -> Built:
     """Linear attention within the picture, softmax without norms towards the text."""
+    pipe = _sana(diffusers.SanaPipeline, flow_match_euler(shift=3.0))
     call = _sana_call() | _masked_texts("prompt_attention_mask") | {"negative_prompt": None}
-    return _sana(diffusers.SanaPipeline, flow_match_euler(shift=3.0)), call | {"use_resolution_binning": False}
+    return pipe, call | {"use_resolution_binning": False}
 
 
 def sana_sprint() -> Built:
@@ -444,6 +453,9 @@ def krea2() -> Built:
     )
     parts = {"text_encoder_select_layers": (0, 1), "is_distilled": False, "patch_size": 2}
     pipe = _pipeline(diffusers.Krea2Pipeline, transformer, _qwen_vae(), parts=parts)
+    for name, weight in pipe.transformer.named_parameters():
+        if "norm_q" in name or "norm_k" in name:
+            weight.data -= 1.0  # its norms add one to their weights
     call = _call(height=16, width=32, guidance_scale=4.5)
     for sign, valid in (("", TEXT_TOKENS - 2), ("negative_", TEXT_TOKENS - 5)):
         call[f"{sign}prompt_embeds"] = torch.randn(1, TEXT_TOKENS, 2, WIDTH)

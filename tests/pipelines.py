@@ -275,7 +275,6 @@ BUILDERS = {
 
 def generate(pipe: DiffusionPipeline, call: dict[str, Any], **changes: Any) -> Tensor:
     """What the pipeline makes from the same seed every time; the latents, unless `output_type` says otherwise."""
-    torch.manual_seed(0)  # some pipelines encode their pictures without the generator
     output = pipe(**call | changes, generator=torch.Generator().manual_seed(0))
     made = output.frames if hasattr(output, "frames") else output.images
     return torch.cat(made, 2) if isinstance(made, list) else made  # FramePack gives the latents by section

@@ -12,8 +12,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
+
+from alignvid.versions import check_diffusers
+
+check_diffusers()  # an old one lacks what is imported next
+
+from diffusers.hooks import HookRegistry, ModelHook  # noqa: E402
 
 _HOOK_NAME = "alignvid_effect"
 _ATTRIBUTE = "_alignvid_effect"
