@@ -1,7 +1,8 @@
 """What the tests of families found, written down for the model table: `pytest tests/models --record-models`.
 
 A test says by `@pytest.mark.exercises("…")` what it exercises on the pipeline that its parameter `name` builds; it may
-add facts with `record_property`. What is written is what passed, and nothing else.
+add facts with `record_property`. What is written is what passed, and nothing else. A run of some tests leaves what
+others found, so start from an empty file where a pipeline has changed.
 """
 
 from __future__ import annotations
@@ -31,12 +32,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not session.config.getoption(OPTION) or not _found:
-        return
-    recorded = {
-        name: entry | {"exercised": sorted(claim for claim, passed in entry["exercised"].items() if passed)}
-        for name, entry in sorted(_found.items())
-        if "pipeline" in entry  # else not even its facts could be told
-    }
+    if session.config.getoption(OPTION) and _found:
+        from registry import BUILDERS  # here, for it imports all of diffusers' pipelines
+
+        recorded = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+        for name, found in _found.items():
+            recorded[name] = _merged(recorded.get(name, {}), found)
+        _write({name: entry for name, entry in sorted(recorded.items()) if name in BUILDERS and "pipeline" in entry})
+
+
+def _merged(recorded: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """An entry with what this run found: claims that it did not test stay as they were."""
+    claims = dict.fromkeys(recorded.get("exercised", ()), True) | found["exercised"]
+    return recorded | found | {"exercised": sorted(claim for claim, passed in claims.items() if passed)}
+
+
+def _write(recorded: dict[str, Any]) -> None:
     lines = [f"{json.dumps(name)}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in recorded.items()]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
