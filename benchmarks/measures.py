@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -22,18 +22,12 @@ import alignvid
 from alignvid.analysis.measures import attention_measures
 from alignvid.analysis.observe import observe
 from alignvid.miniature import load_pipeline
+from overhead import Row
 
 SPEED_TOKENS, MEMORY_TOKENS = 8192, 16384
 SHAPES = ((4, 32), (4, 64), (2, 128))  # heads, size of a head; the miniature has 24, large models 128
 DENSE_REPEATS, FAST_REPEATS = 2, 5
 RUNS, STEPS = 4, 20
-
-
-class Row(NamedTuple):
-    what: str
-    measured: str
-    target: str
-    n: str
 
 
 def rows() -> list[Row]:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from diffusers import HunyuanVideoTransformer3DModel, WanTransformer3DModel
-from rich.console import Console
-from rich.table import Table
 
-import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
-from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Modulation
+from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass
+from overhead import Row, paired_ratios, spread_row
 
 PAIRS = 100
-WARM_UP = 10
 CROSS = {"cross.text": 1.0, "cross.image": 1.0}
 SINGLE = {"single.*": 1.0, "double.*": 1.0}
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    table = Table("model", "kind", "median ratio", "quartiles", "pairs", title="Cost of an active step, all blocks")
+def rows() -> list[Row]:
+    made = []
     for model, (transformer, run), kinds in (
         ("Wan", wan(), [Scalar(1.35, CROSS), Energy(powers=CROSS), ConflictAware(), KeyBlur(), LowPass()]),
         ("HunyuanVideo", hunyuan(), [Scalar(1.35, SINGLE), Energy(powers=SINGLE), LogBias()]),
     ):
         for kind in kinds:
-            ratios = paired_ratios(transformer, run, kind)
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            table.add_row(model, kind.kind, f"{middle:.3f}", f"{low:.3f} to {high:.3f}", str(len(ratios)))
-    Console().print(table)
+            recipe = Recipe(kind, BlockSet.of("all"), StepWindow.all())
+            made.append(spread_row(f"{model}, {kind.kind}", paired_ratios(transformer, run, recipe, PAIRS), "-"))
+    return made
 
 
 def wan() -> tuple[Any, Callable[[], Any]]:
@@ -86,30 +79,3 @@ def hunyuan() -> tuple[Any, Callable[[], Any]]:
         "pooled_projections": torch.randn(1, 8),
     }
     return transformer, lambda: transformer(**inputs, return_dict=False)
-
-
-@torch.no_grad()
-def paired_ratios(transformer: Any, run: Callable[[], Any], modulation: Modulation) -> list[float]:
-    """Seconds attached / seconds not attached; which of the two runs first alternates."""
-    recipe = Recipe(modulation, BlockSet.of("all"), StepWindow.all())
-    ratios = []
-    for pair in range(WARM_UP + PAIRS):
-        seconds = {}
-        for is_attached in (True, False) if pair % 2 else (False, True):
-            if is_attached:
-                with alignvid.attach(transformer, recipe):
-                    seconds[True] = timed(run)
-            else:
-                seconds[False] = timed(run)
-        ratios.append(seconds[True] / seconds[False])
-    return ratios[WARM_UP:]
-
-
-def timed(run: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-if __name__ == "__main__":
-    main()

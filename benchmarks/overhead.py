@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from alignvid.recipe import Recipe
 
 PAIRS = 300
 WARM_UP = 10
+STEPS = 4
 ACTIVE, INACTIVE = 990.0, 100.0  # timesteps inside and outside a window of noise levels above 0.9
 EVERYWHERE = Recipe().override(
     blocks="all", steps=alignvid.StepWindow.noise_above(0.9), powers={"cross.text": 2.0, "cross.image": 1.0}
@@ -47,55 +49,64 @@ def ratio_rows() -> list[Row]:
     arguments = arguments_of_a_run(pipeline)
     rows = []
     for name, timestep, target in (("active step", ACTIVE, 1.02), ("inactive step", INACTIVE, 1.005)):
-        ratios = paired_ratios(pipeline.transformer, forward(pipeline.transformer, arguments, timestep))
-        quartiles = statistics.quantiles(ratios, n=4)
-        measured = f"{statistics.median(ratios):.4f} (quartiles {quartiles[0]:.4f} to {quartiles[2]:.4f})"
-        rows.append(Row(f"all blocks, text and image keys, {name}", measured, f"<= {target}", f"{len(ratios)} pairs"))
+        run = forward(pipeline.transformer, arguments, timestep)
+        ratios = paired_ratios(pipeline.transformer, run, EVERYWHERE, PAIRS)
+        rows.append(spread_row(f"all blocks, text and image keys, {name}", ratios, f"<= {target}"))
     return rows
 
 
 def operation_rows() -> list[Row]:
+    """Whole runs: the schedule is read once in each, and beyond that only active steps may add operations."""
     pipeline = load_pipeline()
-    transformer, arguments = pipeline.transformer, arguments_of_a_run(pipeline)
-    plain = operations(forward(transformer, arguments, ACTIVE))
-    with alignvid.attach(transformer, EVERYWHERE) as attachment:
-        sites = attachment.site_count
-        active = (operations(forward(transformer, arguments, ACTIVE)) - plain) / sites
-        inactive = (operations(forward(transformer, arguments, INACTIVE)) - plain) / sites
+    plain = operations(pipeline)
+    with alignvid.attach(pipeline, EVERYWHERE, steps="none"):
+        idle = operations(pipeline)
+    with alignvid.attach(pipeline, EVERYWHERE, steps="all") as attachment:
+        active = operations(pipeline)
+    calls = attachment.acted_count
     return [
-        Row("active step, two scaled streams", f"{active:g}", "2 (one per stream)", f"{sites} sites"),
-        Row("inactive step", f"{inactive:g}", "0", f"{sites} sites"),
+        Row("per active cross-attention, two scaled streams", f"{(active - idle) / calls:g}", "2", f"{calls} calls"),
+        Row("per run without an active step (its schedule is read)", f"{idle - plain}", "0 a step", f"{STEPS} steps"),
     ]
 
 
-def paired_ratios(transformer: Any, run: Callable[[], Any]) -> list[float]:
+@torch.no_grad()
+def paired_ratios(transformer: Any, run: Callable[[], Any], recipe: Recipe, pairs: int) -> list[float]:
     """Seconds attached / seconds not attached; which of the two runs first alternates."""
     ratios = []
-    for pair in range(WARM_UP + PAIRS):
+    for pair in range(WARM_UP + pairs):
         seconds = {}
         for is_attached in (True, False) if pair % 2 else (False, True):
-            seconds[is_attached] = timed(run, transformer) if is_attached else timed(run)
+            with alignvid.attach(transformer, recipe) if is_attached else nullcontext():
+                seconds[is_attached] = timed(run)
         ratios.append(seconds[True] / seconds[False])
     return ratios[WARM_UP:]
 
 
-def timed(run: Callable[[], Any], attach_to: Any = None) -> float:
-    """Processor seconds of this thread, so that other programs do not count; of the second run, for the first fills
-    caches.
-    """
-    if attach_to is None:
-        run()
-        begin = time.thread_time()
-        run()
-        return time.thread_time() - begin
-    with alignvid.attach(attach_to, EVERYWHERE):
-        return timed(run)
+def spread_row(what: str, ratios: list[float], target: str) -> Row:
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return Row(what, f"{middle:.4f} (quartiles {low:.4f} to {high:.4f})", target, f"{len(ratios)} pairs")
 
 
-def operations(run: Callable[[], Any]) -> int:
+def timed(run: Callable[[], Any]) -> float:
+    """Processor seconds of this thread, so that other programs do not count; the first run only fills caches."""
+    run()
+    begin = time.thread_time()
+    run()
+    return time.thread_time() - begin
+
+
+def operations(pipeline: Any) -> int:
     with OperationCount() as counter:
-        run()
+        run_pipeline(pipeline, STEPS)
     return counter.count
+
+
+def run_pipeline(pipeline: Any, steps: int) -> None:
+    pipeline.set_progress_bar_config(disable=True)
+    image = Image.new("RGB", (64, 64), (90, 90, 90))
+    given = {"height": 64, "width": 64, "num_frames": 9, "guidance_scale": 1.0, "num_inference_steps": steps}
+    pipeline(image=image, prompt="add a red circle", generator=torch.Generator().manual_seed(0), **given)
 
 
 def arguments_of_a_run(pipeline: Any) -> dict[str, Any]:
@@ -104,9 +115,7 @@ def arguments_of_a_run(pipeline: Any) -> dict[str, Any]:
     hook = pipeline.transformer.register_forward_pre_hook(
         lambda module, args, kwargs: caught.update(kwargs), with_kwargs=True
     )
-    pipeline.set_progress_bar_config(disable=True)
-    image = Image.new("RGB", (64, 64), (90, 90, 90))
-    pipeline(image=image, prompt="add a red circle", height=64, width=64, num_frames=9, num_inference_steps=1)
+    run_pipeline(pipeline, 1)
     hook.remove()
     return caught
 
@@ -114,8 +123,4 @@ def arguments_of_a_run(pipeline: Any) -> dict[str, Any]:
 def forward(transformer: Any, arguments: dict[str, Any], timestep: float) -> Callable[[], Any]:
     given = {**arguments, "timestep": torch.tensor([timestep])}
 
-    def run() -> Any:
-        with torch.no_grad():
-            return transformer(**given)[0]
-
-    return run
+    return lambda: transformer(**given)

@@ -6,12 +6,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+import measures
+import modulations
 import overhead
 import startup
 
 SECTIONS = {
     "Attached / not attached, forward of the miniature's transformer": overhead.ratio_rows,
-    "Tensor operations added per active cross-attention": overhead.operation_rows,
+    "Tensor operations that an attachment adds": overhead.operation_rows,
+    "What an active step costs by kind of modulation, all blocks": modulations.rows,
+    "Measuring attention: dense / ours, memory, observing": measures.rows,
     "Start-up": startup.startup_rows,
     "The demo's sixteen videos": startup.demo_rows,
 }

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ A target is `site.stream`: `video` are the generated tokens, of a picture too, a
 
 def cli_page() -> str:
     parts = [CLI_HEAD, _section("alignvid", cli)]
-    parts += [_section(f"alignvid {name}", command) for name, command in sorted(cli.commands.items())]
+    parts += [_section(name, command) for name, command in _commands("alignvid", cli)]
     return "\n".join(parts)
 
 
@@ -77,6 +78,13 @@ def _refusals(table: list[PipelineFacts]) -> list[str]:
             by_reason.setdefault(reason, []).append(f"`{target}` of {facts.pipeline}")
     lines = [f"- {', '.join(where)}: {reason}." for reason, where in by_reason.items()]
     return ["## What cannot be acted on, and why", "", *lines, ""] if lines else []
+
+
+def _commands(prefix: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        yield f"{prefix} {name}", command
+        if isinstance(command, click.Group):
+            yield from _commands(f"{prefix} {name}", command)
 
 
 def _section(name: str, command: click.Command) -> str:

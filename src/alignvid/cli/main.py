@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from alignvid import __version__
+from alignvid.cli.bench import bench
 from alignvid.cli.generate import demo, generate
 from alignvid.cli.look import doctor, inspect, models, presets
 from alignvid.cli.terminal import examples
@@ -29,7 +30,7 @@ def cli() -> None:
     """Make a diffusers video or image pipeline follow its prompt (AlignVid, arXiv 2512.01334)."""
 
 
-for command in (generate, demo, presets, models, inspect, doctor):
+for command in (generate, demo, bench, presets, models, inspect, doctor):
     cli.add_command(command)
 
 

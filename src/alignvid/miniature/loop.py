@@ -14,12 +14,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from alignvid.miniature.muon import Muon
+
 CHECKPOINT_EVERY_S = 120
 LOG_EVERY_STEPS = 25
 GRADIENT_NORM = 1.0
 WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.01
 MUON_PREFIX = "transformer.blocks."
+MUON_MOMENTUM = 0.95
 MUON_FACTOR = 2.5  # Muon's updates have the size of AdamW's at the same rate, but stand a larger one
 
 Losses = dict[str, Tensor]
@@ -80,8 +83,9 @@ def _optimisers(module: nn.Module) -> list[torch.optim.Optimizer]:
     rest = [parameter for parameter in module.parameters() if id(parameter) not in matrices]
     optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)]
     if matrices:
-        settings = {"weight_decay": WEIGHT_DECAY, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
-        optimisers.append(torch.optim.Muon(list(matrices.values()), **settings))
+        optimisers.append(
+            Muon(matrices.values(), learning_rate=1e-3, momentum=MUON_MOMENTUM, weight_decay=WEIGHT_DECAY)
+        )
     return optimisers
 
 
@@ -90,7 +94,7 @@ def _step(module: nn.Module, optimisers: Optimisers, losses: Losses, rate: float
     norm = nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = rate * (MUON_FACTOR if isinstance(optimiser, torch.optim.Muon) else 1.0)
+            group["lr"] = rate * (MUON_FACTOR if isinstance(optimiser, Muon) else 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     return {name: round(loss.item(), 5) for name, loss in losses.items()} | {"gradient": round(norm.item(), 4)}

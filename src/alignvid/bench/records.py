@@ -1,0 +1,151 @@
+"""The rows that a run leaves, and the JSON Lines files that hold them.
+
+A row is appended whole and never rewritten. A process that was killed in the middle of a row leaves a torn last line:
+reading passes over it, appending removes it first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from alignvid.bench.verdicts import Verdict
+from alignvid.errors import InputError
+
+SCHEMA_VERSION = 1
+
+Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "MetricRecord")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """One job: a sample, a variant and a seed, and the video that came of it."""
+
+    job: str
+    """Hash of everything that decides the video; the stem of its files."""
+    sample: str
+    variant: str
+    seed: int
+    status: Literal["done", "failed"]
+    error: str | None = None
+    """Why it failed, in one sentence."""
+    file: str | None = None
+    """Relative to the run's folder."""
+    sha256: str | None = None
+    """Of the file."""
+    frames_sha256: str | None = None
+    """Of the frames before encoding."""
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    seconds: float | None = None
+    """Time that the pipeline took; no part of what is compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRecord:
+    """One answer of one judge to one question about one video."""
+
+    judge: str
+    """Kind and model: "rule", "transformers:Qwen/Qwen2.5-VL-32B-Instruct", …"""
+    protocol: str
+    """How the question was put: "rule", "paper", "logit"."""
+    settings: str
+    """Digest of all that decides the answer besides video and question."""
+    job: str
+    sample: str
+    question: str
+    """Id within the sample."""
+    video_sha256: str
+    verdict: Verdict
+    reply: str | None = None
+    """The text, as it came."""
+    p_yes: float | None = None
+    """Probability of yes among yes and no; protocol "logit" only."""
+    error: str | None = None
+    """Why it FAILED."""
+    attempts: int = 1
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRecord:
+    """One measurement of one video."""
+
+    metric: str
+    protocol: str
+    """Whose definition: "vbench", "released" or "native"."""
+    settings: str
+    """Digest of all that decides the value besides the video, weights included."""
+    job: str
+    sample: str
+    video_sha256: str
+    value: float | None
+    """None where it could not be measured; `error` says why."""
+    error: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the value was made from, such as the score of each pair of frames."""
+
+
+def to_row(record: VideoRecord | AnswerRecord | MetricRecord) -> dict[str, Any]:
+    """Plain data for one line."""
+    return {"schema_version": SCHEMA_VERSION, **asdict(record)}
+
+
+def from_row(kind: type[Row], values: Mapping[str, Any]) -> Row:
+    """Read a dict written by `to_row`. Raises: InputError for another schema version or an unknown field."""
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(f"A record has schema version {version!r}, this alignvid reads {SCHEMA_VERSION}; run it anew.")
+    known = {item.name for item in fields(kind)}
+    if unknown := sorted(set(values) - known - {"schema_version"}):
+        raise InputError(f"A {kind.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}.")
+    row = {name: value for name, value in values.items() if name in known}
+    if "verdict" in row:
+        row["verdict"] = Verdict(row["verdict"])
+    return kind(**row)
+
+
+def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """The rows of a JSON Lines file, in order; a missing file has none, a torn last line is passed over.
+
+    Raises: InputError naming file and line if any other line is no row.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{str(path)!r}, line {number} is no JSON ({error}); mend or remove it.") from error
+            yield from_row(kind, values)
+
+
+def append_rows(path: Path, rows: Iterable[VideoRecord | AnswerRecord | MetricRecord]) -> None:
+    """Append rows, each as one write, and flush them to the disk; a torn last line is removed first.
+
+    One process appends to a file at a time.
+    """
+    remove_torn_line(path)
+    with path.open("ab") as file:
+        for row in rows:
+            file.write(json.dumps(to_row(row), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_torn_line(path: Path) -> None:
+    """Cut off what follows the last line break: half a row of a process that was killed."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)

@@ -1,0 +1,55 @@
+"""Samples: a reference image, a prompt that asks for a change, and yes/no questions about the video.
+
+The fields are those of OmitI2V's meta.json, with underscores for its hyphens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Answer = Literal["yes", "no"]
+MAIN_CATEGORIES = ("modification", "addition", "deletion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question about a video, asked alone."""
+
+    id: str
+    """Unique in its sample."""
+    question: str
+    expected_answer: Answer
+    category: str
+    """What is asked for: object_presence, action_correctness, …"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One case of a benchmark."""
+
+    id: str
+    """Unique in its data set; used in file names."""
+    image_path: str
+    """Of the reference image, relative to the data set's root, or to the run's folder in a run."""
+    prompt: str
+    main_category: str
+    """modification, addition or deletion."""
+    sub_category: str
+    domain: str
+    expected_change: str
+    """What should be seen."""
+    resolution: tuple[int, int]
+    """Width and height of the image."""
+    questions: tuple[Question, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with the underscored names of the fields."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {"resolution": list(self.resolution), "questions": [dict(vars(q)) for q in self.questions]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Sample:
+        """Read a dict written by `to_dict`; rows from elsewhere are checked by the loaders first."""
+        questions = tuple(Question(**question) for question in values["questions"])
+        return cls(**{**values, "resolution": tuple(values["resolution"]), "questions": questions})
