@@ -28,19 +28,22 @@ gain acts where it should; it says nothing about how much it helps a released mo
 
 {pipelines} pipelines of {families} families.
 
-| exercised | what passed on every variant of the pipeline that was built |
-|---|---|
-| runs | it runs, and its streams are those listed |
-| neutral gain | with γ = 1 the output is bit-equal |
-| gain | with its own preset and γ = 1.35 the output changes |
-| every target | each target alone changes the output |
-| step window | the first step alone is modulated, in all of its passes |
-| detach | after detaching the output is bit-equal to before |
-| CFG branch | `branch="cond"` and `"uncond"` act on that branch alone |
-| explicit softmax | each target equals softmax(gain · q kᵀ / √d) v written out, within 1e-6 |
+{claims}
 
-A target is `site.stream`: `video` are the generated tokens, of a picture too, and `image` those of a reference.
+An empty cell: not tried, as where the pipeline has no second branch. A target is `site.stream`: `video` are the generated tokens, of a picture too, and `image` those of a reference.
 """
+
+
+CLAIMS = {
+    "neutral gain": "with γ = 1 the output is bit-equal",
+    "gain": "with its own preset and γ = 1.35 the output changes",
+    "every target": "each target alone changes the output",
+    "step window": "the first step alone is modulated, in all of its passes",
+    "CFG branch": '`branch="cond"` and `"uncond"` act on that branch alone',
+    "detach": "after detaching the output is bit-equal to before",
+    "explicit softmax": "each target equals softmax(gain · q kᵀ / √d) v written out, within 1e-6",
+}
+"""What a column says: passed on one variant of the pipeline at least, and failed on none."""
 
 
 def cli_page() -> str:
@@ -52,16 +55,19 @@ def cli_page() -> str:
 def models_page() -> str:
     built_in = [family for family in families().values() if family.pipelines]
     table = model_table(built_in)
-    head = MODELS_HEAD.format(pipelines=sum("runs" in facts.exercised for facts in table), families=len(built_in))
+    claims = ["| column | what passed |", "|---|---|", *(f"| {claim} | {words} |" for claim, words in CLAIMS.items())]
+    pipelines = sum("runs" in facts.exercised for facts in table)
+    head = MODELS_HEAD.format(pipelines=pipelines, families=len(built_in), claims="\n".join(claims))
     return "\n".join([head, *_rows(table), "", *_refusals(table)])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:
-    lines = ["| family | pipeline | targets | presets | exercised |", "|---|---|---|---|---|"]
+    columns = ("family", "pipeline", "targets", "presets", *CLAIMS)
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for facts in table:
-        exercised = ", ".join(facts.exercised)
         targets = ", ".join(f"`{target}`" for target in facts.targets)
-        lines.append(f"| {facts.family} | {facts.pipeline} | {targets} | {_presets(facts.family)} | {exercised} |")
+        ticks = ["yes" if claim in facts.exercised else "" for claim in CLAIMS]
+        lines.append(f"| {' | '.join((facts.family, facts.pipeline, targets, _presets(facts.family), *ticks))} |")
     return lines
 
 

@@ -43,8 +43,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _merged(recorded: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """An entry with what this run found: claims that it did not test stay as they were."""
-    claims = dict.fromkeys(recorded.get("exercised", ()), True) | found["exercised"]
-    return recorded | found | {"exercised": sorted(claim for claim, passed in claims.items() if passed)}
+    before = dict.fromkeys(recorded.get("exercised", ()), True) | dict.fromkeys(recorded.get("failed", ()), False)
+    claims = before | found["exercised"]
+    sorted_claims = {
+        "exercised": sorted(claim for claim, passed in claims.items() if passed),
+        "failed": sorted(claim for claim, passed in claims.items() if not passed),
+    }
+    return recorded | found | sorted_claims
 
 
 def _write(recorded: dict[str, Any]) -> None:

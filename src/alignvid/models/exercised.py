@@ -30,7 +30,7 @@ class PipelineFacts:
     refused: Mapping[str, str]
     """Keys that cannot be acted on, and why."""
     exercised: tuple[str, ...]
-    """What passed on all of its variants; empty if it was not run."""
+    """What passed on one of its variants at least, and failed on none; empty if it was not run."""
     variants: tuple[str, ...]
     """Names of the tiny pipelines that were run."""
 
@@ -58,13 +58,14 @@ def model_table(families: Iterable[Family]) -> list[PipelineFacts]:
 
 def _facts(family: Family, pipeline: str, variants: list[tuple[str, dict[str, Any]]]) -> PipelineFacts:
     entries = [entry for _, entry in variants]
-    claims = [set(entry["exercised"]) for entry in entries]
+    passed = {claim for entry in entries for claim in entry["exercised"]}
+    failed = {claim for entry in entries for claim in entry.get("failed", ())}
     return PipelineFacts(
         pipeline=pipeline,
         family=family.name,
         transformer=entries[0]["transformer"] if entries else ", ".join(family.transformers),
         targets=tuple(sorted({target for entry in entries for target in entry["targets"]})),
         refused={target: reason for entry in entries for target, reason in entry["refused"].items()},
-        exercised=tuple(sorted(set.intersection(*claims))) if claims else (),
+        exercised=tuple(sorted(passed - failed)),
         variants=tuple(name for name, _ in variants),
     )
