@@ -30,7 +30,8 @@ gain acts where it should; it says nothing about how much it helps a released mo
 
 {claims}
 
-An empty cell: not tried, as where the pipeline has no second branch. A target is `site.stream`: `video` are the generated tokens, of a picture too, and `image` those of a reference.
+An empty cell: not tried, as where the pipeline has no second branch. A target is `site.stream`: `video` are the
+generated tokens, of a picture too, and `image` those of a reference.
 """
 
 
