@@ -114,7 +114,7 @@ def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[flo
     """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
     0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t.
     """
-    if 1.0 < max(timesteps) <= _RIGHT_ANGLE:
+    if 1.0 < max(timesteps, default=0.0) <= _RIGHT_ANGLE:
         return [math.sin(angle) / (math.sin(angle) + math.cos(angle)) for angle in timesteps]
     scale = 1.0 if all(0.0 <= timestep <= 1.0 for timestep in timesteps) else float(train_timesteps)
     levels = [min(max(timestep / scale, 0.0), 1.0) for timestep in timesteps]
