@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: demo test check bench docs clean
+VBENCH := .venv-vbench
+
+.PHONY: demo test test-vbench check bench docs clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
+test-vbench: $(READY) $(VBENCH)/.ready
+	ALIGNVID_VBENCH=$(VBENCH)/bin/python $(BIN)/python -m pytest tests/bench/metrics/test_vbench.py $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks docs
@@ -28,7 +34,7 @@ docs: $(READY)
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VBENCH) demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
@@ -37,4 +43,26 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev]"
+	$(call mend_torchvision,$(BIN))
 	touch $(READY)
+
+# Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
+# Its CLIP imports pkg_resources, which setuptools 81 left out.
+$(VBENCH)/.ready: Makefile
+	test -x $(VBENCH)/bin/python || $(PYTHON) -m venv $(VBENCH)
+	$(VBENCH)/bin/python -m pip install --quiet --upgrade "pip>=25" "setuptools<81" wheel
+	$(VBENCH)/bin/python -m pip install --quiet torch==2.13.0
+	$(VBENCH)/bin/python -m pip install --quiet torch==2.13.0 torchvision==0.28.0 "setuptools<81" numpy==2.2.6 timm==1.0.12 \
+	  decord==0.6.0 opencv-python-headless easydict einops ftfy regex scipy tqdm requests pillow
+	$(VBENCH)/bin/python -m pip install --quiet --no-deps --no-build-isolation openai-clip==1.0.1 vbench==0.1.5
+	$(call mend_torchvision,$(VBENCH)/bin)
+	touch $(VBENCH)/.ready
+
+# PyPI's torchvision does not load beside a CPU build of torch from elsewhere; a hook in that environment mends it.
+MEND := torchvision_beside_cpu_torch
+define mend_torchvision
+	$(1)/python -c "import torchvision" 2>/dev/null || { \
+	  site=$$($(1)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \
+	  cp tests/$(MEND).py "$$site/" && echo "import $(MEND)" > "$$site/$(MEND).pth" && \
+	  $(1)/python -c "import torchvision"; }
+endef

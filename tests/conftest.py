@@ -6,6 +6,7 @@ import jaxtyping
 import pytest
 import torch
 
+import torchvision_beside_cpu_torch  # noqa: F401 # before anything imports torchvision
 from recording import OPTION, pytest_runtest_makereport, pytest_sessionfinish  # noqa: F401  # hooks
 
 jaxtyping.install_import_hook("alignvid", "typechecking.check")  # every signature, shapes too, for the whole session

@@ -144,8 +144,16 @@ def append_rows(path: Path, rows: Iterable[VideoRecord | AnswerRecord | MetricRe
 
 def remove_torn_line(path: Path) -> None:
     """Cut off what follows the last line break: half a row of a process that was killed."""
-    if not path.exists():
+    if not path.exists() or _ends_whole(path):
         return
     with path.open("rb+") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether the file is empty or ends in a line break; only its last byte is read."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read() in (b"", b"\n")

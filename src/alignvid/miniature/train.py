@@ -32,7 +32,7 @@ STAGES = ["vae", "text", "image", "latents", "decoder", *DIET_NAMES, "export"]
 @click.option("--stage", type=click.Choice(["all", *STAGES]), default="all", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("training"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--scenes", type=click.IntRange(SHARD_SCENES), default=10_000, show_default=True, help="Training scenes.")
+@click.option("--scenes", type=click.IntRange(SHARD_SCENES), default=12_000, show_default=True, help="Training scenes.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 def main(stage: str, out: Path, seed: int, scenes: int, threads: int) -> None:
     """Train the miniature, stage by stage; the pipeline is written to OUT/pipeline."""

@@ -1,0 +1,1 @@
+"""The networks behind the metrics: each loads real checkpoints and nothing else, from a path."""
