@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import torchvision_beside_cpu_torch  # noqa: F401 # before anything imports torchvision
+from recording import OPTION, pytest_runtest_makereport, pytest_sessionfinish  # noqa: F401  # hooks
 
 jaxtyping.install_import_hook("alignvid", "typechecking.check")  # every signature, shapes too, for the whole session
 torch.set_num_threads(1)
@@ -14,6 +15,7 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption(OPTION, action="store_true", help="write what the families' tests found into docs/models.json")
 
 
 def pytest_collection_modifyitems(config, items):

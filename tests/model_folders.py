@@ -14,6 +14,8 @@ from transformers import (
     LlamaConfig,
     LlamaModel,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
     UMT5Config,
     UMT5EncoderModel,
 )
@@ -78,6 +80,39 @@ def _ltx_transformer() -> torch.nn.Module:
         num_layers=1,
         caption_channels=32,
     )
+
+
+def save_flux_kontext(folder: Path) -> Path:
+    """The pipeline brings any picture to a megapixel: the autoencoder makes 32 pixels one latent."""
+    from image_pipelines import flux_kontext, kl_vae
+
+    pipeline = flux_kontext()[0]
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    clip = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=32, max_position_embeddings=512, **layers)
+    sizes = {"d_model": 32, "d_kv": 16, "num_heads": 2, "d_ff": 32, "num_layers": 1}
+    pipeline.register_modules(
+        tokenizer=tokenizer,
+        tokenizer_2=build_tokenizer(),
+        text_encoder=CLIPTextModel(clip).eval(),
+        text_encoder_2=T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)).eval(),
+        vae=kl_vae(1, blocks=6).eval(),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def save_qwen_image(folder: Path) -> Path:
+    """From text. Its editing siblings cannot be saved here: their processor of pictures is made for torchvision."""
+    from image_pipelines import qwen_image, qwen_vision_language_model
+
+    pipeline = qwen_image()[0]
+    tokenizer = build_tokenizer()
+    model = qwen_vision_language_model(vocabulary_size=len(tokenizer))
+    pipeline.register_modules(tokenizer=tokenizer, text_encoder=model)
+    pipeline.save_pretrained(folder)
+    return folder
 
 
 class FramePackFolders(NamedTuple):

@@ -116,14 +116,14 @@ def wan_t2v() -> Built:
         scheduler=unipc(flow_shift=3.0),
         transformer=WanTransformer3DModel(**WAN_TRANSFORMER),
     )
-    return _ready(pipe), _wan_call(text_tokens=24)
+    return ready(pipe), _wan_call(text_tokens=24)
 
 
 def wan_i2v() -> Built:
     """Wan 2.1: the reference image as CLIP keys of cross-attention and in the channels."""
     torch.manual_seed(0)
     pipe = _wan_i2v(WanTransformer3DModel(**WAN_TRANSFORMER | _CLIP_KEYS))
-    return _ready(pipe), _wan_call(text_tokens=512, image=_image(32, 16))
+    return ready(pipe), _wan_call(text_tokens=512, image=picture(32, 16))
 
 
 def wan_flf2v() -> Built:
@@ -131,8 +131,8 @@ def wan_flf2v() -> Built:
     torch.manual_seed(0)
     clip_tokens = 4 * 4 + 1
     pipe = _wan_i2v(WanTransformer3DModel(**WAN_TRANSFORMER | _CLIP_KEYS, pos_embed_seq_len=2 * clip_tokens))
-    images = {"image": _image(32, 16), "last_image": _image(32, 16, colour=(20, 80, 160))}
-    return _ready(pipe), _wan_call(text_tokens=512, **images)
+    images = {"image": picture(32, 16), "last_image": picture(32, 16, colour=(20, 80, 160))}
+    return ready(pipe), _wan_call(text_tokens=512, **images)
 
 
 def wan22_i2v() -> Built:
@@ -148,7 +148,7 @@ def wan22_i2v() -> Built:
         transformer_2=WanTransformer3DModel(**config),
         boundary_ratio=0.875,
     )
-    return _ready(pipe), _wan_call(text_tokens=24, image=_image(32, 16))
+    return ready(pipe), _wan_call(text_tokens=24, image=picture(32, 16))
 
 
 def wan22_ti2v_5b() -> Built:
@@ -162,7 +162,7 @@ def wan22_ti2v_5b() -> Built:
         transformer=WanTransformer3DModel(**WAN_TRANSFORMER | {"in_channels": 48, "out_channels": 48}),
         expand_timesteps=True,
     )
-    return _ready(pipe), _wan_call(text_tokens=24, image=_image(64, 32), height=32, width=64)
+    return ready(pipe), _wan_call(text_tokens=24, image=picture(64, 32), height=32, width=64)
 
 
 def wan22_ti2v_5b_t2v() -> Built:
@@ -176,7 +176,7 @@ def wan22_ti2v_5b_t2v() -> Built:
         transformer=WanTransformer3DModel(**WAN_TRANSFORMER | {"in_channels": 48, "out_channels": 48}),
         expand_timesteps=True,
     )
-    return _ready(pipe), _wan_call(text_tokens=24, height=32, width=64)
+    return ready(pipe), _wan_call(text_tokens=24, height=32, width=64)
 
 
 def wan_vace() -> Built:
@@ -189,8 +189,8 @@ def wan_vace() -> Built:
         scheduler=unipc(flow_shift=3.0),
         transformer=WanVACETransformer3DModel(**config),
     )
-    video = {"video": [_image(32, 16)] * 9, "mask": [Image.new("L", (32, 16), 128)] * 9}
-    return _ready(pipe), _wan_call(text_tokens=24, **video)
+    video = {"video": [picture(32, 16)] * 9, "mask": [Image.new("L", (32, 16), 128)] * 9}
+    return ready(pipe), _wan_call(text_tokens=24, **video)
 
 
 def hunyuan_t2v() -> Built:
@@ -204,21 +204,21 @@ def hunyuan_t2v() -> Built:
         text_encoder_2=None,
         tokenizer_2=None,
     )
-    return _ready(pipe), _hunyuan_call(text_tokens=24)
+    return ready(pipe), _hunyuan_call(text_tokens=24)
 
 
 def hunyuan_i2v_latent_concat() -> Built:
     """The reference image in the channels."""
     torch.manual_seed(0)
     config = {"in_channels": 2 * 4 + 1, "image_condition_type": "latent_concat", "guidance_embeds": False}
-    return _ready(_hunyuan_i2v(**config)), _hunyuan_call(text_tokens=24, image=_image(32, 16))
+    return ready(_hunyuan_i2v(**config)), _hunyuan_call(text_tokens=24, image=picture(32, 16))
 
 
 def hunyuan_i2v_token_replace() -> Built:
     """The reference image in place of the first latent frame."""
     torch.manual_seed(0)
     pipe = _hunyuan_i2v(image_condition_type="token_replace")
-    return _ready(pipe), _hunyuan_call(text_tokens=24, image=_image(32, 16))
+    return ready(pipe), _hunyuan_call(text_tokens=24, image=picture(32, 16))
 
 
 def framepack_v1() -> Built:
@@ -238,7 +238,7 @@ def framepack_v1() -> Built:
         feature_extractor=SiglipImageProcessor(size={"height": 8, "width": 8}),
     )
     size = {"height": 32, "width": 48, "latent_window_size": 4}  # 4x6 latents: history kernels do not divide them
-    return _ready(pipe), _hunyuan_call(text_tokens=20, image=_image(48, 32), **size)
+    return ready(pipe), _hunyuan_call(text_tokens=20, image=picture(48, 32), **size)
 
 
 def framepack_v1_three_sections() -> Built:
@@ -275,7 +275,8 @@ BUILDERS = {
 
 def generate(pipe: DiffusionPipeline, call: dict[str, Any], **changes: Any) -> Tensor:
     """What the pipeline makes from the same seed every time; the latents, unless `output_type` says otherwise."""
-    made = pipe(**call | changes, generator=torch.Generator().manual_seed(0)).frames
+    output = pipe(**call | changes, generator=torch.Generator().manual_seed(0))
+    made = output.frames if hasattr(output, "frames") else output.images
     return torch.cat(made, 2) if isinstance(made, list) else made  # FramePack gives the latents by section
 
 
@@ -359,11 +360,11 @@ def _mask(tokens: int, *, valid: int) -> Tensor:
     return (torch.arange(tokens) < valid).float().unsqueeze(0)
 
 
-def _image(width: int, height: int, colour: tuple[int, int, int] = (120, 60, 30)) -> Image.Image:
+def picture(width: int, height: int, colour: tuple[int, int, int] = (120, 60, 30)) -> Image.Image:
     return Image.new("RGB", (width, height), colour)
 
 
-def _ready(pipe: DiffusionPipeline) -> DiffusionPipeline:
+def ready(pipe: DiffusionPipeline) -> DiffusionPipeline:
     for component in pipe.components.values():
         if isinstance(component, nn.Module):
             _draw_norm_weights(component.eval())

@@ -93,15 +93,15 @@ def test_targets_that_no_chosen_block_holds_are_refused():
 )
 def test_named_streams_keep_the_powers_of_the_recipe(streams, powers):
     released = {"cross.text": 2.0, "cross.image": 1.0}
-    assert powers_for_streams(streams, released, WAN_TARGETS) == powers
+    assert powers_for_streams(streams, released, WAN_TARGETS, {}) == powers
 
 
 @pytest.mark.parametrize("streams", [["txt"], {"text": 1.0, "imgae": 1.0}], ids=str)
 def test_a_stream_that_does_not_exist_is_refused_with_those_that_do(streams):
     with pytest.raises(UnknownTarget, match="is not a stream of this model; choose from image, text, video"):
-        powers_for_streams(streams, {"cross.text": 1.0}, WAN_TARGETS)
+        powers_for_streams(streams, {"cross.text": 1.0}, WAN_TARGETS, {})
 
 
 def test_no_streams_at_all_are_refused():
     with pytest.raises(UnknownTarget, match="list of streams is empty"):
-        powers_for_streams([], {"cross.text": 1.0}, WAN_TARGETS)
+        powers_for_streams([], {"cross.text": 1.0}, WAN_TARGETS, {})

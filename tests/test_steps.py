@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
+from alignvid.models.wan import FAMILY as WAN
 from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of, noise_levels, pass_named
 
 
@@ -16,6 +19,7 @@ from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of
         ([1.0, 0.75, 0.25], [1.0, 0.75, 0.25]),
         ([0.0, 250.0, 750.0], [1.0, 0.75, 0.25]),
         ([0.0, 0.25, 0.75], [1.0, 0.75, 0.25]),
+        ([1.5708, 0.7854, 0.0], [1.0, 0.5, 0.0]),
         ([1000.0], [1.0]),
         ([], []),
     ],
@@ -25,12 +29,13 @@ from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of
         "1 down to 0",
         "ascending to 1000",
         "ascending to 1",
+        "angles of TrigFlow",
         "one step",
         "no step",
     ],
 )
 def test_noise_runs_from_one_to_zero_whatever_the_scheduler_counts(timesteps, levels):
-    assert noise_levels(timesteps, 1000) == pytest.approx(levels)
+    assert noise_levels(timesteps, 1000) == pytest.approx(levels, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +51,20 @@ def test_noise_runs_from_one_to_zero_whatever_the_scheduler_counts(timesteps, le
     ids=["scalar", "whole number", "per sample", "per token", "double", "python number"],
 )
 def test_the_noisiest_token_tells_the_noise_level(timestep):
-    assert noise_level_of(timestep, 1000.0) == pytest.approx(0.9)
+    assert noise_level_of(timestep, 1000.0, is_ascending=False) == pytest.approx(0.9)
+
+
+def test_an_ascending_timestep_is_0_at_pure_noise():
+    assert noise_level_of(torch.tensor([0.1, 0.9]), 1.0, is_ascending=True) == pytest.approx(0.9)
 
 
 def test_a_timestep_that_is_missing_is_an_error():
     with pytest.raises(ClockError, match="called without a timestep; pass timestep=…"):
-        noise_level_of(None, 1000.0)
+        noise_level_of(None, 1000.0, is_ascending=False)
 
 
 def test_without_a_pipeline_the_clock_has_no_step_index():
-    moment = StepClock(StepWindow.noise_above(0.9)).read(torch.tensor([950.0]), 1000.0)
+    moment = StepClock(StepWindow.noise_above(0.9)).read(lambda: 0.95)
     assert moment.is_in_window
     assert moment.step_index is None
     assert moment.noise_level == pytest.approx(0.95)
@@ -79,18 +88,18 @@ def test_an_announced_pass_is_known_by_its_name(context, branch):
 
 def test_a_pass_that_is_not_announced_is_known_by_its_order_within_the_step():
     passes = PassReader()
-    read = [passes.read(schedule_count=1, step_index=step) for step in (0, 0, 1, 1, 2, 2, 2)]
+    read = [passes.read(1, step, WAN, {}) for step in (0, 0, 1, 1, 2, 2, 2)]
     assert read == ["cond", "uncond", "cond", "uncond", "cond", "uncond", "unknown"]
 
 
 def test_a_new_schedule_begins_with_the_conditional_pass_even_at_the_same_step():
     passes = PassReader()
-    assert [passes.read(schedule_count=section, step_index=0) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
+    assert [passes.read(section, 0, WAN, {}) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
 
 
 def test_without_a_step_or_an_announcement_the_pass_is_unknown():
     passes = PassReader()
-    assert [passes.read(schedule_count=0, step_index=None) for _ in range(3)] == ["unknown"] * 3
+    assert [passes.read(0, None, WAN, {}) for _ in range(3)] == ["unknown"] * 3
 
 
 @pytest.mark.parametrize(
@@ -108,4 +117,40 @@ def test_without_a_step_or_an_announcement_the_pass_is_unknown():
     ],
 )
 def test_the_branch_decides_which_samples_act(branch, running, acting):
-    assert active_samples(branch, running, {"hidden_states": torch.zeros(4, 1)}) == acting
+    assert active_samples(branch, running, {"hidden_states": torch.zeros(4, 1)}, ()) == acting
+
+
+@pytest.mark.parametrize(
+    ("batch_order", "acting"),
+    [
+        (("cond", "uncond"), [True, True, True, False, False, False]),
+        (("cond", "uncond", "uncond"), [True, True, False, False, False, False]),
+    ],
+)
+def test_a_family_says_in_which_order_its_batch_holds_the_branches(batch_order, acting):
+    arguments = {"timestep": 900, "x": [torch.zeros(1)] * 6}
+    assert active_samples("cond", "batched", arguments, batch_order) == acting
+
+
+class Guided:
+    """A pipeline that says whether it runs classifier-free guidance, or, with None, does not."""
+
+    def __init__(self, is_guided: bool | None) -> None:
+        if is_guided is not None:
+            self.do_classifier_free_guidance = is_guided
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "samples", "running"),
+    [
+        (Guided(True), 2, "batched"),
+        (Guided(False), 2, "cond"),  # two prompts without guidance
+        (Guided(None), 2, "batched"),
+        (Guided(None), 1, "cond"),
+        (None, 2, "unknown"),
+    ],
+    ids=["guided", "unguided", "silent, two", "silent, one", "bare transformer"],
+)
+def test_a_batch_that_is_not_announced_holds_all_branches_if_the_pipeline_is_guided(pipeline, samples, running):
+    family = replace(WAN, batch_order=("uncond", "cond"))
+    assert PassReader(pipeline).read(1, None, family, {"hidden_states": torch.zeros(samples, 1)}) == running

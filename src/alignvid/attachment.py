@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from alignvid.effects import Installed, install, remove
+from alignvid.effects import Inserted, Installed, install, remove
 from alignvid.errors import AttachmentError
 from alignvid.gates import Gate, install_gate, remove_gate
 from alignvid.installation import effects_of
@@ -43,13 +43,17 @@ class Attachment:
         self.recipe = recipe
         self.placements = {host: tuple(items) for host, items in placements.items()}
         self.is_attached = False
-        clock, passes = StepClock(recipe.steps, pipeline), PassReader()
+        clock, passes = StepClock(recipe.steps, pipeline), PassReader(pipeline)
         self._installed: list[Installed] = []
+        locations = [item.location for items in self.placements.values() for item in items]
+        self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
         self._gates = [self._gate(host, clock, passes) for host in hosts]
 
     def install(self) -> None:
         """Put the gains and gates in force; if anything fails, nothing stays."""
         try:
+            for neutral in self._inserted:
+                neutral.put_in()
             for module, effect in self._installed:
                 install(module, effect)
             for gate in self._gates:
@@ -156,7 +160,7 @@ class Attachment:
         installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
         self._installed.extend(installed)
         effects = list({id(item.effect): item.effect for item in installed}.values())
-        return Gate(host, effects, token_counts, clock, passes, self.recipe.branch)
+        return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe.branch)
 
     def _sites_of(self, host: str) -> int:
         locations = [item.location for item in self.placements[host]]
@@ -168,4 +172,6 @@ class Attachment:
             remove_gate(gate)
         for module, effect in self._installed:
             remove(module, effect)
+        for neutral in self._inserted:
+            neutral.take_out()
         self.is_attached = False

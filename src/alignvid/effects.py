@@ -12,8 +12,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
+
+from alignvid.versions import check_diffusers
+
+check_diffusers()  # an old one lacks what is imported next
+
+from diffusers.hooks import HookRegistry, ModelHook  # noqa: E402
 
 _HOOK_NAME = "alignvid_effect"
 _ATTRIBUTE = "_alignvid_effect"
@@ -84,6 +89,24 @@ class Installed(NamedTuple):
 
     module: nn.Module
     effect: Effect
+
+
+class Inserted(NamedTuple):
+    """A neutral module where an attention has None, for an effect to act on."""
+
+    parent: nn.Module
+    name: str
+    module: nn.Module
+
+    def put_in(self) -> None:
+        """Make it the parent's; it has no weights, so the state dict stays as it is."""
+        setattr(self.parent, self.name, self.module)
+
+    def take_out(self) -> None:
+        """Give the parent its None back; doing it twice is fine."""
+        if getattr(self.parent, self.name) is self.module:
+            delattr(self.parent, self.name)
+            setattr(self.parent, self.name, None)
 
 
 def install(module: nn.Module, effect: Effect) -> None:

@@ -9,6 +9,7 @@ pipeline calls.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,9 +19,11 @@ import torch
 from torch import nn
 
 from alignvid.effects import Effect, same_named_subclass
+from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
+from alignvid.placement import NormLocation, Placement
 from alignvid.recipe import Branch
-from alignvid.steps import PassReader, StepClock, active_samples
+from alignvid.steps import PassReader, StepClock, active_samples, noise_level_in
 
 if TYPE_CHECKING:
     from alignvid.attachment import Attachment
@@ -43,6 +46,7 @@ class Gate:
         self,
         host: Host,
         effects: Sequence[Effect],
+        placements: Sequence[Placement],
         token_counts: dict[str, int],
         clock: StepClock,
         passes: PassReader,
@@ -60,15 +64,19 @@ class Gate:
         self.acting: Acting | None = None
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
+        self._streams = {stream for item in placements for stream, _ in item.powers}
+        self._projections = [item.location for item in placements if item.location.keys.is_projection]
         self._signature = inspect.signature(type(host.transformer).forward)
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
-        moment = self.clock.read(arguments.get("timestep"), self.host.family.timestep_scale)
-        running = self.passes.read(self.clock.schedule_count, moment.step_index)
-        samples = active_samples(self.branch, running, arguments)
+        family = self.host.family
+        _refuse_replaced(self._projections)
+        moment = self.clock.read(lambda: noise_level_in(family, arguments))
+        running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
+        samples = active_samples(self.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
         is_acting = any(samples) if isinstance(samples, list) else samples
@@ -77,12 +85,23 @@ class Gate:
         self.forward_count += 1
         self.active_forward_count += is_acting
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
-        if self._needs_token_counts and self.host.family.token_counts is not None:
-            self._token_counts.update(self.host.family.token_counts(self.host.transformer, arguments))
+        if self._needs_token_counts and family.token_counts is not None:
+            self._token_counts.update(family.token_counts(self.host.transformer, arguments))
+            self._warn_of_empty_streams()
         for effect in self.effects:
             if samples or effect.is_neutral_in_graph:
                 effect.prepare(self.host.transformer, arguments, moment.noise_level)
             effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
+
+    def _warn_of_empty_streams(self) -> None:
+        """Once, where none of the streams that are acted on has a token."""
+        if self._streams and all(self._token_counts.get(stream) == 0 for stream in self._streams):
+            warnings.warn(
+                f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
+                "pipeline a reference image, or choose other streams.",
+                stacklevel=3,
+            )
+            self._streams = set()
 
 
 def attachment_of(host: Host) -> Attachment | None:
@@ -95,6 +114,15 @@ def acting_on(host: Host) -> Acting | None:
     """How a transformer is acted on in the forward that is running, or was last; None if it runs as it is."""
     gate = vars(host.transformer).get(_ATTRIBUTE)
     return None if gate is None else gate.acting
+
+
+def _refuse_replaced(projections: Sequence[NormLocation]) -> None:
+    """A LoRA that is loaded or taken off puts another module in a projection's place: the gain would miss a part."""
+    if replaced := next((location for location in projections if location.is_elsewhere), None):
+        raise AttachmentError(
+            f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
+            "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
+        )
 
 
 def install_gate(gate: Gate) -> None:

@@ -85,11 +85,16 @@ def log_bias_effects(
 
 
 def _streams_of_one_softmax(items: Sequence[Placement]) -> tuple[str, ...]:
-    location = items[0].location
-    norms = location.attention_site.keys if location.attention_site.is_joint else (location.keys,)
-    streams = tuple(stream for keys in norms for stream in keys.streams)
+    location, site = items[0].location, items[0].location.attention_site
+    norms = site.keys if site.is_joint else (location.keys,)
+    streams = site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
     if len(streams) == 1:
         _refuse(location)
+    if site.ignores_mask:
+        raise UnknownTarget(
+            f"The attention {site.name!r} of this model takes no attention mask of ours, so that no constant can be "
+            "put on its logits; use a scalar modulation here."
+        )
     return streams
 
 

@@ -33,6 +33,18 @@ class NormLocation(NamedTuple):
     """The family's description of this attention."""
 
     @property
+    def holder(self) -> tuple[nn.Module, str]:
+        """The module that holds the norm, and the norm's attribute there."""
+        path, _, name = self.keys.path.rpartition(".")
+        parent = descend(self.attention, path) if path else self.attention
+        return parent, name  # type: ignore[return-value]  # there, for the norm was found below it
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the attention does not hold this norm: a neutral one still to be put in, or it was replaced."""
+        return descend(self.attention, self.keys.path) is not self.norm
+
+    @property
     def queries(self) -> nn.Module | None:
         """Norm of the queries that meet these keys; None if the attention has none."""
         return descend(self.attention, self.attention_site.query_norm)
@@ -59,18 +71,36 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
     for stack in host.family.stacks_of(host.transformer, pipeline):
         for index, block in enumerate(getattr(host.transformer, stack.name)):
             for site in stack.sites:
-                if (attention := descend(block, site.path)) is None:
+                attention = descend(block, site.path)
+                if attention is None or site.refusal:
                     continue
                 for keys in site.keys:
-                    if (norm := descend(attention, keys.path)) is not None:
+                    if (norm := _norm(attention, keys)) is not None:
                         place = (host.name, stack.name, index, site.name)
                         yield NormLocation(*place, keys, norm, attention, site)
 
 
+def _norm(attention: nn.Module, keys: KeyNorm) -> nn.Module | None:
+    norm = descend(attention, keys.path)
+    return nn.Identity() if norm is None and keys.is_insertable else norm
+
+
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:
     """Every target, `site.stream`, that exists in a transformer."""
-    names = (f"{location.site}.{stream}" for location in key_norms(host, pipeline) for stream in location.keys.streams)
-    return tuple(sorted(set(names)))
+    names = {f"{location.site}.{stream}" for location in key_norms(host, pipeline) for stream in location.keys.streams}
+    return tuple(sorted(names - set(refusals_of(host, pipeline))))
+
+
+def refusals_of(host: Host, pipeline: Any = None) -> dict[str, str]:
+    """Why, by target, for those keys of a transformer that a gain cannot act on."""
+    return {
+        f"{site.name}.{stream}": site.refusal or dict(keys.refusals)[stream]
+        for stack in host.family.stacks_of(host.transformer, pipeline)
+        for site in stack.sites
+        for keys in site.keys
+        for stream in keys.streams
+        if site.refusal or stream in dict(keys.refusals)
+    }
 
 
 def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
@@ -80,7 +110,7 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
     """
     if not recipe.modulation.powers:
         return []
-    patterns = _pattern_by_target(recipe, host, targets_of(host, pipeline))
+    patterns = _pattern_by_target(recipe, host, targets_of(host, pipeline), refusals_of(host, pipeline))
     blocks = chosen_blocks(recipe.blocks, host, pipeline, {split_target(target)[0] for target in patterns})
     placements = []
     for location in key_norms(host, pipeline):
@@ -93,7 +123,10 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
 
 
 def powers_for_streams(
-    streams: Iterable[str] | Mapping[str, float], powers: Mapping[str, float], targets: Sequence[str]
+    streams: Iterable[str] | Mapping[str, float],
+    powers: Mapping[str, float],
+    targets: Sequence[str],
+    refusals: Mapping[str, str],
 ) -> dict[str, float]:
     """Powers of gamma for the streams that a user names, taking them from the recipe where it has them.
 
@@ -105,7 +138,7 @@ def powers_for_streams(
     given = streams if isinstance(streams, Mapping) else {}
     chosen: dict[str, float] = {}
     for name in streams:
-        for target in [name] if "." in name else _targets_of_stream(name, powers, targets):
+        for target in [name] if "." in name else _targets_of_stream(name, powers, targets, refusals):
             inherited = next((power for known, power in powers.items() if _covers(known, target)), 1.0)
             chosen[target] = given.get(name, inherited)
     if not chosen:
@@ -113,11 +146,16 @@ def powers_for_streams(
     return chosen
 
 
-def _targets_of_stream(stream: str, powers: Mapping[str, float], targets: Sequence[str]) -> list[str]:
+def _targets_of_stream(
+    stream: str, powers: Mapping[str, float], targets: Sequence[str], refusals: Mapping[str, str]
+) -> list[str]:
     everywhere = [target for target in targets if split_target(target)[1] == stream]
     if not everywhere:
         known = sorted({split_target(target)[1] for target in targets})
-        raise UnknownTarget(f"{stream!r} is not a stream of this model; choose from {', '.join(known)}.")
+        raise UnknownTarget(
+            f"{stream!r} is not a stream of this model; choose from {', '.join(known)}. "
+            f"{_reason(f'*.{stream}', refusals)}".rstrip()
+        )
     sites = {split_target(target)[0] for target in powers}
     return [target for target in everywhere if split_target(target)[0] in sites] or everywhere
 
@@ -130,7 +168,9 @@ def _placement(location: NormLocation, chosen: Sequence[tuple[str, str]], modula
     )
 
 
-def _pattern_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> dict[str, str]:
+def _pattern_by_target(
+    recipe: Recipe, host: Host, targets: Sequence[str], refusals: Mapping[str, str]
+) -> dict[str, str]:
     """The recipe's name for each target that it acts on, stars expanded. A more exact name wins over a star, so that
     "*.text" can be the rule and "cross.text" the exception.
     """
@@ -140,7 +180,7 @@ def _pattern_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> di
         if not matched and pattern not in _MAY_BE_ABSENT:
             raise UnknownTarget(
                 f"{pattern!r} is not a target of {type(host.transformer).__name__}; choose from {', '.join(targets)}. "
-                f"{recipe.modulation.requirement}".rstrip()
+                f"{_reason(pattern, refusals) or recipe.modulation.requirement}".rstrip()
             )
         patterns.update(dict.fromkeys(matched, pattern))
     if not patterns:
@@ -149,6 +189,11 @@ def _pattern_by_target(recipe: Recipe, host: Host, targets: Sequence[str]) -> di
             f"{type(host.transformer).__name__} has no target that matches {wanted}; choose from {', '.join(targets)}."
         )
     return patterns
+
+
+def _reason(pattern: str, refusals: Mapping[str, str]) -> str:
+    """Why what a pattern covers was refused; empty if nothing was."""
+    return next((reason for target, reason in refusals.items() if _covers(pattern, target)), "")
 
 
 def _covers(pattern: str, target: str) -> bool:

@@ -9,18 +9,25 @@ where it lies on a GPU).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from alignvid.errors import ClockError
+from alignvid.models.family import Arguments, Family
 from alignvid.recipe import Branch
 from alignvid.schedule import StepWindow
 
 Pass = Literal["cond", "uncond", "batched", "unknown"]
-"""Which pass of classifier-free guidance a forward is; "batched" holds the unconditional half first, then the
-conditional."""
+"""Which pass of classifier-free guidance a forward is; "batched" holds several branches in one batch."""
+
+
+BATCHED = "cond_uncond"
+"""Name of the cache context of a batch that holds several branches."""
+UNCONDITIONAL_FIRST = ("uncond", "cond")
+_RIGHT_ANGLE = 1.5709  # π/2 as diffusers writes it, rounded up
 
 
 class Moment(NamedTuple):
@@ -39,7 +46,7 @@ class StepClock:
     def __init__(self, window: StepWindow, pipeline: Any = None) -> None:
         """A clock for one step window; `pipeline` is None for a bare transformer."""
         self.window = window
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._timesteps: torch.Tensor | None = None
         self._first = 0
         self._noise_levels: list[float] = []
@@ -47,49 +54,47 @@ class StepClock:
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
 
-    def read(self, timestep: Any, timestep_scale: float) -> Moment:
+    def read(self, noise_level: Callable[[], float]) -> Moment:
         """The moment of the forward that is about to run.
 
-        Args:
-            timestep: what the transformer is given; of any shape (per batch, per token, per frame).
-            timestep_scale: its value at pure noise.
+        `noise_level`: reads it from what the transformer is given; asked only where the scheduler does not tell.
         Raises: ClockError if neither the scheduler nor the timestep tells.
         """
-        scheduler: Any = getattr(self._pipeline, "scheduler", None)
+        scheduler: Any = getattr(self.pipeline, "scheduler", None)
         if getattr(scheduler, "num_inference_steps", None) is None:  # a bare transformer, or no run was begun yet
-            return self._read_timestep(timestep, timestep_scale)
+            return self._unscheduled(noise_level())
         if scheduler.timesteps is not self._timesteps:
-            self._begin_schedule(scheduler, timestep, timestep_scale)
-        step_index = self._step_index(scheduler, timestep, timestep_scale)
+            self._begin_schedule(scheduler, noise_level)
+        step_index = self._step_index(scheduler, noise_level)
         if step_index is None:
-            return self._read_timestep(timestep, timestep_scale)
+            return self._unscheduled(noise_level())
         return Moment(self._active[step_index], step_index, self._noise_levels[step_index])
 
-    def _begin_schedule(self, scheduler: Any, timestep: Any, timestep_scale: float) -> None:
+    def _begin_schedule(self, scheduler: Any, noise_level: Callable[[], float]) -> None:
         """Fetch the schedule; the steps of this run are those from its first one on."""
         self._timesteps = scheduler.timesteps
         train_timesteps = scheduler.config.get("num_train_timesteps", 1000)
         levels = noise_levels(torch.as_tensor(scheduler.timesteps).float().tolist(), train_timesteps)
-        self._first = _first_step(scheduler, levels, timestep, timestep_scale)
+        self._first = _first_step(scheduler, levels, noise_level)
         self._noise_levels = levels[self._first :]
         self._active = self.window.active_steps(self._noise_levels)
         self.schedule_count += 1
 
-    def _step_index(self, scheduler: Any, timestep: Any, timestep_scale: float) -> int | None:
+    def _step_index(self, scheduler: Any, noise_level: Callable[[], float]) -> int | None:
         """Index into this run's steps; None if the scheduler has run out, so that this forward is not of its run."""
         if getattr(scheduler, "step_index", None) is None:  # before the first step, or a scheduler that does not say
-            return _nearest(self._noise_levels, timestep, timestep_scale)
+            is_told = hasattr(scheduler, "step_index") and scheduler.begin_index is not None
+            return 0 if is_told else _nearest(self._noise_levels, noise_level())
         index = scheduler.step_index - self._first
         return index if 0 <= index < len(self._noise_levels) else None
 
-    def _read_timestep(self, timestep: Any, timestep_scale: float) -> Moment:
+    def _unscheduled(self, level: float) -> Moment:
         """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow."""
-        level = noise_level_of(timestep, timestep_scale)
         position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
         return Moment(self.window.contains(position), None, level)
 
 
-def _first_step(scheduler: Any, levels: Sequence[float], timestep: Any, timestep_scale: float) -> int:
+def _first_step(scheduler: Any, levels: Sequence[float], noise_level: Callable[[], float]) -> int:
     """Where in the schedule this run begins: video-to-video skips the noisiest steps.
 
     Some of its pipelines say so by `begin_index`, others only by the timestep of their first forward.
@@ -98,76 +103,111 @@ def _first_step(scheduler: Any, levels: Sequence[float], timestep: Any, timestep
     if begin is not None:
         return begin
     has_begun = getattr(scheduler, "step_index", None) is not None
-    return 0 if has_begun else _nearest(levels, timestep, timestep_scale)
+    return 0 if has_begun else _nearest(levels, noise_level())
 
 
-def _nearest(levels: Sequence[float], timestep: Any, timestep_scale: float) -> int:
-    level = noise_level_of(timestep, timestep_scale)
+def _nearest(levels: Sequence[float], level: float) -> int:
     return min(range(len(levels)), key=lambda step: abs(levels[step] - level))
 
 
 def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:
     """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
-    0..1000.
+    0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t.
     """
+    if 1.0 < max(timesteps, default=0.0) <= _RIGHT_ANGLE:
+        return [math.sin(angle) / (math.sin(angle) + math.cos(angle)) for angle in timesteps]
     scale = 1.0 if all(0.0 <= timestep <= 1.0 for timestep in timesteps) else float(train_timesteps)
     levels = [min(max(timestep / scale, 0.0), 1.0) for timestep in timesteps]
     is_ascending = len(levels) > 1 and levels[0] < levels[-1]
     return [1.0 - level for level in levels] if is_ascending else levels
 
 
-def noise_level_of(timestep: Any, timestep_scale: float) -> float:
+def noise_level_in(family: Family, arguments: Arguments) -> float:
+    """Noise level of the forward of a transformer of that family."""
+    timestep = arguments.get(family.timestep_argument)
+    return noise_level_of(timestep, family.timestep_scale, is_ascending=family.is_ascending)
+
+
+def noise_level_of(timestep: Any, timestep_scale: float, *, is_ascending: bool) -> float:
     """Noise level of what a transformer is given; the noisiest token counts, for clean reference tokens have timestep
     0.
 
+    Args:
+        timestep: of any shape (per batch, per token, per frame).
+        timestep_scale: its value at pure noise; or, if it is ascending, without noise.
+        is_ascending: whether it is 0 at pure noise.
     Raises: ClockError if no timestep was given.
     """
     if timestep is None:
         raise ClockError("The transformer was called without a timestep; pass timestep=…, or attach to the pipeline.")
-    value = float(torch.as_tensor(timestep).max())
-    return min(max(value / timestep_scale, 0.0), 1.0)
+    timesteps = torch.as_tensor(timestep)
+    level = float(timesteps.min() if is_ascending else timesteps.max()) / timestep_scale
+    return min(max(1.0 - level if is_ascending else level, 0.0), 1.0)
 
 
 class PassReader:
     """Tells the CFG branch of a forward: by the name that the pipeline announces, else by its order within the step.
 
     Pipelines without announced names (HunyuanVideo I2V, FramePack) run the conditional pass first, the other one
-    second.
+    second; or both in one batch, if the family says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: Any = None) -> None:
+        """`pipeline` is None for a bare transformer."""
+        self._pipeline = pipeline
         self.announced: str | None = None
         """Name of the cache context that the pipeline has entered, such as "cond"."""
         self._step: tuple[int, int | None] | None = None
         self._order = 0
 
-    def read(self, schedule_count: int, step_index: int | None) -> Pass:
-        """The branch of the forward that is about to run."""
+    def read(self, schedule_count: int, step_index: int | None, family: Family, arguments: Arguments) -> Pass:
+        """The branch of the forward that is about to run, with these arguments."""
         step = (schedule_count, step_index)
         self._order = self._order + 1 if step == self._step and step_index is not None else 0
         self._step = step
+        is_silent_batch = self.announced is None and self._pipeline is not None and bool(family.batch_order)
+        if self.announced == BATCHED or is_silent_batch:
+            return "batched" if self._is_guided(samples_in(arguments)) else "cond"
         if self.announced is not None:
             return pass_named(self.announced)
         return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"
 
+    def _is_guided(self, samples: int) -> bool:
+        """Whether a batch that may hold all branches does: as the pipeline says, else if it can be halved."""
+        return getattr(self._pipeline, "do_classifier_free_guidance", samples % 2 == 0)
+
 
 def pass_named(context: str) -> Pass:
     """Branch by a context's name: "pred_cond" -> cond; "uncond_stg" -> uncond; "cond_uncond" -> batched."""
-    if context == "cond_uncond":
+    if context == BATCHED:
         return "batched"
     if "uncond" in context:
         return "uncond"
     return "cond" if "cond" in context else "unknown"
 
 
-def active_samples(branch: Branch, running: Pass, arguments: Mapping[str, Any]) -> bool | list[bool]:
-    """Does the gain act in this pass? A list by sample where a batch holds both halves.
+def samples_in(arguments: Arguments) -> int:
+    """Samples in the batch of a forward: those of its hidden states, or of the first tensor or list if it has none."""
+    tensors = (value for value in arguments.values() if isinstance(value, torch.Tensor | list))
+    return len(arguments.get("hidden_states", next(tensors, ())))
 
-    An unknown pass is modulated, as the released code modulates every pass. `arguments` are those of the forward.
+
+def active_samples(
+    branch: Branch, running: Pass, arguments: Arguments, batch_order: Sequence[str]
+) -> bool | list[bool]:
+    """Does the gain act in this pass? A list by sample where a batch holds several branches.
+
+    An unknown pass is modulated, as the released code modulates every pass.
+
+    Args:
+        branch: the branch to modulate.
+        running: the pass.
+        arguments: of the forward.
+        batch_order: branches in a batch; none means the unconditional half first.
     """
     if branch == "both" or running == "unknown":
         return True
     if running == "batched":
-        batch = len(arguments["hidden_states"])
-        return [branch == "uncond"] * (batch // 2) + [branch == "cond"] * (batch - batch // 2)
+        parts = batch_order or UNCONDITIONAL_FIRST
+        return [branch == part for part in parts for _ in range(samples_in(arguments) // len(parts))]
     return running == branch

@@ -176,6 +176,7 @@ def largest_difference(one: Forward, other: Forward) -> float:
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
+@pytest.mark.exercises("explicit softmax")
 @pytest.mark.parametrize(("name", "target"), TARGETS)
 def test_one_target_is_the_explicit_softmax(name, target):
     pipe, call = BUILDERS[name]()

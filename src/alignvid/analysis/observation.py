@@ -22,7 +22,7 @@ from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.gates import attachment_of
 from alignvid.models.registry import Host
-from alignvid.steps import PassReader, StepClock
+from alignvid.steps import UNCONDITIONAL_FIRST, PassReader, StepClock, noise_level_in
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
 
@@ -55,7 +55,7 @@ class Observation:
         self._sites = sites
         self._per_head = per_head
         self._chosen = chosen
-        self._clock, self._passes, self._ear = clock, PassReader(), SoftmaxEar()
+        self._clock, self._passes, self._ear = clock, PassReader(clock.pipeline), SoftmaxEar()
         self._handles: list[RemovableHandle] = []
         self._contexts: list[tuple[nn.Module, Any]] = []
         self._place: ForwardPlace | None = None
@@ -115,8 +115,8 @@ class Observation:
         self, host: Host, signature: inspect.Signature, transformer: nn.Module, args: Any, kwargs: Any
     ) -> None:
         arguments = signature.bind_partial(None, *args, **kwargs).arguments
-        moment = self._clock.read(arguments.get("timestep"), host.family.timestep_scale)
-        running = self._passes.read(self._clock.schedule_count, moment.step_index)
+        moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
+        running = self._passes.read(self._clock.schedule_count, moment.step_index, host.family, arguments)
         self._place = None
         if moment.is_in_window:
             counts = host.family.token_counts
@@ -125,6 +125,7 @@ class Observation:
                 step=-1 if moment.step_index is None else moment.step_index,
                 noise_level=moment.noise_level,
                 running=running,
+                batch_order=host.family.batch_order or UNCONDITIONAL_FIRST,
                 token_counts={} if counts is None else counts(transformer, arguments),
                 grid=patch_grid(transformer, arguments["hidden_states"]) if self._chosen else (1, 1),
             )

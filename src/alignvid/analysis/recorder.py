@@ -28,15 +28,18 @@ class ForwardPlace:
     step: int
     noise_level: float
     running: Pass
+    batch_order: tuple[str, ...]
+    """Branches in the order in which a batch holds them, where it holds several."""
     token_counts: Mapping[str, int]
     grid: tuple[int, int]
     """Height and width of a latent frame in tokens; used for maps only."""
 
     def branches(self, batch: int) -> dict[str, slice]:
-        """Samples of each CFG branch; a batch that holds both has the unconditional ones first."""
+        """Samples of each CFG branch."""
         if self.running != "batched":
             return {self.running: slice(0, batch)}
-        return {"uncond": slice(0, batch // 2), "cond": slice(batch // 2, batch)}
+        size, order = batch // len(self.batch_order), self.batch_order
+        return {part: slice(order.index(part) * size, (order.index(part) + order.count(part)) * size) for part in order}
 
 
 class Passage(NamedTuple):

@@ -36,11 +36,13 @@ class ObservedSite(NamedTuple):
     """Their modules."""
     query_names: tuple[str, ...]
     """Streams of its queries, in order."""
+    joint_order: tuple[str, ...] = ()
+    """Streams in the order of a joint softmax, where its norms run in another one."""
 
     @property
     def has_own_queries(self) -> bool:
         """Whether the tokens that ask are those that are looked at: self- and joint attention."""
-        return self.query_names == tuple(name for keys in self.keys for name in keys.streams)
+        return self.query_names == _own_names(self.keys, self.joint_order)
 
     def __str__(self) -> str:
         return f"{self.site} of block {self.block} of `{self.stack}`"
@@ -108,6 +110,8 @@ def softmaxes_of(
         for index, output in sorted(normed.items())
     }
     joined = tuple(stream for streams in by_norm.values() for stream in streams)
+    if site.joint_order:
+        joined = tuple(sorted(joined, key=lambda stream: site.joint_order.index(stream.name)))
     if len(calls) == 1 and calls[0].key.shape[2] == sum(stream.length for stream in joined):
         return [Softmax(calls[0], joined)]
     return [Softmax(call, by_norm[_norm_of(site, call, normed)]) for call in calls]
@@ -121,15 +125,19 @@ def _sites_of(host: Host, stack: Stack, blocks: Sequence[int]) -> Iterator[Obser
             attention = descend(modules[block], site.path)
             norms = {} if attention is None else {keys: descend(attention, keys.path) for keys in site.keys}
             present = {keys: norm for keys, norm in norms.items() if norm is not None}
-            if attention is not None and present:
+            if attention is not None and present and not site.refusal:
                 where = (host.name, stack.name, block, site.name)
-                names = _query_names(tuple(present), hidden)
-                yield ObservedSite(*where, attention, tuple(present), tuple(present.values()), names)
+                names = _query_names(_own_names(tuple(present), site.joint_order), hidden)
+                norms = tuple(present.values())
+                yield ObservedSite(*where, attention, tuple(present), norms, names, site.joint_order)
 
 
-def _query_names(keys: Sequence[KeyNorm], hidden: tuple[str, ...]) -> tuple[str, ...]:
+def _own_names(keys: Sequence[KeyNorm], joint_order: tuple[str, ...]) -> tuple[str, ...]:
+    return joint_order or tuple(name for norm in keys for name in norm.streams)
+
+
+def _query_names(own: tuple[str, ...], hidden: tuple[str, ...]) -> tuple[str, ...]:
     """In self- and joint attention every token asks; in cross-attention the hidden ones do."""
-    own = tuple(name for norm in keys for name in norm.streams)
     return own if set(hidden) <= set(own) else hidden
 
 

@@ -7,8 +7,8 @@ import click
 from alignvid.cli.bench_audit import audit
 from alignvid.cli.bench_judge import judge
 from alignvid.cli.bench_measure import measure
-from alignvid.cli.bench_run import run
 from alignvid.cli.bench_report import report
+from alignvid.cli.bench_run import run
 from alignvid.cli.bench_score import score
 from alignvid.cli.terminal import examples
 

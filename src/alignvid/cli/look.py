@@ -29,21 +29,20 @@ def presets(as_json: bool) -> None:
 @click.command(epilog=examples("alignvid models", "alignvid models --json"))
 @json_option
 def models(as_json: bool) -> None:
-    """List the supported model families."""
+    """List the supported pipelines, their streams, and what was tried on tiny ones of each."""
     quiet_libraries()
     from alignvid.models import families
+    from alignvid.models.exercised import model_table
 
-    found = families().values()
+    found = model_table(families().values())
     if as_json:
-        print_json(
-            [
-                {"family": family.name, "pipelines": family.pipelines, "transformers": family.transformers}
-                for family in found
-            ]
-        )
+        print_json([facts.to_dict() for facts in found])
         return
-    rows = [(family.name, ", ".join(family.pipelines), ", ".join(family.transformers)) for family in found]
-    print_table(("family", "pipelines", "transformers"), rows)
+    rows = [
+        (facts.family, facts.pipeline, ", ".join(facts.targets), ", ".join(facts.exercised) or "not run")
+        for facts in found
+    ]
+    print_table(("family", "pipeline", "targets", "exercised on a tiny one"), rows)
 
 
 @click.command(epilog=examples("alignvid inspect miniature", "alignvid inspect miniature --preset generic"))

@@ -20,6 +20,7 @@ from alignvid.images import fit_image
 from alignvid.videos import Frames
 
 _IMAGE_PARAMETERS = ("image", "reference_images")
+_IMAGE_IS_OPTIONAL = ("FluxKontextPipeline", "Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinKVPipeline")
 _DEFAULT_FPS = 24.0
 _FRAMEPACK = "HunyuanVideoFramepackPipeline"
 
@@ -105,7 +106,7 @@ def check_accepts(pipeline_class: type, spec: GenerationSpec) -> None:
     image_parameter = _image_parameter(parameters)
     if spec.image is not None and image_parameter is None:
         raise InputError(f"{name} takes no image, but {spec.image!r} was given; leave it out, or choose another model.")
-    if spec.image is None and image_parameter == "image":
+    if spec.image is None and image_parameter == "image" and name not in _IMAGE_IS_OPTIONAL:
         raise InputError(f"{name} needs a reference image; give one with --image.")
     needs = {"num_frames": spec.frames, "negative_prompt": spec.negative_prompt, "width": spec.width}
     needs[_guidance_name(parameters)] = spec.guidance
@@ -158,7 +159,8 @@ def token_limit(pipeline_class: type) -> int | None:
 
 def ignores_negative_prompt(pipeline_class: type, settings: Settings) -> bool:
     """Whether there is no unconditional pass for it to act in: guidance 1 or less, or guidance that is distilled."""
-    is_distilled = {"guidance_scale", "true_cfg_scale"} <= set(_parameters(pipeline_class))
+    parameters = _parameters(pipeline_class)
+    is_distilled = "true_cfg_scale" in parameters and _guidance_name(parameters) == "guidance_scale"
     return is_distilled or settings.guidance is None or settings.guidance <= 1
 
 
@@ -176,7 +178,9 @@ def _default(parameters: Mapping[str, inspect.Parameter], name: str, otherwise: 
 
 
 def _guidance_name(parameters: Mapping[str, inspect.Parameter]) -> str:
-    return "guidance_scale" if "guidance_scale" in parameters else "true_cfg_scale"
+    """Where there are two, the one with a default: Qwen-Image leaves open what only a distilled model would read."""
+    is_open = "true_cfg_scale" in parameters and _default(parameters, "guidance_scale", None) is None
+    return "guidance_scale" if "guidance_scale" in parameters and not is_open else "true_cfg_scale"
 
 
 def _image_parameter(parameters: Mapping[str, inspect.Parameter]) -> str | None:

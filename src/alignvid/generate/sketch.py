@@ -11,7 +11,7 @@ from alignvid.attachment import Attachment
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import ModelSource, find_model
 from alignvid.models import Host, family_of
-from alignvid.placement import key_norms, place, powers_for_streams, targets_of
+from alignvid.placement import key_norms, place, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
@@ -63,7 +63,8 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
     hosts, streams = model.hosts, overrides["streams"]
     powers = None
     if streams is not None:
-        powers = powers_for_streams(streams, recipe.modulation.powers, targets_of(hosts[0], model))
+        known = targets_of(hosts[0], model), refusals_of(hosts[0], model)
+        powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     rest = {key: value for key, value in overrides.items() if key != "streams"}
     recipe = recipe.override(powers=powers, **rest)
     placements = {host.name: place(recipe, host, model) for host in hosts}

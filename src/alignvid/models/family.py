@@ -37,7 +37,7 @@ class ReferenceChannels(NamedTuple):
 
 @dataclass(frozen=True)
 class KeyNorm:
-    """A norm that the keys of one attention pass through, just before the attention."""
+    """A norm that the keys of one attention pass just before the attention; or, without one, their projection."""
 
     path: str
     """Attribute of the attention module, such as "norm_k"."""
@@ -45,6 +45,13 @@ class KeyNorm:
     """Streams in their order on the sequence axis of the norm's output."""
     sequence_dim: int = 1
     """Sequence axis of the output: 1 in (batch, tokens, …), 2 in (batch, heads, tokens, head size)."""
+    is_insertable: bool = False
+    """Whether the attention runs a norm of that name if one is put where it has None: a neutral one is, while attached.
+    """
+    is_projection: bool = False
+    """Whether this is the keys' projection ("to_k"), because the attention runs no norm that would cancel a gain."""
+    refusals: tuple[tuple[str, str], ...] = ()
+    """Pairs of a stream whose keys a gain cannot act on and the reason, as a sentence. Such a stream is no target."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,20 @@ class Site:
     keys: tuple[KeyNorm, ...]
     """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
     is_joint: bool = False
-    """Whether the keys of all its norms meet in one softmax, in the order of the norms."""
+    """Whether the keys of all its norms meet in one softmax, in the order of the norms unless `joint_order` says
+    otherwise."""
+    joint_order: tuple[str, ...] = ()
+    """Streams in the order of the softmax, where the norms run in another one (Flux: the text's keys lie first)."""
+    ignores_mask: bool = False
+    """Whether it cannot be given an attention mask of one's own, so that no constant can be put on its logits."""
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""
     keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
     """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
     must know the keys before. Only for an attention without rotary embedding."""
+    refusal: str = ""
+    """Why a gain on these keys cannot act, as a sentence; empty if it can. Such a site has no targets."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +93,25 @@ class Stack:
     """Whether a block set that names no stack means this one too."""
 
 
+def class_name(pipeline: Any) -> str:
+    """Name of the pipeline's class; empty for a bare transformer. A pipeline that is only sketched has it in its
+    config.
+    """
+    config = getattr(pipeline, "config", None) or {}
+    return "" if pipeline is None else config.get("_class_name", type(pipeline).__name__)
+
+
 def square_grid(tokens: int) -> Grid:
     """The largest square that tokens fill, as those of a vision encoder; what is left over comes before it."""
     side = math.isqrt(tokens)
     return Grid(tokens - side * side, side, side)
+
+
+def patch_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The tokens of a generated picture, from the sides of its latents (…, height, width)."""
+    height, width = arguments["hidden_states"].shape[-2:]
+    patch = transformer.config.patch_size
+    return Grid(0, height // patch, width // patch)
 
 
 @dataclass(frozen=True)
@@ -105,8 +134,15 @@ class Family:
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
     """Channels of the reference image in the input of this very transformer; None if it has none."""
+    timestep_argument: str = "timestep"
+    """What the transformer's forward calls its timestep."""
     timestep_scale: float = 1000.0
     """Timestep that the transformer is given at pure noise."""
+    is_ascending: bool = False
+    """Whether the transformer's timestep is 0 at pure noise and grows to `timestep_scale`."""
+    batch_order: tuple[str, ...] = ()
+    """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
+    classifier-free guidance in one batch and announces nothing, or in another order than this one."""
 
     def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
         """The stacks that this very transformer has."""

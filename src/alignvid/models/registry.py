@@ -67,13 +67,24 @@ def hosts(model: Any) -> list[Host]:
 def family_of(transformer: nn.Module) -> Family:
     """The family that describes a transformer.
 
-    Raises: UnsupportedModel naming the supported classes.
+    Raises: UnsupportedModel naming the supported classes; AttachmentError if it is wrapped by another tool.
     """
     class_names = [base.__name__ for base in type(transformer).__mro__]
     for family in families().values():
         if any(name in class_names for name in family.transformers):
             return family
+    if (path := _supported_inside(transformer)) is not None:
+        raise AttachmentError(
+            f"The transformer is wrapped in {type(transformer).__name__}, which alignvid does not see through; "
+            f"attach before wrapping it, or to what lies inside, at `{path}`."
+        )
     raise UnsupportedModel(f"{type(transformer).__name__} is not supported; {_what_is_supported()}")
+
+
+def _supported_inside(wrapper: nn.Module) -> str | None:
+    """Path of a supported transformer within a module of somebody else's, such as DataParallel's or PEFT's."""
+    supported = {name for family in families().values() for name in family.transformers}
+    return next((path for path, module in wrapper.named_modules() if type(module).__name__ in supported), None)
 
 
 def _what_is_supported() -> str:

@@ -1,0 +1,39 @@
+"""AuraFlow: joint and single-stream blocks, keys in the order [text | video].
+
+The text group begins with the model's own register tokens, which count as text. Timesteps run 1..0, and both passes of
+guidance are one batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+
+_DOUBLE = Site(
+    "double",
+    "attn",
+    (KeyNorm("norm_k", ("video",)), KeyNorm("norm_added_k", ("text",))),
+    is_joint=True,
+    joint_order=("text", "video"),
+    ignores_mask=True,
+)
+_SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),), ignores_mask=True)
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Video tokens from the latents; the rest is text and registers."""
+    grid = patch_grid(transformer, arguments)
+    return {"video": grid.height * grid.width}
+
+
+FAMILY = Family(
+    name="aura_flow",
+    transformers=("AuraFlowTransformer2DModel",),
+    pipelines=("AuraFlowPipeline",),
+    stacks=(Stack("joint_transformer_blocks", (_DOUBLE,)), Stack("single_transformer_blocks", (_SINGLE,))),
+    token_counts=token_counts,
+    grids={"double.video": patch_grid, "single.video": patch_grid},
+    timestep_scale=1.0,
+    batch_order=("uncond", "cond"),
+)

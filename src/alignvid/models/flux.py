@@ -1,0 +1,55 @@
+"""Flux: text-to-image, image-to-image, filling, control, and Kontext, which edits a reference picture.
+
+Keys lie as [text | video | image]: the generated picture is the stream `video`, as generated tokens are everywhere;
+`image` are Kontext's reference pictures, marked by the first of their position ids. Double-stream blocks have a key
+norm for text and one for pictures, single-stream blocks one over all. Chroma, Ovis and Bria are built the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.token_ids import reference_tokens
+
+_FIRST_REFERENCE = 1
+_EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # a bare transformer may be given anything
+
+
+def double_and_single(pictures: tuple[str, ...]) -> tuple[Stack, ...]:
+    """Double-stream blocks, whose text runs through norms of its own, and single-stream blocks; text lies first."""
+    norms = (KeyNorm("norm_k", pictures), KeyNorm("norm_added_k", ("text",)))
+    double = Site("double", "attn", norms, is_joint=True, joint_order=("text", *pictures))
+    single = Site("single", "attn", (KeyNorm("norm_k", ("text", *pictures)),))
+    return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of a Flux transformer; the pipeline tells whether there may be reference pictures."""
+    can_edit = type(transformer).__name__ == "FluxTransformer2DModel" and class_name(pipeline) in _EDITING
+    return double_and_single(("video", "image") if can_edit else ("video",))
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Text from its embeddings, reference pictures by their ids; the rest is video."""
+    ids = arguments["img_ids"]
+    return {"text": arguments["encoder_hidden_states"].shape[1], "image": reference_tokens(ids, _FIRST_REFERENCE)}
+
+
+FAMILY = Family(
+    name="flux",
+    transformers=("FluxTransformer2DModel",),
+    pipelines=(
+        "FluxPipeline",
+        "FluxImg2ImgPipeline",
+        "FluxInpaintPipeline",
+        "FluxFillPipeline",
+        "FluxControlPipeline",
+        "FluxControlNetPipeline",
+        "FluxKontextPipeline",
+        "FluxKontextInpaintPipeline",
+    ),
+    stacks=stacks,
+    token_counts=token_counts,
+    timestep_scale=1.0,
+)

@@ -1,0 +1,48 @@
+"""Flux 2 and its Klein models: text-to-image, and editing of reference pictures.
+
+Keys lie as [text | video | image], marked by the first of their position ids; `image` are the references. The pipeline
+with a key cache (Klein KV) puts references before the generated picture, [text | image | video], computes their keys at
+the first step and keeps them, gain included, for all later steps. A gain on `image` would leave its window there, so it
+is refused; text and video are as in the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.token_ids import reference_tokens
+
+_FIRST_REFERENCE = 10
+_KEEPS_KEYS = "Flux2KleinKVPipeline"
+_REFUSAL = (
+    "this pipeline computes the keys of the reference image once, at the first step, and keeps them for all others: a "
+    "gain on them would act outside its window; use Flux2KleinPipeline, or streams=['text']"
+)
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of a Flux 2 transformer; the pipeline tells where the references lie."""
+    keeps_keys = class_name(pipeline) == _KEEPS_KEYS
+    pictures = ("image", "video") if keeps_keys else ("video", "image")
+    refusals = (("image", _REFUSAL),) if keeps_keys else ()
+    norms = (KeyNorm("norm_k", pictures, refusals=refusals), KeyNorm("norm_added_k", ("text",)))
+    double = Site("double", "attn", norms, is_joint=True, joint_order=("text", *pictures))
+    single = Site("single", "attn", (KeyNorm("norm_k", ("text", *pictures), refusals=refusals),))
+    return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Text from its embeddings, references by their ids, none once their keys are kept; the rest is video."""
+    image = reference_tokens(arguments["img_ids"], _FIRST_REFERENCE)
+    return {"text": arguments["encoder_hidden_states"].shape[1], "image": image}
+
+
+FAMILY = Family(
+    name="flux2",
+    transformers=("Flux2Transformer2DModel",),
+    pipelines=("Flux2Pipeline", "Flux2KleinPipeline", _KEEPS_KEYS),
+    stacks=stacks,
+    token_counts=token_counts,
+    timestep_scale=1.0,
+)

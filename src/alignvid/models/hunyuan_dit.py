@@ -1,0 +1,17 @@
+"""HunyuanDiT: self-attention within the picture, cross-attention to the text of both encoders."""
+
+from __future__ import annotations
+
+from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+
+_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",), sequence_dim=2),))
+_SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",), sequence_dim=2),))
+
+FAMILY = Family(
+    name="hunyuan_dit",
+    transformers=("HunyuanDiT2DModel",),
+    pipelines=("HunyuanDiTPipeline",),
+    stacks=(Stack("blocks", (_SELF, _CROSS)),),
+    grids={"self.video": patch_grid},
+    batch_order=("uncond", "cond"),
+)

@@ -1,0 +1,32 @@
+"""OmniGen: one stack of a language model's blocks over [text | video], without norms on the keys.
+
+The gain acts on the keys' projection. Reference pictures lie inside the text, where their placeholders stand, elsewhere
+in each sample: they count as text. The generated picture begins with the token that tells the time. All passes of
+guidance are one batch, the conditional one first; timesteps ascend from 0 at pure noise to 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+
+_SINGLE = Site("single", "self_attn", (KeyNorm("to_k", ("text", "video"), is_projection=True),))
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Video tokens and the one of the time from the latents; the rest is text with its pictures, padding included."""
+    grid = patch_grid(transformer, arguments)
+    return {"video": 1 + grid.height * grid.width}
+
+
+FAMILY = Family(
+    name="omnigen",
+    transformers=("OmniGenTransformer2DModel",),
+    pipelines=("OmniGenPipeline",),
+    stacks=(Stack("layers", (_SINGLE,)),),
+    token_counts=token_counts,
+    timestep_scale=1.0,
+    is_ascending=True,
+    batch_order=("cond", "uncond"),
+)

@@ -1,0 +1,72 @@
+"""Qwen-Image: text-to-image, image-to-image, editing of one or several reference pictures, and taking one into layers.
+
+All blocks are double-stream, with keys in the order [text | video | image]; `image` are the reference pictures of the
+editing pipelines. Their text group begins with the vision tokens of the language model that reads prompt and pictures:
+they count as text, for the transformer is not told how many there are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+
+_WITHOUT_REFERENCE = (
+    "QwenImagePipeline",
+    "QwenImageImg2ImgPipeline",
+    "QwenImageInpaintPipeline",
+    "QwenImageControlNetPipeline",
+    "QwenImageControlNetInpaintPipeline",
+)
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """The stack of a Qwen-Image transformer; the pipeline tells whether there are reference pictures."""
+    pictures = ("video",) if class_name(pipeline) in _WITHOUT_REFERENCE else ("video", "image")
+    norms = (KeyNorm("norm_k", pictures), KeyNorm("norm_added_k", ("text",)))
+    joint_order = ("text", *pictures)
+    site = Site("double", "attn", norms, is_joint=True, joint_order=joint_order, ignores_mask=True)
+    return (Stack("transformer_blocks", (site,)),)
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Tokens of the generated and of the reference pictures, from their shapes; text has its own norm."""
+    generated = _generated_pictures(transformer, arguments)
+    sizes = [math.prod(shape) for shape in arguments["img_shapes"][0]]
+    return {"video": sum(sizes[:generated]), "image": sum(sizes[generated:])}
+
+
+def picture_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The generated pictures; several layers have one size."""
+    return Grid(0, *arguments["img_shapes"][0][0][1:])
+
+
+def reference_grid(transformer: Any, arguments: Arguments) -> Grid:
+    """The first reference picture; several of different size do not lie on one grid."""
+    return Grid(0, *arguments["img_shapes"][0][_generated_pictures(transformer, arguments)][1:])
+
+
+def _generated_pictures(transformer: Any, arguments: Arguments) -> int:
+    """One, but for the layers of Qwen-Image-Layered, whose reference comes last."""
+    shapes = arguments["img_shapes"][0]
+    return len(shapes) - 1 if transformer.config.use_layer3d_rope else 1
+
+
+FAMILY = Family(
+    name="qwen_image",
+    transformers=("QwenImageTransformer2DModel",),
+    pipelines=(
+        "QwenImagePipeline",
+        "QwenImageImg2ImgPipeline",
+        "QwenImageInpaintPipeline",
+        "QwenImageEditPipeline",
+        "QwenImageEditInpaintPipeline",
+        "QwenImageEditPlusPipeline",
+        "QwenImageLayeredPipeline",
+    ),
+    stacks=stacks,
+    token_counts=token_counts,
+    grids={"double.video": picture_grid, "double.image": reference_grid},
+    timestep_scale=1.0,
+)

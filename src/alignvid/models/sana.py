@@ -1,0 +1,25 @@
+"""Sana and Sana-Sprint: cross-attention to the text without norms on its keys, linear attention within the picture.
+
+A neutral norm is put before the text keys while a gain acts. Linear attention divides by the sum of its weights, so
+that one factor on all keys cancels: there is nothing to gain there.
+"""
+
+from __future__ import annotations
+
+from alignvid.models.family import Family, KeyNorm, Site, Stack
+
+_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",), is_insertable=True),))
+_LINEAR = Site(
+    "self",
+    "attn1",
+    (KeyNorm("norm_k", ("video",)),),
+    refusal="linear attention divides by the sum of its weights, so that one factor on all of its keys cancels",
+)
+
+FAMILY = Family(
+    name="sana",
+    transformers=("SanaTransformer2DModel",),
+    pipelines=("SanaPipeline", "SanaSprintPipeline"),
+    stacks=(Stack("transformer_blocks", (_CROSS, _LINEAR)),),
+    batch_order=("uncond", "cond"),
+)

@@ -1,0 +1,285 @@
+"""Every site and stream of the image and editing families, against softmax(gain · q kᵀ / √d) v written out.
+
+As in test_ground_truth.py, the layouts are derived by hand from how diffusers packs the sequence, and checked by
+changing one input at a time; nothing in them comes from alignvid.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import alignvid
+from alignvid import Recipe, Scalar, StepWindow
+from alignvid.errors import AttachmentError, UnknownTarget, UnsupportedModel
+from explicit_attention import Arguments, Forward, Keys, first_keys, forward, ground_truth, largest_difference
+from image_pipelines import BUILDERS
+from pipelines import generate
+
+GAMMA = 1.35
+TOLERANCE = 1e-6  # fp32 rounds at 6e-8 of values around 1; a gain one per mille off would show at 1e-4 and more
+
+
+def _double(tokens: Mapping[str, int], stack: str = "transformer_blocks", attention: str = "attn") -> Keys:
+    return Keys(stack, attention, {f"double.{stream}": count for stream, count in tokens.items()})
+
+
+def _single(tokens: Mapping[str, int], stack: str = "single_transformer_blocks", attention: str = "attn") -> Keys:
+    return Keys(stack, attention, {f"single.{stream}": count for stream, count in tokens.items()})
+
+
+def _both(tokens: Mapping[str, int]) -> list[Keys]:
+    return [_double(tokens), _single(tokens)]
+
+
+# All texts have 12 tokens. Flux's kind: 8x16 latents, 2x2 of them a token. 24x16 of Kontext's reference: 96 tokens.
+_TEXT, _FLUX = 12, 32
+LAYOUTS = {
+    "flux": _both({"text": _TEXT, "video": _FLUX}),
+    "flux_kontext": _both({"text": _TEXT, "video": _FLUX, "image": 96}),
+    # 16x32 pixels, 4 a latent, 2x2 latents a token; references of 64x64
+    "flux2_klein": _both({"text": _TEXT, "video": 8, "image": 2 * 64}),
+    "flux2_klein_kv": _both({"text": _TEXT, "kept": 64, "video": 8}),
+    # 16x32 pixels, 4 a latent, 2x2 latents a token; references of 32x64
+    "qwen_image": [_double({"text": _TEXT, "video": 8})],
+    "qwen_image_edit_plus": [_double({"text": _TEXT, "video": 8, "image": 2 * 32})],
+    # two layers and their sum, and the reference, all of 32x64
+    "qwen_image_layered": [_double({"text": _TEXT, "video": 3 * 32, "image": 32})],
+    "sd3": [_double({"video": 32, "text": _TEXT})],
+    "sd35": [
+        _double({"video": 32, "text": _TEXT}),
+        Keys("transformer_blocks", "attn2", {"self.video": 32}),
+    ],
+    # 8x16 latents, 2x2 of them a token; texts of 40 and 7 tokens, padded to 64 and 32, then to one length
+    "z_image": [_single({"video": 32, "text": 64}, "layers", "attention")],
+    "chroma": _both({"text": _TEXT, "video": _FLUX}),
+    # 4x8 latents, 2x2 of them a token; the negative text is 7 tokens long
+    "lumina2": [_single({"text": 7, "video": 8}, "layers")],
+    # 8x16 latents, padded to the largest picture, 16x16; T5, the last Llama layer and that of the block
+    "hidream": [
+        _double({"video": 64, "text": 3 * _TEXT}, "double_stream_blocks", "block.attn1"),
+        _single({"video": 64, "text": 3 * _TEXT}, "single_stream_blocks", "block.attn1"),
+    ],
+    "sana": [Keys("transformer_blocks", "attn2", {"cross.text": _TEXT})],
+    "sana_sprint": [Keys("transformer_blocks", "attn2", {"cross.text": _TEXT})],
+    "cogview4": [_single({"text": _TEXT, "video": 8}, "transformer_blocks", "attn1")],
+    # 8 register tokens before the text
+    "aura_flow": [
+        _double({"text": 8 + _TEXT, "video": 32}, "joint_transformer_blocks"),
+        _single({"text": 8 + _TEXT, "video": 32}),
+    ],
+    "ovis_image": _both({"text": _TEXT, "video": _FLUX}),
+    "bria": _both({"text": _TEXT, "video": _FLUX}),
+    # 16x16 latents, 2x2 of them a token; two text encoders
+    "hunyuan_dit": [
+        Keys("blocks", "attn1", {"self.video": 64}),
+        Keys("blocks", "attn2", {"cross.text": 2 * _TEXT}),
+    ],
+    # 4x8 latents, 2x2 of them a token, after one token of the time; the texts are padded to one length
+    "omnigen": [_single({"text": 94, "video": 1 + 8}, "layers", "self_attn")],
+    "glm_image": [_single({"text": _TEXT, "video": 8}, "transformer_blocks", "attn1")],
+    "krea2": [_single({"text": _TEXT, "video": 8}, "transformer_blocks")],
+}
+
+TARGETS = [
+    (name, target)
+    for name, layout in LAYOUTS.items()
+    for target in {t: 0 for keys in layout for t in keys.tokens}
+    if not target.endswith(".kept")
+]
+
+
+# Their logits are so large that torch's own fp32 softmax is up to 2e-6 from one written out.
+IN_DOUBLE_PRECISION = {"hidream", "omnigen"}
+
+
+def _double_precision(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+class Built:
+    """A pipeline, kept for all tests of its name, and the arguments of its last forward."""
+
+    def __init__(self, name: str) -> None:
+        self.pipe, call = BUILDERS[name]()
+        self.transformer: nn.Module = self.pipe.transformer
+        self.arguments = forwards_of(self.pipe, call)[-1]
+        if name in IN_DOUBLE_PRECISION:
+            self.transformer.double()
+            self.arguments = Arguments((), {key: _double_precision(v) for key, v in self.arguments.kwargs.items()})
+
+
+def forwards_of(pipe: Any, call: Mapping[str, Any]) -> list[Arguments]:
+    """What the transformer got in a real run, forward by forward."""
+    seen: list[Arguments] = []
+    hook = pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(Arguments(*copy.deepcopy((args, kwargs)))), with_kwargs=True
+    )
+    generate(pipe, dict(call))
+    hook.remove()
+    return seen
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def built(name) -> Built:
+    return Built(name)
+
+
+def explicit(built: Built, layout: list[Keys], gains: Mapping[str, float], following: Forward) -> Forward:
+    return ground_truth(built.transformer, built.arguments, layout, gains, blocks=[0, 2], following=following)
+
+
+def recipe(powers: Mapping[str, float], layout: list[Keys]) -> Recipe:
+    stacks = {keys.stack for keys in layout if set(keys.tokens) & set(powers)}
+    return Recipe(Scalar(GAMMA, powers), alignvid.BlockSet.of(dict.fromkeys(stacks, "0,2")), StepWindow.all())
+
+
+@pytest.mark.exercises("explicit softmax")
+def test_each_target_alone_is_the_explicit_softmax(name, built):
+    untouched = forward(built.transformer, built.arguments)
+    for target in (target for builder, target in TARGETS if builder == name):
+        with alignvid.attach(built.pipe, recipe({target: 2.0}, LAYOUTS[name])):
+            actual = forward(built.transformer, built.arguments)
+        expected = explicit(built, LAYOUTS[name], {target: GAMMA**2}, following=actual)
+        assert largest_difference(actual, expected) <= TOLERANCE, target
+        assert largest_difference(actual, untouched) > 100 * TOLERANCE, target
+
+
+def test_all_targets_together_are_the_explicit_softmax(name, built):
+    targets = [target for builder, target in TARGETS if builder == name]
+    powers = dict(zip(targets, (1.0, -1.0, 2.0, 0.5, 3.0, -2.0), strict=False))
+    gains = {target: GAMMA**power for target, power in powers.items()}
+    with alignvid.attach(built.pipe, recipe(powers, LAYOUTS[name])):
+        actual = forward(built.transformer, built.arguments)
+    expected = explicit(built, LAYOUTS[name], gains, following=actual)
+    assert largest_difference(actual, expected) <= TOLERANCE
+
+
+def test_reference_keys_that_are_kept_carry_no_gain():
+    """The first forward of Flux 2 Klein KV computes them; gains on text and video must not reach them."""
+    pipe, call = BUILDERS["flux2_klein_kv"]()
+    first = forwards_of(pipe, call)[0]
+    assert first.kwargs["kv_cache_mode"] == "extract"
+    powers = {"double.text": 2.0, "double.video": -1.0, "single.text": 1.0, "single.video": 0.5}
+    gains = {target: GAMMA**power for target, power in powers.items()}
+    layout = LAYOUTS["flux2_klein_kv"]
+    with alignvid.attach(pipe, recipe(powers, layout)):
+        actual = forward(pipe.transformer, first)
+    expected = ground_truth(pipe.transformer, first, layout, gains, blocks=[0, 2], following=actual)
+    assert largest_difference(actual, expected) <= TOLERANCE
+
+
+def _parts(**sources: Any) -> Callable[[dict[str, Any]], list[Tensor]]:
+    """Views of the inputs of those names, each cut as said."""
+    return lambda kwargs: [kwargs[source][part] for source, part in sources.items()]
+
+
+ALL = (slice(None),)
+EARLY, LATE = (slice(None), slice(None, 32)), (slice(None), slice(32, None))
+QWEN_EARLY, QWEN_LATE = (slice(None), slice(None, 8)), (slice(None), slice(8, None))
+
+INPUTS: dict[str, dict[str, Callable[[dict[str, Any]], list[Tensor]]]] = {
+    # pipeline: the parts of the inputs that the tokens of each target come from
+    "flux_kontext": {
+        f"{site}.{stream}": part
+        for site in ("double", "single")
+        for stream, part in {
+            "text": _parts(encoder_hidden_states=ALL),
+            "video": _parts(hidden_states=EARLY),
+            "image": _parts(hidden_states=LATE),
+        }.items()
+    },
+    "flux2_klein": {
+        "double.text": _parts(encoder_hidden_states=ALL),
+        "double.video": _parts(hidden_states=QWEN_EARLY),
+        "single.image": _parts(hidden_states=QWEN_LATE),
+    },
+    "qwen_image_edit_plus": {
+        "double.text": _parts(encoder_hidden_states=ALL),
+        "double.video": _parts(hidden_states=QWEN_EARLY),
+        "double.image": _parts(hidden_states=QWEN_LATE),
+    },
+    "qwen_image_layered": {
+        "double.video": _parts(hidden_states=(slice(None), slice(None, 96))),
+        "double.image": _parts(hidden_states=(slice(None), slice(96, None))),
+    },
+    "sd35": {
+        "double.video": _parts(hidden_states=ALL),
+        "double.text": _parts(encoder_hidden_states=ALL),
+        "self.video": _parts(hidden_states=ALL),
+    },
+    "chroma": {"single.text": _parts(encoder_hidden_states=ALL), "single.video": _parts(hidden_states=ALL)},
+    "lumina2": {"single.text": _parts(encoder_hidden_states=ALL), "single.video": _parts(hidden_states=ALL)},
+    "cogview4": {"single.text": _parts(encoder_hidden_states=ALL), "single.video": _parts(hidden_states=ALL)},
+    "sana": {"cross.text": _parts(encoder_hidden_states=ALL)},
+    "hidream": {
+        "double.text": _parts(encoder_hidden_states_t5=ALL, encoder_hidden_states_llama3=ALL),
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "target"), [(name, target) for name, inputs in INPUTS.items() for target in inputs])
+def test_the_layout_above_is_where_an_input_turns_up(name, target):
+    built = Built(name)
+    keys = next(keys for keys in LAYOUTS[name] if target in keys.tokens)
+    if keys.stack == "single_transformer_blocks":
+        built.transformer.transformer_blocks = nn.ModuleList()
+    changed = copy.deepcopy(built.arguments)
+    for part in INPUTS[name][target](changed.kwargs):
+        part += torch.randn_like(part)
+    before = first_keys(built.transformer, built.arguments, keys)
+    after = first_keys(built.transformer, changed, keys)
+    differing = (before != after).any(-1).any(1)[0].nonzero().flatten().tolist()
+    start = sum(list(keys.tokens.values())[: list(keys.tokens).index(target)])
+    assert differing == list(range(start, start + keys.tokens[target]))
+
+
+def test_z_image_has_its_picture_before_its_text_in_both_halves_of_the_batch():
+    built = Built("z_image")
+    keys = LAYOUTS["z_image"][0]
+    latents, timestep, texts = built.arguments.args
+    before = first_keys(built.transformer, built.arguments, keys)
+    moved = Arguments(([part + 1.0 for part in latents], timestep, texts), built.arguments.kwargs)
+    after = first_keys(built.transformer, moved, keys)
+    differing = (before != after).any(-1).any(1)
+    assert differing.tolist() == 2 * [[True] * 32 + [False] * 64]
+
+
+def test_a_cached_reference_is_refused_with_its_reason_and_left_out_of_the_generic_preset():
+    pipe, _ = BUILDERS["flux2_klein_kv"]()
+    with pytest.raises(UnknownTarget, match=r"'image' is not a stream.*keys of the reference image once"):
+        alignvid.attach(pipe, streams=["image"])
+    assert set(alignvid.attach(pipe).gains) == {"double.text", "single.text"}
+
+
+def test_a_pipeline_that_packs_each_sample_otherwise_is_refused():
+    pipe, _ = BUILDERS["z_image"]()
+
+    class ZImageOmniPipeline(type(pipe)):
+        pass
+
+    pipe.__class__ = ZImageOmniPipeline
+    pipe.register_to_config(_class_name="ZImageOmniPipeline")
+    with pytest.raises(UnsupportedModel, match=r"ZImageOmniPipeline is not supported.*use ZImagePipeline"):
+        alignvid.attach(pipe)
+
+
+def test_texts_of_different_length_in_one_batch_are_refused_where_they_end_in_different_places():
+    built = Built("lumina2")
+    kwargs = {key: torch.cat([v, v]) if isinstance(v, Tensor) else v for key, v in built.arguments.kwargs.items()}
+    kwargs["encoder_attention_mask"][1, 4:] = 0
+    with (
+        alignvid.attach(built.pipe, steps="all"),
+        pytest.raises(AttachmentError, match=r"Prompts of different length.*one by one"),
+    ):
+        built.transformer(**kwargs)

@@ -1,0 +1,8 @@
+"""Every tiny pipeline that the tests of families run, by name."""
+
+from __future__ import annotations
+
+import image_pipelines
+import pipelines
+
+BUILDERS = {**pipelines.BUILDERS, **image_pipelines.BUILDERS}
