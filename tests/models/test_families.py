@@ -22,7 +22,8 @@ from registry import BUILDERS
 EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
 
 
-WITHOUT_TOKENS = {"flux2": ("double.image", "single.image")}  # this pipeline can be given references, and here is not
+WITHOUT_TOKENS = {"flux2": ("double.image", "single.image"), "cosmos25_t2w": ("self.image",)}
+# these pipelines can be given references, and here are not
 
 
 class Run(NamedTuple):
