@@ -62,6 +62,22 @@ def _ltx2(video: dict[str, int]) -> list[Keys]:
     return _ltx(video) + [Keys("transformer_blocks", attention, tokens) for attention, tokens in others.items()]
 
 
+def _kandinsky6(**video: int) -> list[Keys]:
+    sound = math.ceil(9 / 24 * 44100 / (512 * 2))  # seconds, samples per second, hop and temporal compression
+    streams = {
+        "self": ("video_dec_block.self_attention", video),
+        "cross": ("video_dec_block.cross_attention", {"text": 16}),
+        "audio_self": ("audio_dec_block.self_attention", {"audio": sound}),
+        "audio_cross": ("audio_dec_block.cross_attention", {"text": 16}),
+        "audio_to_video": ("va_cross_attention", {"audio": sound}),
+        "video_to_audio": ("av_cross_attention", video),
+    }
+    return [
+        Keys("visual_transformer_blocks", path, {f"{site}.{stream}": count for stream, count in tokens.items()})
+        for site, (path, tokens) in streams.items()
+    ]
+
+
 def _joint(site: str, stack: str, attention: str, **tokens: int) -> Keys:
     return Keys(stack, attention, {f"{site}.{stream}": count for stream, count in tokens.items()})
 
@@ -127,6 +143,8 @@ LAYOUTS = {
     "kandinsky5_i2v": _self_and_cross(
         "visual_transformer_blocks", ("self_attention", "cross_attention"), {"image": 8, "video": 4 * 8}, text=16
     ),
+    "kandinsky6_t2v": _kandinsky6(video=3 * 8),
+    "kandinsky6_i2v": _kandinsky6(video=3 * 8, image=8),
     "sana_video_t2v": [_joint("cross", _DOUBLE, "attn2", text=16)],
     "sana_video_t2v_without_norms": [_joint("cross", _DOUBLE, "attn2", text=16)],
     "sana_video_i2v": [_joint("cross", _DOUBLE, "attn2", text=16)],

@@ -1,4 +1,4 @@
-"""Pipelines with norms of their own kind, or none: Kandinsky 5, Sana-Video, Allegro, Latte."""
+"""Pipelines with norms of their own kind, or none: Kandinsky 5 and 6, Sana-Video, Allegro, Latte."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from diffusers import (
     Kandinsky5I2VPipeline,
     Kandinsky5T2VPipeline,
     Kandinsky5Transformer3DModel,
+    Kandinsky6TI2VAPipeline,
+    Kandinsky6Transformer3DModel,
     LattePipeline,
     LatteTransformer3DModel,
+    MMAudioVAE,
+    MMAudioVocoder,
     SanaImageToVideoPipeline,
     SanaVideoPipeline,
     SanaVideoTransformer3DModel,
@@ -39,6 +43,17 @@ def kandinsky5_i2v() -> Built:
     """The reference is the clean first latent frame, and lies in the channels."""
     torch.manual_seed(0)
     return ready(_kandinsky5(Kandinsky5I2VPipeline, has_reference=True)), _kandinsky5_call(image=picture(64, 32))
+
+
+def kandinsky6_t2v() -> Built:
+    torch.manual_seed(0)
+    return ready(_kandinsky6()), _kandinsky6_call()
+
+
+def kandinsky6_i2v() -> Built:
+    """The reference is a clean latent frame behind the others."""
+    torch.manual_seed(0)
+    return ready(_kandinsky6()), _kandinsky6_call(image=picture(64, 32))
 
 
 def sana_video_t2v() -> Built:
@@ -112,6 +127,8 @@ def latte() -> Built:
 BUILDERS = (
     kandinsky5_t2v,
     kandinsky5_i2v,
+    kandinsky6_t2v,
+    kandinsky6_i2v,
     sana_video_t2v,
     sana_video_t2v_without_norms,
     sana_video_i2v,
@@ -121,7 +138,6 @@ BUILDERS = (
 
 
 def _kandinsky5(kind: type, *, has_reference: bool) -> Any:
-    blocks = ("HunyuanVideoDownBlock3D",) * 3, ("HunyuanVideoUpBlock3D",) * 3
     transformer = Kandinsky5Transformer3DModel(
         in_visual_dim=4,
         out_visual_dim=4,
@@ -137,26 +153,85 @@ def _kandinsky5(kind: type, *, has_reference: bool) -> Any:
         visual_cond=has_reference,
         attention_type="regular",
     )
-    for weight in transformer.parameters():
-        if not weight.any():  # modulations begin at zero: blocks would do nothing
-            nn.init.normal_(weight, std=0.1)
     return kind(
-        transformer=transformer,
-        vae=AutoencoderKLHunyuanVideo(
-            latent_channels=4,
-            down_block_types=blocks[0],
-            up_block_types=blocks[1],
-            block_out_channels=(8,) * 3,
-            layers_per_block=1,
-            norm_num_groups=4,
-            mid_block_add_attention=False,
-        ),
+        transformer=_awoken(transformer),
+        vae=_kandinsky_vae(),
         text_encoder=None,
         tokenizer=None,
         text_encoder_2=None,
         tokenizer_2=None,
         scheduler=flow_match_euler(shift=7.0),
     )
+
+
+def _kandinsky6() -> Kandinsky6TI2VAPipeline:
+    transformer = Kandinsky6Transformer3DModel(
+        in_visual_dim=4,
+        out_visual_dim=4,
+        in_text_dim=WIDTH,
+        in_text_dim2=16,
+        time_dim=16,
+        model_dim=32,
+        ff_dim=32,
+        num_text_blocks=1,
+        num_visual_blocks=3,
+        axes_dims=(4, 6, 6),
+        in_audio_dim=4,
+        out_audio_dim=4,
+        model_dim_a=16,
+        time_dim_a=16,
+        ff_dim_a=16,
+        axes_dims_a=(8,),
+        visual_token_type_num_embeddings=2,
+    )
+    sound = {
+        "audio_vae": MMAudioVAE(
+            mel_bins=8, latent_channels=4, hidden_channels=16, channel_multipliers=(1, 1, 1), layers_per_block=1
+        ),
+        "vocoder": MMAudioVocoder(
+            num_mels=8,
+            upsample_initial_channel=8,
+            upsample_rates=(2,),
+            upsample_kernel_sizes=(4,),
+            resblock_kernel_sizes=(3,),
+            resblock_dilation_sizes=((1, 3, 5),),
+        ),
+    }
+    nothing = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    return Kandinsky6TI2VAPipeline(
+        transformer=_awoken(transformer),
+        vae=_kandinsky_vae(),
+        scheduler=flow_match_euler(shift=7.0),
+        **sound,
+        **nothing,
+    )
+
+
+def _awoken(transformer: nn.Module) -> nn.Module:
+    for weight in transformer.parameters():
+        if not weight.any():  # modulations begin at zero: blocks would do nothing
+            nn.init.normal_(weight, std=0.1)
+    return transformer
+
+
+def _kandinsky_vae() -> AutoencoderKLHunyuanVideo:
+    return AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        down_block_types=("HunyuanVideoDownBlock3D",) * 3,
+        up_block_types=("HunyuanVideoUpBlock3D",) * 3,
+        block_out_channels=(8,) * 3,
+        layers_per_block=1,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+
+
+def _kandinsky6_call(**more: Any) -> dict[str, Any]:
+    text = {f"{kind}prompt_embeds": torch.randn(1, TEXT_TOKENS, WIDTH) for kind in ("", "negative_")} | {
+        f"{kind}pooled_prompt_embeds": torch.randn(1, 16) for kind in ("", "negative_")
+    }
+    sizes = {"height": 32, "width": 64, "num_frames": 9}
+    return {**text, **sizes, "num_inference_steps": 2, "guidance_scale": 5.0, "output_type": "latent", **more}
 
 
 def _kandinsky5_call(**more: Any) -> dict[str, Any]:
