@@ -27,9 +27,12 @@ class Keys(NamedTuple):
 
     stack: str
     attention: str
-    """Path of the attention in the block."""
+    """Path of the attention in the block; empty if it is the block."""
     tokens: dict[str, int]
     """Tokens by target, in the order of the sequence."""
+
+    def name(self, block: int) -> str:
+        return f"{self.stack}.{block}.{self.attention}".rstrip(".")
 
 
 class Arguments(NamedTuple):
@@ -58,7 +61,8 @@ def softmax_attention(
     logits = gain * torch.einsum("bhqd,bhkd->bhqk", query, key) * scale
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return torch.einsum("bhqk,bhkd->bhqd", logits.softmax(-1).nan_to_num(), value)
+    weights = logits.softmax(-1).nan_to_num(0.0)  # as torch has it, a query that may see no key gets nothing
+    return torch.einsum("bhqk,bhkd->bhqd", weights, value)
 
 
 def forward(
@@ -109,8 +113,7 @@ def ground_truth(
     ) -> Tensor:
         gain = torch.ones(key.shape[2])
         for keys in layout:
-            names = [f"{keys.stack}.{block}.{keys.attention}" for block in blocks]
-            if name in names and key.shape[2] == sum(keys.tokens.values()):
+            if name in [keys.name(block) for block in blocks] and key.shape[2] == sum(keys.tokens.values()):
                 gain = torch.cat([torch.full((count,), gains.get(t, 1.0)) for t, count in keys.tokens.items()])
         return softmax_attention(query, key, value, mask, scale, gain)
 
@@ -124,7 +127,7 @@ def first_keys(transformer: nn.Module, arguments: Arguments, keys: Keys) -> Tens
     def attention(
         name: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
     ) -> Tensor:
-        if name == f"{keys.stack}.0.{keys.attention}" and key.shape[2] == sum(keys.tokens.values()):
+        if name == keys.name(0) and key.shape[2] == sum(keys.tokens.values()):
             seen.append(key)
         return softmax_attention(query, key, value, mask, scale, torch.ones(key.shape[2]))
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 import image_pipelines
 import pipelines
+import video_pipelines
 
-BUILDERS = {**pipelines.BUILDERS, **image_pipelines.BUILDERS}
+BUILDERS = {**pipelines.BUILDERS, **image_pipelines.BUILDERS, **video_pipelines.BUILDERS}

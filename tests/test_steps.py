@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,8 @@ from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of
         ([0.0, 0.25, 0.75], [1.0, 0.75, 0.25]),
         ([1.5708, 0.7854, 0.0], [1.0, 0.5, 0.0]),
         ([1000.0], [1.0]),
+        ([math.log(80.0) / 4.0, 0.0, -0.5], [80.0 / 81.0, 0.5, 1.0 / (1.0 + math.e**2)]),
+        ([80000.0, 1000.0, 0.0], [80.0 / 81.0, 0.5, 0.0]),
         ([], []),
     ],
     ids=[
@@ -31,6 +34,8 @@ from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of
         "ascending to 1",
         "angles of TrigFlow",
         "one step",
+        "logarithm of sigma",
+        "sigma beyond a flow",
         "no step",
     ],
 )

@@ -80,7 +80,11 @@ class SwitchedEffect(Effect):
 
 
 def by_sample(numbers: Tensor, values: Tensor) -> Tensor:
-    """One number per sample, on the device of some values and broadcast over all of their axes but the first."""
+    """One number per sample, on the device of some values and broadcast over all of their axes but the first.
+
+    Where the host makes each frame of a sample a sample of its own (Latte), they share its number.
+    """
+    numbers = numbers.repeat_interleave(len(values) // len(numbers))
     return numbers.to(values.device).view(-1, *[1] * (values.ndim - 1))
 
 

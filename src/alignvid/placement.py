@@ -72,7 +72,7 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
         for index, block in enumerate(getattr(host.transformer, stack.name)):
             for site in stack.sites:
                 attention = descend(block, site.path)
-                if attention is None or site.refusal:
+                if attention is None or site.refusal or not site.is_in(index):
                     continue
                 for keys in site.keys:
                     if (norm := _norm(attention, keys)) is not None:
@@ -239,7 +239,7 @@ def _refuse_idle_targets(
 
 def descend(module: nn.Module, path: str) -> nn.Module | None:
     """The module at a dotted path below another; None if there is none."""
-    for name in path.split("."):
+    for name in path.split(".") if path else ():
         module = getattr(module, name, None)  # type: ignore[assignment]  # None ends the walk below
         if module is None:
             return None

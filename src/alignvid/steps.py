@@ -112,14 +112,23 @@ def _nearest(levels: Sequence[float], level: float) -> int:
 
 def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:
     """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
-    0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t.
+    0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t. Those
+    of Cosmos tell sigma, beyond the range of a flow: as ln(σ)/4, or as 1000σ.
     """
+    if min(timesteps, default=0.0) < 0.0:
+        return [_share_of_noise(math.exp(4.0 * timestep)) for timestep in timesteps]
+    if max(timesteps, default=0.0) > train_timesteps:
+        return [_share_of_noise(timestep / train_timesteps) for timestep in timesteps]
     if 1.0 < max(timesteps, default=0.0) <= _RIGHT_ANGLE:
         return [math.sin(angle) / (math.sin(angle) + math.cos(angle)) for angle in timesteps]
     scale = 1.0 if all(0.0 <= timestep <= 1.0 for timestep in timesteps) else float(train_timesteps)
     levels = [min(max(timestep / scale, 0.0), 1.0) for timestep in timesteps]
     is_ascending = len(levels) > 1 and levels[0] < levels[-1]
     return [1.0 - level for level in levels] if is_ascending else levels
+
+
+def _share_of_noise(sigma: float) -> float:
+    return sigma / (1.0 + sigma)
 
 
 def noise_level_in(family: Family, arguments: Arguments) -> float:
@@ -173,8 +182,9 @@ class PassReader:
         return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"
 
     def _is_guided(self, samples: int) -> bool:
-        """Whether a batch that may hold all branches does: as the pipeline says, else if it can be halved."""
-        return getattr(self._pipeline, "do_classifier_free_guidance", samples % 2 == 0)
+        """Whether a batch that may hold all branches does: as the pipeline says, else by its scale and even size."""
+        has_scale = getattr(self._pipeline, "guidance_scale", math.inf) > 1.0
+        return getattr(self._pipeline, "do_classifier_free_guidance", has_scale and samples % 2 == 0)
 
 
 def pass_named(context: str) -> Pass:

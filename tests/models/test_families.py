@@ -22,7 +22,11 @@ from registry import BUILDERS
 EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
 
 
-WITHOUT_TOKENS = {"flux2": ("double.image", "single.image")}  # this pipeline can be given references, and here is not
+WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not
+    "flux2": ("double.image", "single.image"),
+    "cosmos25_t2w": ("self.image",),
+    "kandinsky6_t2v": ("self.image", "video_to_audio.image"),
+}
 
 
 class Run(NamedTuple):

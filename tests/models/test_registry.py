@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ LTX = Family(
 
 @pytest.fixture
 def register_for_this_test(monkeypatch):
+    """Register where LTX-Video is not built in."""
     monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "_installed_families", dict)
     return register
 
 
@@ -95,6 +98,18 @@ def test_a_registered_family_is_attached_to_like_a_built_in_one(register_for_thi
     assert attachment.acted_count == 2 * 3  # blocks, steps; both CFG halves are one batch
 
 
+def test_the_worked_example_of_the_documentation_works_and_is_short(register_for_this_test, ltx):
+    pipe, call = ltx
+    plain = generate(pipe, call)
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) <= 25
+    exec(code, {"pipe": pipe})
+    assert not torch.equal(generate(pipe, call), plain)
+    alignvid.detach(pipe)
+    assert torch.equal(generate(pipe, call), plain)
+
+
 @pytest.mark.parametrize(
     ("branch", "acting"), [("both", [True, True]), ("cond", [False, True]), ("uncond", [True, False])]
 )
@@ -126,30 +141,30 @@ MODULE = """
 from alignvid.models import Family, KeyNorm, Site, Stack
 
 FAMILY = Family(
-    name="ltx_video",
-    transformers=("LTXVideoTransformer3DModel",),
-    stacks=(Stack("transformer_blocks", (Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)),)),),
+    name="anyflow_far",
+    transformers=("AnyFlowFARTransformer3DModel",),
+    stacks=(Stack("blocks", (Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)),)),),
 )
 """
 
 SCRIPT = """
 import alignvid
-from diffusers import LTXVideoTransformer3DModel
-sizes = {"num_attention_heads": 2, "attention_head_dim": 8, "cross_attention_dim": 16}
-transformer = LTXVideoTransformer3DModel(num_layers=3, **sizes)
+from diffusers import AnyFlowFARTransformer3DModel
+sizes = {"num_attention_heads": 2, "attention_head_dim": 12, "text_dim": 16, "ffn_dim": 32}
+transformer = AnyFlowFARTransformer3DModel(num_layers=3, **sizes)
 print(alignvid.attach(transformer))
 """
 
 
 def test_an_installed_package_adds_a_family_through_its_entry_point(tmp_path):
-    installed = tmp_path / "someones_ltx-1.0.dist-info"
+    installed = tmp_path / "someones_far-1.0.dist-info"
     installed.mkdir()
-    (tmp_path / "someones_ltx.py").write_text(MODULE)
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-ltx\nVersion: 1.0\n")
-    (installed / "entry_points.txt").write_text("[alignvid.models]\nltx_video = someones_ltx\n")
+    (tmp_path / "someones_far.py").write_text(MODULE)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-far\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[alignvid.models]\nanyflow_far = someones_far\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
-    assert "transformer blocks 0-1 of `transformer_blocks`" in run.stdout
+    assert "transformer blocks 0-1 of `blocks`" in run.stdout
     assert "cross.text x1.35" in run.stdout
 
 

@@ -61,7 +61,7 @@ class Site:
     name: str
     """"cross", "self", "double" or "single"."""
     path: str
-    """Attribute of the block, such as "attn2"; dots allowed."""
+    """Attribute of the block, such as "attn2"; dots allowed, empty where the block itself is the attention."""
     keys: tuple[KeyNorm, ...]
     """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
     is_joint: bool = False
@@ -77,8 +77,14 @@ class Site:
     keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
     """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
     must know the keys before. Only for an attention without rotary embedding."""
+    blocks: range | None = None
+    """Indices of the stack's blocks that hold this attention; None for all."""
     refusal: str = ""
     """Why a gain on these keys cannot act, as a sentence; empty if it can. Such a site has no targets."""
+
+    def is_in(self, block: int) -> bool:
+        """Whether a block of the stack holds this attention."""
+        return self.blocks is None or block in self.blocks
 
 
 @dataclass(frozen=True)

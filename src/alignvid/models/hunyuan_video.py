@@ -60,7 +60,7 @@ def reference_channels(transformer: Any) -> ReferenceChannels | None:
 FAMILY = Family(
     name="hunyuan_video",
     transformers=("HunyuanVideoTransformer3DModel",),
-    pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"),
+    pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline"),
     stacks=stacks,
     token_counts=token_counts,
     attended=attended,

@@ -29,19 +29,19 @@ def cross_keys(attention: Any, encoder_states: Tensor) -> dict[str, Tensor]:
     return {"image": attention.norm_added_k(image), "text": attention.norm_k(text)}
 
 
-_CROSS = Site(
+CROSS = Site(
     "cross",
     "attn2",
     (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))),
     keys_in_advance=cross_keys,
 )
-_SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
-_SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video")),))
+SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
+SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video")),))
 
 
 def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of a Wan transformer; the pipeline tells whether the sequence begins with a reference frame."""
-    sites = (_SELF_WITH_REFERENCE if _has_reference_prefix(pipeline) else _SELF, _CROSS)
+    sites = (SELF_WITH_REFERENCE if _has_reference_prefix(pipeline) else SELF, CROSS)
     return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False)
 
 
@@ -78,7 +78,13 @@ def _has_reference_prefix(pipeline: Any) -> bool:
 FAMILY = Family(
     name="wan",
     transformers=("WanTransformer3DModel", "WanVACETransformer3DModel"),
-    pipelines=("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline"),
+    pipelines=(
+        "WanPipeline",
+        "WanImageToVideoPipeline",
+        "WanVACEPipeline",
+        "WanVideoToVideoPipeline",
+        "LucyEditPipeline",
+    ),
     stacks=stacks,
     token_counts=token_counts,
     grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},

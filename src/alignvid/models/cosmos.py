@@ -1,0 +1,54 @@
+"""Cosmos 1, 2 and 2.5: text-, image- and video-to-world.
+
+Video-to-world keeps the first latent frames clean; a mask tells how many, and is read once per run. They are the stream
+`image`. Cosmos 2.5's transfer model has image keys in cross-attention, with queries and a softmax of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.wan import frame_grid
+
+_FROM_TEXT = ("CosmosTextToWorldPipeline", "Cosmos2TextToImagePipeline")
+_CROSS = Site(
+    "cross", "attn2", (KeyNorm("norm_k", ("text",), sequence_dim=2), KeyNorm("k_img_norm", ("image",), sequence_dim=2))
+)
+
+_clean_frames: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of the transformer; the pipeline tells whether the first frames may be clean."""
+    video = ("video",) if class_name(pipeline) in _FROM_TEXT else ("image", "video")
+    return (Stack("transformer_blocks", (Site("self", "attn1", (KeyNorm("norm_k", video, sequence_dim=2),)), _CROSS)),)
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Clean frames, as the mask of conditions tells; the rest is video."""
+    mask, frame = arguments.get("condition_mask"), frame_grid(transformer, arguments)
+    if mask is None:
+        return {"image": 0}
+    if mask not in _clean_frames:
+        _clean_frames[mask] = int(mask[0, 0, :, 0, 0].gt(0).sum()) // transformer.config.patch_size[0]
+    return {"image": _clean_frames[mask] * frame.height * frame.width}
+
+
+FAMILY = Family(
+    name="cosmos",
+    transformers=("CosmosTransformer3DModel",),
+    pipelines=(
+        "CosmosTextToWorldPipeline",
+        "CosmosVideoToWorldPipeline",
+        "Cosmos2TextToImagePipeline",
+        "Cosmos2VideoToWorldPipeline",
+        "Cosmos2_5_PredictBasePipeline",
+    ),
+    stacks=stacks,
+    token_counts=token_counts,
+    grids={"self.image": frame_grid, "self.video": frame_grid},
+    timestep_scale=1.0,
+)

@@ -1,0 +1,30 @@
+"""Mochi: text-to-video, one norm for video keys and one for text keys, which meet in one softmax.
+
+Its timesteps grow from 0 at pure noise. Attention runs sample by sample, over the valid text alone.
+"""
+
+from __future__ import annotations
+
+from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+
+FAMILY = Family(
+    name="mochi",
+    transformers=("MochiTransformer3DModel",),
+    pipelines=("MochiPipeline",),
+    stacks=(
+        Stack(
+            "transformer_blocks",
+            (
+                Site(
+                    "double",
+                    "attn1",
+                    (KeyNorm("norm_k", ("video",)), KeyNorm("norm_added_k", ("text",))),
+                    is_joint=True,
+                    ignores_mask=True,
+                ),
+            ),
+        ),
+    ),
+    grids={"double.video": patch_grid},
+    is_ascending=True,
+)

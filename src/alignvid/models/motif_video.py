@@ -1,0 +1,76 @@
+"""Motif-Video: text-to-video and image-to-video.
+
+Keys lie as [video | SigLIP image | text] in double- and single-stream blocks; some have a cross-attention to the text
+besides. The last `num_decoder_layers` single-stream blocks see the video twice, as it is decoded and as it was encoded,
+and no text: the site `decoder`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from alignvid.models.family import (
+    Arguments,
+    Family,
+    KeyNorm,
+    ReferenceChannels,
+    Site,
+    Stack,
+    class_name,
+    patch_grid,
+    square_grid,
+)
+
+_FROM_TEXT = ("MotifVideoPipeline",)
+_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),))
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of the transformer; the pipeline tells whether the text begins with an image."""
+    text = ("text",) if class_name(pipeline) in _FROM_TEXT else ("image", "text")
+    count = transformer.config.num_single_layers
+    encoders = count - transformer.config.num_decoder_layers
+    double = Site("double", "attn", (KeyNorm("norm_k", ("video",)), KeyNorm("norm_added_k", text)), is_joint=True)
+    single = Site("single", "attn", (KeyNorm("norm_k", ("video", *text)),), blocks=range(encoders))
+    decoder = Site("decoder", "attn", (KeyNorm("norm_k", ("video",)),), blocks=range(encoders, count))
+    sites = tuple(site for site in (single, decoder) if site.blocks)
+    return Stack("transformer_blocks", (double, _CROSS)), Stack("single_transformer_blocks", (*sites, _CROSS))
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Video and image from shapes; the rest is text."""
+    image, frame = arguments.get("image_embeds"), patch_grid(transformer, arguments)
+    frames = arguments["hidden_states"].shape[2] // transformer.config.patch_size_t
+    return {"video": frames * frame.height * frame.width, "image": 0 if image is None else image.shape[1]}
+
+
+def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Text is padded to one length."""
+    mask = arguments.get("encoder_attention_mask")
+    return {} if mask is None else {"text": mask}
+
+
+def reference_channels(transformer: Any) -> ReferenceChannels | None:
+    """Noise, the latents of the reference, and a mask of 1."""
+    noise = transformer.config.out_channels
+    is_concat = transformer.config.in_channels == 2 * noise + 1
+    return ReferenceChannels("x_embedder", noise, 2 * noise) if is_concat else None
+
+
+FAMILY = Family(
+    name="motif_video",
+    transformers=("MotifVideoTransformer3DModel",),
+    pipelines=("MotifVideoPipeline", "MotifVideoImage2VideoPipeline"),
+    stacks=stacks,
+    token_counts=token_counts,
+    attended=attended,
+    grids={
+        "double.video": patch_grid,
+        "single.video": patch_grid,
+        "double.image": lambda _, arguments: square_grid(arguments["image_embeds"].shape[1]),
+        "single.image": lambda _, arguments: square_grid(arguments["image_embeds"].shape[1]),
+    },
+    reference_channels=reference_channels,
+)

@@ -1,0 +1,463 @@
+"""Families of video models beyond Wan, HunyuanVideo and FramePack: sites, streams and CFG branches, counted by hand.
+
+What holds for every family alike is in test_families.py.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import alignvid
+from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
+from alignvid.errors import AttachmentError, UnknownTarget
+from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
+from pipelines import Built, generate
+from video_pipelines import BUILDERS
+from video_pipelines.wan_like import skyreels_df_t2v_asynchronous
+
+GAMMA = 1.35
+TOLERANCE = 1e-6  # relative to the largest value; fp32 rounds at 6e-8, a gain one per mille off would show at 1e-4
+AFTER_BLOCKS = 5 * TOLERANCE  # what rounding has become after all blocks
+BFLOAT16 = 2**-8  # Kandinsky 5 rounds queries and keys to bfloat16 when it rotates them
+
+
+@cache
+def built(name: str) -> Built:
+    return BUILDERS[name]()
+
+
+def _self_and_cross(stack: str, attentions: tuple[str, str], video: dict[str, int], **others: int) -> list[Keys]:
+    """Self-attention over `video`; cross-attention to each of the others, in a softmax of its own."""
+    own = Keys(stack, attentions[0], {f"self.{stream}": count for stream, count in video.items()})
+    return [own, *(Keys(stack, attentions[1], {f"cross.{stream}": count}) for stream, count in others.items())]
+
+
+def _wan(video: dict[str, int], **others: int) -> list[Keys]:
+    return _self_and_cross("blocks", ("attn1", "attn2"), video, **others)
+
+
+def _ltx(video: dict[str, int]) -> list[Keys]:
+    return _self_and_cross("transformer_blocks", ("attn1", "attn2"), video, text=16)
+
+
+def _cosmos(**video: int) -> list[Keys]:
+    return _ltx(video)
+
+
+def _ltx2(video: dict[str, int]) -> list[Keys]:
+    sound = round(9 / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
+    others = {
+        "audio_attn1": {"audio_self.audio": sound},
+        "audio_attn2": {"audio_cross.text": 16},
+        "audio_to_video_attn": {"audio_to_video.audio": sound},
+        "video_to_audio_attn": {f"video_to_audio.{stream}": count for stream, count in video.items()},
+    }
+    return _ltx(video) + [Keys("transformer_blocks", attention, tokens) for attention, tokens in others.items()]
+
+
+def _kandinsky6(**video: int) -> list[Keys]:
+    sound = math.ceil(9 / 24 * 44100 / (512 * 2))  # seconds, samples per second, hop and temporal compression
+    streams = {
+        "self": ("video_dec_block.self_attention", video),
+        "cross": ("video_dec_block.cross_attention", {"text": 16}),
+        "audio_self": ("audio_dec_block.self_attention", {"audio": sound}),
+        "audio_cross": ("audio_dec_block.cross_attention", {"text": 16}),
+        "audio_to_video": ("va_cross_attention", {"audio": sound}),
+        "video_to_audio": ("av_cross_attention", video),
+    }
+    return [
+        Keys("visual_transformer_blocks", path, {f"{site}.{stream}": count for stream, count in tokens.items()})
+        for site, (path, tokens) in streams.items()
+    ]
+
+
+def _joint(site: str, stack: str, attention: str, **tokens: int) -> Keys:
+    return Keys(stack, attention, {f"{site}.{stream}": count for stream, count in tokens.items()})
+
+
+_DOUBLE, _SINGLE = "transformer_blocks", "single_transformer_blocks"
+_COGVIDEOX = [_joint("single", _DOUBLE, "attn1", text=16, video=3 * 1 * 2)]  # latents 3x2x4, patches of 2
+_CLIP = 4 * 4 + 1
+_HELIOS = {"history": 1 + 1 + 2 * 1 * 2, "video": 3 * 1 * 2}  # long 4x2x4 / (4, 8, 8), mid 2x2x4 / (2, 4, 4), short 2
+
+LAYOUTS = {
+    # 32x64 pixels, 9 frames -> 3 latent frames of 2x4 tokens
+    "ltx_t2v": _ltx({"video": 3 * 8}),
+    "ltx_i2v": _ltx({"image": 8, "video": 2 * 8}),
+    "ltx_condition": _ltx({"image": 2 * 8, "video": 2 * 8}),  # the later frame's tokens lie before the sequence
+    "ltx2_t2v": _ltx2({"video": 5 * 4 * 8}),
+    "ltx2_i2v": _ltx2({"image": 4 * 8, "video": 4 * 4 * 8}),
+    "cogvideox_t2v": _COGVIDEOX,
+    "cogvideox_i2v": _COGVIDEOX,
+    "cogvideox_v2v": _COGVIDEOX,
+    "cogvideox_control": _COGVIDEOX,
+    "consisid": _COGVIDEOX,
+    "hunyuan15_t2v": [_joint("double", _DOUBLE, "attn", video=3 * 4 * 8, text=7 + 16 + 5)],
+    "hunyuan15_i2v": [_joint("double", _DOUBLE, "attn", video=3 * 5 * 10, image=2 * 2, text=16 + 5)],
+    "hunyuan_skyreels_i2v": [
+        _joint("double", _DOUBLE, "attn", video=3 * 8, text=24),
+        _joint("single", _SINGLE, "attn", video=3 * 8, text=24),
+    ],
+    # text without padding: 9 tokens of the negative prompt, 12 of the prompt
+    "mochi": [_joint("double", _DOUBLE, "attn1", video=2 * 1 * 2, text=valid) for valid in (9, 12)],
+    "motif_t2v": [
+        _joint("double", _DOUBLE, "attn", video=3 * 8, text=16),
+        _joint("single", _SINGLE, "attn", video=3 * 8, text=16),
+    ],
+    "motif_i2v": [
+        _joint("double", _DOUBLE, "attn", video=3 * 8, image=4 * 4, text=16),
+        _joint("single", _SINGLE, "attn", video=3 * 8, image=4 * 4, text=16),
+        _joint("decoder", _SINGLE, "attn", video=2 * 3 * 8),
+        _joint("cross", _SINGLE, "cross_attn", text=16),
+    ],
+    "easyanimate": [
+        _joint("double", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
+        _joint("single", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
+    ],
+    # 16x32 pixels, 9 frames -> 3 latent frames of 1x2 tokens
+    "wan_v2v": _wan({"video": 6}, text=24),
+    "lucy_edit": _wan({"video": 6}, text=24),
+    "wan_animate": [
+        *_wan({"image": 2, "video": 2 * 2}, image=_CLIP, text=512),
+        Keys("face_adapter", "", {"face.face": 2 + 1}),
+    ],
+    "chronoedit": _wan({"video": 2 * 2}, image=_CLIP, text=512),
+    "skyreels_t2v": _wan({"video": 6}, text=24),
+    "skyreels_i2v": _wan({"video": 6}, image=_CLIP, text=512),
+    "skyreels_df_t2v": _wan({"video": 6}, text=24),
+    "skyreels_df_i2v": _wan({"image": 2, "video": 4}, text=24),
+    "skyreels_df_v2v": _wan({"video": 6}, text=24),
+    "helios": _wan(_HELIOS, text=24),
+    "anyflow": _wan({"video": 6}, text=24),
+    # 32x64 pixels, 17 frames -> 5 latent frames of 2x4 tokens
+    "kandinsky5_t2v": _self_and_cross(
+        "visual_transformer_blocks", ("self_attention", "cross_attention"), {"video": 5 * 8}, text=16
+    ),
+    "kandinsky5_i2v": _self_and_cross(
+        "visual_transformer_blocks", ("self_attention", "cross_attention"), {"image": 8, "video": 4 * 8}, text=16
+    ),
+    "kandinsky6_t2v": _kandinsky6(video=3 * 8),
+    "kandinsky6_i2v": _kandinsky6(video=3 * 8, image=8),
+    "sana_video_t2v": [_joint("cross", _DOUBLE, "attn2", text=16)],
+    "sana_video_t2v_without_norms": [_joint("cross", _DOUBLE, "attn2", text=16)],
+    "sana_video_i2v": [_joint("cross", _DOUBLE, "attn2", text=16)],
+    "allegro": _self_and_cross(_DOUBLE, ("attn1", "attn2"), {"video": 2 * 1 * 2}, text=16),
+    # 32x64 pixels, 9 frames -> 3 latent frames of 4x8 tokens, or 2x4
+    "cosmos1_t2w": _cosmos(video=3 * 32),
+    "cosmos1_v2w": _cosmos(image=32, video=2 * 32),
+    "cosmos2_t2i": _cosmos(video=8),
+    "cosmos2_v2w": _cosmos(image=8, video=2 * 8),
+    "cosmos25_t2w": _cosmos(video=3 * 8),
+    "cosmos25_v2w": _cosmos(image=2 * 8, video=8),
+    "latte": [
+        *_self_and_cross(_DOUBLE, ("attn1", "attn2"), {"video": 2 * 2}, text=16),
+        Keys("temporal_transformer_blocks", "attn1", {"temporal.video": 3}),
+    ],
+}
+
+
+@cache
+def late_forward(name: str) -> Arguments:
+    """The arguments of a forward late in a real run: the last but one, conditional where guidance takes two passes."""
+    pipe, call = built(name)
+    seen: list[Arguments] = []
+
+    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(Arguments(args, dict(kwargs)))
+
+    handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
+    generate(pipe, call)
+    handle.remove()
+    return seen[-2]
+
+
+def relative_difference(one: Tensor, other: Tensor) -> float:
+    return ((one - other).abs().max() / one.abs().max().clamp(min=1.0)).item()
+
+
+def test_every_pipeline_has_a_layout():
+    assert set(LAYOUTS) == set(BUILDERS)
+
+
+@pytest.mark.exercises("explicit softmax")
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_target_is_the_explicit_softmax(name):
+    pipe, layout, arguments = built(name)[0], LAYOUTS[name], late_forward(name)
+    untouched = forward(pipe.transformer, arguments)
+    for target in {target: None for keys in layout for target in keys.tokens}:
+        stacks = {keys.stack for keys in layout if target in keys.tokens}
+        recipe = Recipe(Scalar(GAMMA, {target: 2.0}), BlockSet.of(dict.fromkeys(stacks, "all")), StepWindow.all())
+        of_target = [keys for keys in layout if target in keys.tokens and _belongs(keys, target)]
+        blocks = _blocks(pipe, name, target)
+        expected = ground_truth(pipe.transformer, arguments, of_target, {target: GAMMA**2}, blocks)
+        with alignvid.attach(pipe, recipe):
+            actual = forward(pipe.transformer, arguments)
+        tolerances = TOLERANCE, AFTER_BLOCKS
+        if name.startswith("kandinsky5") and target.startswith("self"):
+            tolerances = BFLOAT16, BFLOAT16
+        differences = [relative_difference(*pair) for pair in zip(actual.attentions, expected.attentions, strict=True)]
+        effects = [relative_difference(*pair) for pair in zip(actual.attentions, untouched.attentions, strict=True)]
+        first = next(index for index, effect in enumerate(effects) if effect > 0.0)
+        assert effects[first] > 4 * tolerances[0], target
+        assert differences[first] <= tolerances[0], target
+        assert max(*differences, relative_difference(actual.sample, expected.sample)) <= tolerances[1], target
+
+
+def _belongs(keys: Keys, target: str) -> bool:
+    return all(name.split(".")[0] == target.split(".")[0] for name in keys.tokens)
+
+
+def _blocks(pipe: Any, name: str, target: str) -> list[int]:
+    """All blocks, but where two kinds of block lie in one stack."""
+    if name == "easyanimate":
+        return [0, 1] if target.startswith("double") else [2, 3]
+    if name == "motif_i2v" and not target.startswith("double"):
+        return [2] if target.startswith("decoder") else [0, 1]
+    return list(range(4))
+
+
+FIRST_FRAME = {
+    # pipeline: latents of the reference's frame, and of the later ones, in the transformer's input
+    "wan_animate": ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))),
+    "skyreels_df_i2v": ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))),
+    "kandinsky5_i2v": ((slice(None), 0), (slice(None), slice(1, None))),
+    "cosmos1_v2w": ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))),
+    "cosmos2_v2w": ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))),
+    "cosmos25_v2w": ((slice(None), slice(None), slice(2)), (slice(None), slice(None), slice(2, None))),
+    "ltx_i2v": ((slice(None), slice(8)), (slice(None), slice(8, None))),
+    "ltx2_i2v": ((slice(None), slice(32)), (slice(None), slice(32, None))),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_FRAME)
+def test_image_keys_are_those_of_the_first_frame_and_video_keys_of_the_later_ones(name):
+    pipe, arguments = built(name)[0], late_forward(name)
+    keys = next(keys for keys in LAYOUTS[name] if "self.image" in keys.tokens)
+    before = first_keys(pipe.transformer, arguments, keys)
+    image = keys.tokens["self.image"]
+    for part, expected in zip(FIRST_FRAME[name], (range(image), range(image, before.shape[2])), strict=True):
+        changed = arguments.kwargs["hidden_states"].clone()
+        changed[part] += torch.randn_like(changed[part])
+        after = first_keys(pipe.transformer, Arguments((), arguments.kwargs | {"hidden_states": changed}), keys)
+        assert (before != after).any(1).any(-1)[0].nonzero().flatten().tolist() == list(expected)
+
+
+CLEAN = {
+    # pipeline: tokens for each timestep of a sample
+    "ltx_i2v": 1,
+    "ltx_condition": 1,
+    "ltx2_i2v": 1,
+    "skyreels_df_i2v": 2,
+}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_image_keys_are_exactly_those_whose_timestep_is_0(name):
+    timestep = late_forward(name).kwargs["timestep"]
+    layout = next(keys.tokens for keys in LAYOUTS[name] if "self.image" in keys.tokens)
+    is_clean = (timestep[-1] == 0).repeat_interleave(CLEAN[name])
+    assert is_clean.tolist() == [True] * layout["self.image"] + [False] * layout["self.video"]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target"),
+    [
+        ("hunyuan15_i2v", "image_embeds", "double.image"),
+        ("hunyuan15_i2v", "hidden_states", "double.video"),
+        ("hunyuan15_t2v", "encoder_hidden_states", "double.text"),
+        ("motif_i2v", "image_embeds", "double.image"),
+        ("motif_i2v", "encoder_hidden_states", "double.text"),
+        ("easyanimate", "encoder_hidden_states", "double.text"),
+        ("cogvideox_i2v", "encoder_hidden_states", "single.text"),
+        ("cogvideox_i2v", "hidden_states", "single.video"),
+        ("consisid", "encoder_hidden_states", "single.text"),
+        ("helios", "latents_history_long", "self.history"),
+        ("helios", "latents_history_short", "self.history"),
+        ("helios", "hidden_states", "self.video"),
+    ],
+)
+def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, source, target):
+    pipe, arguments = built(name)[0], late_forward(name)
+    keys = next(keys for keys in LAYOUTS[name] if target in keys.tokens)
+    before = first_keys(pipe.transformer, arguments, keys)
+    given = arguments.kwargs | dict(zip(("hidden_states", "timestep"), arguments.args, strict=False))
+    changed = {source: given[source] + torch.randn_like(given[source])}
+    after = first_keys(pipe.transformer, Arguments((), given | changed), keys)
+    tokens = (before != after).any(1).any(-1)[0].nonzero().flatten().tolist()
+    names, ends = list(keys.tokens), [0]
+    for count in keys.tokens.values():
+        ends.append(ends[-1] + count)
+    start, stop = list(pairwise(ends))[names.index(target)]
+    assert tokens
+    assert set(tokens) <= set(range(start, stop))
+
+
+EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
+
+
+@pytest.mark.exercises("CFG branch")
+@pytest.mark.parametrize("branch", ["cond", "uncond"])
+@pytest.mark.parametrize("name", BUILDERS)
+def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
+    pipe, call = built(name)
+    embeddings = EMBEDDINGS.get(name, "prompt_embeds")
+    texts = [given_texts(pipe, call)]
+    texts.append(given_texts(pipe, call | {embeddings: call[embeddings] + 1.0}))
+    is_cond = [(one != other).flatten(1).any(1).tolist() for one, other in zip(*texts, strict=True)]
+    assert {sample for samples in is_cond for sample in samples} == {True, False}
+    with alignvid.attach(pipe, steps=(0.0, 0.3), branch=branch) as attachment:
+        acted = acted_samples(pipe, call, attachment)
+    section = len(is_cond) // (2 if name == "helios" else 1)  # two chunks, each with a schedule of its own
+    in_first_step = [index % section < section // 2 for index in range(len(is_cond))]
+    wanted = branch == "cond"
+    assert acted == [
+        [is_first and sample == wanted for sample in samples]
+        for is_first, samples in zip(in_first_step, is_cond, strict=True)
+    ]
+
+
+def given_texts(pipe: Any, call: dict[str, Any]) -> list[Tensor]:
+    """The text that the transformer is given in each forward."""
+    texts: list[Tensor] = []
+    handle = pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: texts.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+    )
+    generate(pipe, call)
+    handle.remove()
+    return texts
+
+
+def acted_samples(pipe: Any, call: dict[str, Any], attachment: alignvid.Attachment) -> list[list[bool]]:
+    """Which samples of each forward left the first module with keys of text with other keys than it computes."""
+    module = next(
+        item.location.norm for item in attachment.placements["transformer"] if "text" in item.location.keys.streams
+    )
+    plain_forward = type(module).__bases__[0].forward
+    batches: list[int] = []
+    acted: list[list[bool]] = []
+
+    def compare(module: nn.Module, args: tuple[Tensor], keys: Tensor) -> None:
+        is_other = (keys - plain_forward(module, *args)).abs().flatten(1).amax(1) > 1e-4
+        acted.append(is_other.view(batches[-1], -1).all(1).tolist())
+
+    handles = [
+        pipe.transformer.register_forward_pre_hook(
+            lambda _, args, kwargs: batches.append(len(kwargs["encoder_hidden_states"])), with_kwargs=True
+        ),
+        module.register_forward_hook(compare),
+    ]
+    generate(pipe, call)
+    for handle in handles:
+        handle.remove()
+    return acted
+
+
+@pytest.mark.parametrize("name", ["cogvideox_t2v", "latte", "mochi"])
+def test_two_prompts_without_guidance_are_both_conditional(name):
+    pipe, call = built(name)
+    two = {key: torch.cat([value, value]) for key, value in call.items() if isinstance(value, Tensor)}
+    with alignvid.attach(pipe, branch="cond") as attachment:
+        acted = acted_samples(pipe, call | two | {"guidance_scale": 1.0}, attachment)
+    assert acted == [[True, True], [False, False]]
+
+
+def test_frames_of_different_noise_are_in_the_window_of_the_noisiest():
+    pipe, call = skyreels_df_t2v_asynchronous()
+    noisiest: list[float] = []
+    handle = pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: noisiest.append(float(kwargs["timestep"].max())), with_kwargs=True
+    )
+    with alignvid.attach(pipe, steps=StepWindow.noise_above(0.9)) as attachment:
+        acted = acted_samples(pipe, call, attachment)
+    handle.remove()
+    assert acted == [[level > 900] for level in noisiest]
+    assert 0 < sum(samples[0] for samples in acted) < len(acted)
+
+
+SHARED_SOFTMAX = [name for name, layout in LAYOUTS.items() if any(len(keys.tokens) > 1 for keys in layout)]
+
+
+@pytest.mark.parametrize("name", SHARED_SOFTMAX)
+def test_a_log_bias_acts_or_is_refused_with_the_reason(name):
+    pipe, arguments = built(name)[0], late_forward(name)
+    keys = next(keys for keys in LAYOUTS[name] if len(keys.tokens) > 1)
+    target = list(keys.tokens)[-1]
+    recipe = Recipe(LogBias(2.0, {target: 1.0}), BlockSet.of("all"), StepWindow.all())
+    try:
+        attachment = alignvid.attach(pipe, recipe)
+    except UnknownTarget as refusal:
+        assert "takes no attention mask of ours" in str(refusal)
+        return
+    with attachment:
+        biased = forward(pipe.transformer, arguments)
+    start = sum(keys.tokens.values()) - keys.tokens[target]
+
+    def attention(name: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: Any) -> Tensor:
+        bias = torch.zeros(1, 1, 1, key.shape[2])
+        if key.shape[2] == sum(keys.tokens.values()) and any(name == keys.name(block) for block in range(4)):
+            bias[..., start:] = math.log(2.0)
+        bias = (
+            bias if mask is None else bias.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else bias + mask
+        )
+        return softmax_attention(query, key, value, bias, scale, torch.ones(key.shape[2]))
+
+    expected = forward(pipe.transformer, arguments, attention)
+    differences = [relative_difference(*pair) for pair in zip(biased.attentions, expected.attentions, strict=True)]
+    assert max(differences) <= AFTER_BLOCKS
+
+
+def attributes(transformer: nn.Module) -> list[tuple[type, dict[str, Any]]]:
+    return [
+        (type(module), {key: len(value) if isinstance(value, dict) else None for key, value in vars(module).items()})
+        for module in transformer.modules()
+    ]
+
+
+@pytest.mark.parametrize("name", ["latte", "sana_video_t2v_without_norms"])
+def test_a_norm_that_is_put_in_is_taken_out_again(name):
+    pipe, _ = BUILDERS[name]()
+    before, weights = attributes(pipe.transformer), list(pipe.transformer.state_dict())
+    with alignvid.attach(pipe, "generic"):
+        assert pipe.transformer.transformer_blocks[0].attn2.norm_k is not None
+        assert pipe.transformer.transformer_blocks[2].attn2.norm_k is None  # not one of the chosen blocks
+        assert list(pipe.transformer.state_dict()) == weights
+    assert attributes(pipe.transformer) == before
+    assert pipe.transformer.transformer_blocks[0].attn2.norm_k is None
+
+
+def test_a_projection_that_is_replaced_while_attached_is_an_error_that_says_what_to_do():
+    pipe, call = BUILDERS["allegro"]()
+    with alignvid.attach(pipe):
+        attention = pipe.transformer.transformer_blocks[1].attn2
+        attention.to_k = nn.Sequential(attention.to_k)  # as loading a LoRA does
+        with pytest.raises(AttachmentError, match=r"to_k of block 1 .* another module .* detach and attach again"):
+            generate(pipe, call)
+    with alignvid.attach(pipe) as attachment:
+        generate(pipe, call)
+    assert attachment.acted_count > 0
+
+
+@pytest.mark.parametrize("streams", [["self.video"], ["video"], ["self.*"]])
+def test_linear_attention_is_refused_with_the_reason(streams):
+    pipe, _ = built("sana_video_i2v")
+    with pytest.raises(UnknownTarget, match=r"linear: it has no softmax .* Act on cross\.text"):
+        alignvid.attach(pipe, streams=streams)
+
+
+def test_a_gain_on_all_keys_of_linear_attention_would_do_nothing():
+    """Why it is refused: what a hook of one's own finds."""
+    pipe, arguments = built("sana_video_i2v")[0], late_forward("sana_video_i2v")
+    plain = forward(pipe.transformer, arguments).sample
+    norms = [block.attn1.norm_k for block in pipe.transformer.transformer_blocks]
+    hooks = [norm.register_forward_hook(lambda module, args, keys: keys * GAMMA) for norm in norms]
+    scaled = forward(pipe.transformer, arguments).sample
+    for hook in hooks:
+        hook.remove()
+    torch.testing.assert_close(scaled, plain, atol=1e-5, rtol=1e-4)

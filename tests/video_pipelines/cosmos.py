@@ -1,0 +1,176 @@
+"""Cosmos 1, 2 and 2.5."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLCosmos,
+    AutoencoderKLWan,
+    Cosmos2_5_PredictBasePipeline,
+    Cosmos2TextToImagePipeline,
+    Cosmos2VideoToWorldPipeline,
+    CosmosTextToWorldPipeline,
+    CosmosTransformer3DModel,
+    CosmosVideoToWorldPipeline,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
+from diffusers.models.transformers import transformer_cosmos
+from diffusers.pipelines.cosmos import (
+    pipeline_cosmos2_5_predict,
+    pipeline_cosmos2_text2image,
+    pipeline_cosmos2_video2world,
+    pipeline_cosmos_text2world,
+    pipeline_cosmos_video2world,
+)
+from torch import Tensor, nn
+
+from pipelines import WAN_VAE, Built, picture, ready, unipc
+
+TEXT_TOKENS = 16
+WIDTH = 32  # of the text embeddings
+
+
+def resize(picture: Tensor, size: list[int], interpolation: str) -> Tensor:
+    return nn.functional.interpolate(picture, size, mode=interpolation)
+
+
+if not hasattr(transformer_cosmos, "transforms"):  # torchvision is not installed; the model takes one function of it
+    transformer_cosmos.transforms = SimpleNamespace(
+        functional=SimpleNamespace(resize=resize), InterpolationMode=SimpleNamespace(NEAREST="nearest")
+    )
+
+
+class NothingIsUnsafe(nn.Module):
+    """In the place of Cosmos' guardrails, which are models of gigabytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dtype = torch.float32
+
+    def check_text_safety(self, prompt: str) -> bool:
+        return True
+
+    def check_video_safety(self, video: Any) -> Any:
+        return video
+
+    def to(self, *_: Any, **__: Any) -> NothingIsUnsafe:
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+
+for _module in (
+    pipeline_cosmos_text2world,
+    pipeline_cosmos_video2world,
+    pipeline_cosmos2_text2image,
+    pipeline_cosmos2_video2world,
+    pipeline_cosmos2_5_predict,
+):
+    _module.CosmosSafetyChecker = NothingIsUnsafe
+
+
+def cosmos1_t2w() -> Built:
+    torch.manual_seed(0)
+    return ready(_cosmos1(CosmosTextToWorldPipeline, in_channels=4)), _call()
+
+
+def cosmos1_v2w() -> Built:
+    """The reference is the clean first latent frame."""
+    torch.manual_seed(0)
+    return ready(_cosmos1(CosmosVideoToWorldPipeline, in_channels=4 + 1)), _call(image=picture(64, 32))
+
+
+def cosmos2_t2i() -> Built:
+    torch.manual_seed(0)
+    pipe = _cosmos2(Cosmos2TextToImagePipeline, in_channels=16, scheduler=_karras())
+    call = _call()
+    del call["num_frames"]
+    return ready(pipe), call
+
+
+def cosmos2_v2w() -> Built:
+    """The reference is the clean first latent frame."""
+    torch.manual_seed(0)
+    pipe = _cosmos2(Cosmos2VideoToWorldPipeline, in_channels=16 + 1, scheduler=_karras())
+    return ready(pipe), _call(image=picture(64, 32))
+
+
+def cosmos25_t2w() -> Built:
+    torch.manual_seed(0)
+    pipe = _cosmos2(Cosmos2_5_PredictBasePipeline, in_channels=16 + 1, scheduler=unipc(flow_shift=5.0))
+    return ready(pipe), _call()
+
+
+def cosmos25_v2w() -> Built:
+    """A given video of five frames: two clean latent frames."""
+    pipe, call = cosmos25_t2w()
+    return pipe, call | {"video": [picture(64, 32)] * 5}
+
+
+BUILDERS = (cosmos1_t2w, cosmos1_v2w, cosmos2_t2i, cosmos2_v2w, cosmos25_t2w, cosmos25_v2w)
+
+
+def _karras() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True)
+
+
+def _transformer(*, in_channels: int, out_channels: int, extra_pos_embed_type: str | None) -> CosmosTransformer3DModel:
+    return CosmosTransformer3DModel(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=3,
+        mlp_ratio=2,
+        text_embed_dim=WIDTH,
+        adaln_lora_dim=4,
+        max_size=(4, 32, 32),
+        rope_scale=(2.0, 1.0, 1.0),
+        extra_pos_embed_type=extra_pos_embed_type,
+    )
+
+
+def _cosmos1(kind: type, *, in_channels: int) -> Any:
+    vae = AutoencoderKLCosmos(
+        latent_channels=4,
+        encoder_block_out_channels=(8,) * 4,
+        decode_block_out_channels=(8,) * 4,
+        attention_resolutions=(8,),
+        resolution=64,
+        num_layers=2,
+        patch_size=4,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=4,
+    )
+    transformer = _transformer(in_channels=in_channels, out_channels=4, extra_pos_embed_type="learnable")
+    scheduler = EDMEulerScheduler(sigma_max=80.0, prediction_type="epsilon", final_sigmas_type="sigma_min")
+    return kind(None, None, transformer, vae, scheduler, NothingIsUnsafe())
+
+
+def _cosmos2(kind: type, *, in_channels: int, scheduler: Any) -> Any:
+    transformer = _transformer(in_channels=in_channels, out_channels=16, extra_pos_embed_type=None)
+    return kind(None, None, transformer, AutoencoderKLWan(**WAN_VAE), scheduler, NothingIsUnsafe())
+
+
+def _call(**more: Any) -> dict[str, Any]:
+    return {
+        "prompt_embeds": torch.randn(1, TEXT_TOKENS, WIDTH),
+        "negative_prompt_embeds": torch.randn(1, TEXT_TOKENS, WIDTH),
+        "height": 32,
+        "width": 64,
+        "num_frames": 9,
+        "num_inference_steps": 2,
+        "guidance_scale": 3.0,
+        "output_type": "latent",
+        **more,
+    }
