@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from alignvid.gates import Acting, acting_on
+from alignvid.models.family import Arguments
 from alignvid.models.registry import Host, hosts
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
-from alignvid.steps import StepClock
+from alignvid.steps import StepClock, noise_level_in
 
 Forward = Callable[..., Any]
 Wrap = Callable[[Forward], Forward]
@@ -109,8 +110,7 @@ class Trajectories:
         def wrap(plain: Forward) -> Forward:
             def call(*args: Any, **kwargs: Any) -> Any:
                 acting = acting_on(host)
-                timestep = signature.bind_partial(None, *args, **kwargs).arguments.get("timestep")
-                self._drop_who_parts(acting, timestep, host)
+                self._drop_who_parts(acting, host, signature.bind_partial(None, *args, **kwargs).arguments)
                 wanted = self._may_be_kept or bool(self._followers)
                 digest = digest_of(args, kwargs) if wanted else None
                 key = (host.name, _described(self._recipe, acting), digest or b"")
@@ -127,7 +127,7 @@ class Trajectories:
 
         return wrap
 
-    def _drop_who_parts(self, acting: Acting | None, timestep: Any, host: Host) -> None:
+    def _drop_who_parts(self, acting: Acting | None, host: Host, arguments: Arguments) -> None:
         """Leave only followers that might make this very forward: what nobody will need is not kept.
 
         To keep too much costs memory and nothing else: a recipe for one CFG branch gets the benefit of the doubt.
@@ -136,7 +136,7 @@ class Trajectories:
             (later, clock)
             for later, clock in self._followers
             if _might_be_equal(
-                later, clock.read(timestep, host.family.timestep_scale).is_in_window, self._recipe, acting
+                later, clock.read(lambda: noise_level_in(host.family, arguments)).is_in_window, self._recipe, acting
             )
         ]
 
