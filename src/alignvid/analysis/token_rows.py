@@ -100,6 +100,12 @@ def observe_token_rows(pipeline: Any, *, steps: StepWindow) -> Iterator[TokenRow
     """
     found = hosts(pipeline)
     sites = [site for host in found for site in _sites_of(host, pipeline)]
+    if not sites:
+        names = ", ".join(type(host.transformer).__name__ for host in found)
+        raise ObservationError(
+            f"{names} has no attention of video tokens whose grid is known; give its family `grids`, as "
+            "docs/families.md shows."
+        )
     check_observable(found, sites, steps, {})
     clock = StepClock(steps, pipeline)
     rows = TokenRows(clock=clock)
