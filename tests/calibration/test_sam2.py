@@ -63,7 +63,7 @@ def test_the_most_trusted_mask_of_the_middle_is_taken(folder, image):
             pixel_values=prepared(image, SIDE),
             input_points=torch.full((1, 1, 1, 2), SIDE / 2),
             input_labels=torch.ones(1, 1, 1, dtype=torch.int32),
-            input_boxes=torch.tensor([[[0.1, 0.1, 0.9, 0.9]]]) * SIDE,
+            input_boxes=torch.tensor([[[0.05, 0.05, 0.95, 0.95]]]) * SIDE,
         )
     scores = output.iou_scores[0, 0]
     assert len(scores) == 3

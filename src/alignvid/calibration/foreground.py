@@ -20,7 +20,7 @@ from alignvid.miniature.drawing import foreground_mask
 
 SOURCES = ("auto", "masks", "sam2", "scenes", "grabcut")
 DEFAULT_SAM2 = "facebook/sam2.1-hiera-large"
-MARGIN = 0.1
+MARGIN = 0.05
 """Share of a side that is left out all around where an algorithm is told roughly where the foreground is."""
 
 _WHITE = 128  # a mask's pixels from here on are foreground

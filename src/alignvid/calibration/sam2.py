@@ -1,6 +1,6 @@
 """The foreground by SAM 2 (transformers' `Sam2Model`): the object that lies in the middle of a picture.
 
-Its prompt is a point in the centre and a box that leaves out a tenth of each side; of the masks that it offers, the one
+Its prompt is a point in the centre and a box that leaves out a twentieth at each side; of the masks that it offers, the one
 that it trusts most is taken. The picture is prepared here, as SAM 2's own processor does it (stretched to the model's
 square, ImageNet's mean and deviation), because that processor needs torchvision and alignvid does not.
 """
@@ -73,7 +73,7 @@ class Sam2:
 
 def prepared(image: Image.Image, side: int) -> Float[Tensor, "1 3 side side"]:
     """A picture as SAM 2 takes it."""
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).unsqueeze(0).float() / 255
-    pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).unsqueeze(0).float()
+    pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True).round() / 255
     mean, deviation = torch.tensor(_MEAN).view(3, 1, 1), torch.tensor(_DEVIATION).view(3, 1, 1)
     return (pixels - mean) / deviation
