@@ -2,11 +2,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from transformers import Sam2Config, Sam2MaskDecoderConfig, Sam2Model, Sam2PromptEncoderConfig, Sam2VisionConfig
+from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig
 
 import model_folders
 
 SMALL = {"width": 128, "height": 64, "frames": 5, "steps": 2, "gamma": 1.5}
+SAM2_SIDE = 128
 
 
 @pytest.fixture(scope="session")
@@ -34,4 +38,35 @@ def data(tmp_path):
         Image.fromarray(mask).save(folder / "masks" / f"pair-{number}.png")
         rows.append({"id": f"pair-{number}", "image": f"{number}.png", "prompt": "the red circle disappears"})
     (folder / "jobs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sam2_folder(tmp_path_factory):
+    """A real `Sam2Model`, tiny and random, as a released one is saved."""
+    torch.manual_seed(0)
+    backbone = Sam2HieraDetConfig(
+        hidden_size=8,
+        image_size=[SAM2_SIDE, SAM2_SIDE],
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 2, 2],
+        window_size_per_stage=[4, 4, 2, 2],
+        global_attention_blocks=[3],
+        window_positional_embedding_background_size=[4, 4],
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=[64, 32, 16, 8],
+        backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
+        fpn_hidden_size=32,
+    )
+    decoder = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
+    config = Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config=Sam2PromptEncoderConfig(hidden_size=32, image_size=SAM2_SIDE, patch_size=16),
+        mask_decoder_config=Sam2MaskDecoderConfig(**decoder),
+    )
+    folder = tmp_path_factory.mktemp("models") / "sam2"
+    Sam2Model(config).save_pretrained(folder)
     return folder

@@ -139,6 +139,19 @@ def single_preset(folder):
     return path
 
 
+def test_sam2_finds_the_foreground_and_is_named_in_the_preset(run, sam2_folder, tmp_path):
+    run(masks=None, sam2=str(sam2_folder))
+    preset = presets.load(str(tmp_path / "preset.toml"))
+    assert preset.calibration["foreground"] == "sam2"
+    assert f"foreground from SAM 2 ({sam2_folder})" in preset.provenance
+
+
+def test_a_sam2_that_is_not_there_is_told_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr(run_module, "load_model", None)
+    with pytest.raises(InputError, match="SAM 2 cannot be loaded from 'none'"):
+        run(masks=None, sam2="none")
+
+
 def test_few_pairs_and_a_guessed_foreground_are_said_aloud(run, recwarn, tmp_path):
     made = run(masks=None)
     assert any("3 pairs are few" in note for note in made.notes)

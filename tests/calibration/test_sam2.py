@@ -5,43 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import Sam2Config, Sam2MaskDecoderConfig, Sam2Model, Sam2PromptEncoderConfig, Sam2VisionConfig
-from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig
+from transformers import Sam2Model
 
 from alignvid.calibration.sam2 import Sam2, prepared
 from alignvid.errors import InputError
 
-SIDE = 128
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    backbone = Sam2HieraDetConfig(
-        hidden_size=8,
-        image_size=[SIDE, SIDE],
-        blocks_per_stage=[1, 1, 2, 1],
-        embed_dim_per_stage=[8, 16, 32, 64],
-        num_attention_heads_per_stage=[1, 1, 2, 2],
-        window_size_per_stage=[4, 4, 2, 2],
-        global_attention_blocks=[3],
-        window_positional_embedding_background_size=[4, 4],
-    )
-    vision = Sam2VisionConfig(
-        backbone_config=backbone,
-        backbone_channel_list=[64, 32, 16, 8],
-        backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
-        fpn_hidden_size=32,
-    )
-    decoder = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
-    config = Sam2Config(
-        vision_config=vision,
-        prompt_encoder_config=Sam2PromptEncoderConfig(hidden_size=32, image_size=SIDE, patch_size=16),
-        mask_decoder_config=Sam2MaskDecoderConfig(**decoder),
-    )
-    folder = tmp_path_factory.mktemp("models") / "sam2"
-    Sam2Model(config).save_pretrained(folder)
-    return folder
+SIDE = 128  # of the model's square, see conftest.py
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +18,15 @@ def image():
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 80, 3), dtype=np.uint8))
 
 
-def test_a_mask_has_the_size_of_its_picture_and_repeats_itself(folder, image):
-    mask = Sam2.load(str(folder), "cpu").mask_of(image)
+def test_a_mask_has_the_size_of_its_picture_and_repeats_itself(sam2_folder, image):
+    mask = Sam2.load(str(sam2_folder), "cpu").mask_of(image)
     assert mask.shape == (48, 80) and mask.dtype == bool
     assert 0 < mask.mean() < 1
-    assert np.array_equal(mask, Sam2.load(str(folder), "cpu").mask_of(image))
+    assert np.array_equal(mask, Sam2.load(str(sam2_folder), "cpu").mask_of(image))
 
 
-def test_the_most_trusted_mask_of_the_middle_is_taken(folder, image):
-    model = Sam2Model.from_pretrained(folder).eval()
+def test_the_most_trusted_mask_of_the_middle_is_taken(sam2_folder, image):
+    model = Sam2Model.from_pretrained(sam2_folder).eval()
     with torch.no_grad():
         output = model(
             pixel_values=prepared(image, SIDE),
@@ -68,7 +37,7 @@ def test_the_most_trusted_mask_of_the_middle_is_taken(folder, image):
     scores = output.iou_scores[0, 0]
     assert len(scores) == 3
     logits = F.interpolate(output.pred_masks[0, :, scores.argmax()][None], (48, 80), mode="bilinear")[0, 0]
-    assert np.array_equal(Sam2.load(str(folder), "cpu").mask_of(image), logits.numpy() > 0)
+    assert np.array_equal(Sam2.load(str(sam2_folder), "cpu").mask_of(image), logits.numpy() > 0)
 
 
 def test_a_picture_is_stretched_and_normalised():
@@ -89,9 +58,9 @@ def test_another_model_is_refused(tmp_path):
         Sam2.load(str(tmp_path), "cpu")
 
 
-def test_weights_that_are_cut_short_are_refused(folder, tmp_path):
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    weights = (folder / "model.safetensors").read_bytes()
+def test_weights_that_are_cut_short_are_refused(sam2_folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((sam2_folder / "config.json").read_bytes())
+    weights = (sam2_folder / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(InputError, match="SAM 2 cannot be loaded"):
         Sam2.load(str(tmp_path), "cpu")

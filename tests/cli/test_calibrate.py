@@ -2,6 +2,9 @@ import json
 
 import pytest
 
+from alignvid.calibration import SOURCES
+from alignvid.cli.calibrate import calibrate
+
 
 def test_a_missing_option_is_one_sentence(alignvid):
     code, out, err = alignvid("calibrate", "--data", "scenes")
@@ -62,3 +65,8 @@ def test_json_and_table_tell_the_same(alignvid, tmp_path):
     for row in told["blocks"]:
         assert f"{row['ratio']:.3f}" in table
     assert told["pairs"] == 2
+
+
+def test_every_source_of_masks_can_be_chosen():
+    (option,) = (parameter for parameter in calibrate.params if parameter.name == "foreground")
+    assert tuple(option.type.choices) == SOURCES

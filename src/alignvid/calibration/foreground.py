@@ -43,6 +43,8 @@ class Foreground(NamedTuple):
     """What the user should be told at once."""
     mask_of: MaskOf
     """The mask of a pair's image as the model gets it, which is given."""
+    load: Callable[[], object] = lambda: None
+    """Gets ready what `mask_of` needs, so that it fails before a large model is loaded, if it fails."""
 
 
 def choose_foreground(
@@ -68,9 +70,9 @@ def choose_foreground(
         case "sam2":
             from alignvid.calibration.sam2 import Sam2
 
-            segment = cache(partial(Sam2.load, sam2 or DEFAULT_SAM2, device))  # loaded when the first pair needs it
+            segment = cache(partial(Sam2.load, sam2 or DEFAULT_SAM2, device))  # not at all if every pair is measured
             detail = f"SAM 2 ({sam2 or DEFAULT_SAM2}), asked for what lies in the middle"
-            return Foreground("sam2", detail, {}, None, lambda pair, image: segment().mask_of(image))
+            return Foreground("sam2", detail, {}, None, lambda pair, image: segment().mask_of(image), segment)
         case "scenes":
             if not has_scenes:
                 raise InputError("Only the miniature's scenes have exact masks; choose masks, sam2 or grabcut.")

@@ -218,6 +218,7 @@ def _measure_missing(setup: _Setup, folder: WorkFolder, show_progress: bool) -> 
     missing = [pair for pair in setup.pairs if not _is_measured(setup, folder, pair)]
     if not missing:
         return
+    setup.foreground.load()
     model = load_model(setup.source, setup.pairs[0].spec, show_progress=False)
     pictured, count = {pair.id for pair in setup.pairs[:PICTURED]}, len(setup.pairs)
     with tqdm(total=count, initial=count - len(missing), desc="pairs", disable=not show_progress) as bar:

@@ -1,8 +1,9 @@
 """The foreground by SAM 2 (transformers' `Sam2Model`): the object that lies in the middle of a picture.
 
-Its prompt is a point in the centre and a box that leaves out a twentieth at each side; of the masks that it offers, the one
-that it trusts most is taken. The picture is prepared here, as SAM 2's own processor does it (stretched to the model's
-square, ImageNet's mean and deviation), because that processor needs torchvision and alignvid does not.
+Its prompt is a point in the centre and a box that leaves out a twentieth at each side; of the masks that it offers, the
+one that it trusts most is taken. The picture is prepared here as SAM 2's own processor does it, within a grey level
+(stretched to the model's square, ImageNet's mean and deviation), because that processor needs torchvision and alignvid
+does not.
 """
 
 from __future__ import annotations
