@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alignvid.cli.generate import spec_options
 from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, shows_progress
 
 if TYPE_CHECKING:
@@ -14,28 +15,11 @@ if TYPE_CHECKING:
 
 _SOURCES = ("auto", "masks", "sam2", "scenes", "grabcut")
 
-_SPEC_OPTIONS = (
-    click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
-    click.option("--preset", help="Preset whose blocks are to be replaced; found from the model unless named."),
-    click.option("--gamma", type=float, help="Strength that the new preset shall have; that of --preset unless given."),
-    click.option("--streams", help="Whose keys it shall scale: those of --preset unless given."),
-    click.option("--steps-window", help="When it shall act, and which steps are watched; that of --preset."),
-    click.option("--seed", type=int, help="Of the initial noise and of the intervals; 0 unless given."),
-    click.option("--steps", type=int, help="Denoising steps; those after the window are not run."),
-    click.option("--guidance", type=float, help="Scale of classifier-free guidance."),
-    click.option("--width", type=int, help="Pixels, a multiple of 16; with --height."),
-    click.option("--height", type=int, help="Pixels, a multiple of 16; with --width."),
-    click.option("--frames", type=int, help="Length of the videos in frames."),
-    click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Format of the weights."),
-    click.option("--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."),
+_FIELDS = (
+    *("model", "preset", "gamma", "steps-window", "streams", "branch", "seed", "steps", "guidance"),
+    *("width", "height", "frames", "device", "dtype", "offload", "max-pixels"),
 )
-
-
-def _spec_options(command: Any) -> Any:
-    for option in reversed(_SPEC_OPTIONS):
-        command = option(command)
-    return command
+"""Fields of the spec that all pairs share. No blocks: they are what is looked for."""
 
 
 @click.command(
@@ -44,7 +28,7 @@ def _spec_options(command: Any) -> Any:
         "alignvid calibrate --data examples/jobs.jsonl --foreground grabcut --tau 0.1 --out preset.toml --json",
     )
 )
-@_spec_options
+@spec_options(*_FIELDS)
 @click.option("--data", required=True, help='JSON Lines as for generate --jobs, an OmitI2V folder, or "scenes".')
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The preset's file, NAME.toml.")
 @click.option("--count", type=click.IntRange(1), help="Pairs to use; all of the data, of scenes 50, unless given.")
@@ -66,7 +50,11 @@ def calibrate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure which blocks of a model look at the foreground, and write a preset with those."""
+    """Measure which blocks of a model look at the foreground, and write a preset with those.
+
+    Gain, streams, window and branch of the new preset are those of --preset unless given; steps after the window are
+    not run.
+    """
     quiet_libraries()
     from alignvid.calibration import calibrate as run
 
