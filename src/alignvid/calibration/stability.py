@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -46,7 +47,8 @@ def main(out: Path, count: int, model: str | None) -> None:
 def rank_correlation(first: Calibration, second: Calibration) -> float:
     """Spearman's rank correlation of the blocks' ratios in two calibrations of one model."""
     one, other = ([block.ratio for block in made.blocks] for made in (first, second))
-    return float(spearmanr(one, other)[0])
+    result: Any = spearmanr(one, other)
+    return float(result.statistic)
 
 
 if __name__ == "__main__":
