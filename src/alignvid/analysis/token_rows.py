@@ -69,10 +69,10 @@ class TokenRows:
         Raises: ObservationError if there is NaN or infinity among the rows.
         """
         for passage in passages:
-            samples = passage.place.branches(len(passage.softmaxes[0].call.query)).items()
-            kept = [part for branch, part in samples if branch != "uncond"]
-            if kept and passage.place.section == 0:
-                self._add(passage, kept[0])
+            branches = passage.place.branches(len(passage.softmaxes[0].call.query))
+            samples = branches.get("cond", branches.get("unknown"))
+            if samples is not None and passage.place.section == 0:
+                self._add(passage, samples)
 
     def _add(self, passage: Passage, samples: slice) -> None:
         softmax = _softmax_over_video(passage.softmaxes)
