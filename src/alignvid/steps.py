@@ -51,8 +51,14 @@ class StepClock:
         self._first = 0
         self._noise_levels: list[float] = []
         self._active: tuple[bool, ...] = ()
+        self._step: int | None = None
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
+
+    @property
+    def is_past_window(self) -> bool:
+        """Whether the step that was read last, or an earlier one, is the last of its schedule inside the window."""
+        return self._step is not None and not any(self._active[self._step + 1 :])
 
     def read(self, noise_level: Callable[[], float]) -> Moment:
         """The moment of the forward that is about to run.
@@ -65,7 +71,7 @@ class StepClock:
             return self._unscheduled(noise_level())
         if scheduler.timesteps is not self._timesteps:
             self._begin_schedule(scheduler, noise_level)
-        step_index = self._step_index(scheduler, noise_level)
+        self._step = step_index = self._step_index(scheduler, noise_level)
         if step_index is None:
             return self._unscheduled(noise_level())
         return Moment(self._active[step_index], step_index, self._noise_levels[step_index])

@@ -27,6 +27,7 @@ def test_help_shows_two_examples(alignvid, command):
 EXAMPLES = sorted({line for command in (cli, *cli.commands.values()) for line in examples_of(command.epilog)})
 
 
+@pytest.mark.filterwarnings("ignore:.*pairs are few", "ignore:The foreground is guessed", "ignore:Every block has")
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_in_the_help_works(alignvid, tmp_path, monkeypatch, example):
     (tmp_path / "examples").symlink_to(ROOT / "examples")

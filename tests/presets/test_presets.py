@@ -105,6 +105,14 @@ def test_a_preset_file_is_loaded_by_path(tmp_path):
     assert (preset.name, preset.recipe.gamma) == ("mine:a", 2.0)
 
 
+def test_a_calibration_is_given_as_data_and_a_preset_without_one_has_none(tmp_path):
+    table = '[calibration]\npairs = 50\n[[calibration.blocks]]\nstack = "blocks"\nblock = 0\nratio = 0.7\n'
+    (tmp_path / "mine.toml").write_text(PRESET_FILE + table)
+    blocks = [{"stack": "blocks", "block": 0, "ratio": 0.7}]
+    assert presets.load(str(tmp_path / "mine.toml")).calibration == {"pairs": 50, "blocks": blocks}
+    assert presets.load("generic").calibration == {}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -114,8 +122,17 @@ def test_a_preset_file_is_loaded_by_path(tmp_path):
         (PRESET_FILE.replace("gamma", "gama").encode(), "no field 'gama'"),
         (PRESET_FILE.replace('provenance = "by hand"', "").encode(), "provenance and recipe"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b"calibration = 3\n" + PRESET_FILE.encode(), r"has 3 as calibration; it must be a table, \[calibration\]"),
     ],
-    ids=["truncated", "unknown field", "missing field", "unknown recipe field", "no provenance", "not UTF-8"],
+    ids=[
+        "truncated",
+        "unknown field",
+        "missing field",
+        "unknown recipe field",
+        "no provenance",
+        "not UTF-8",
+        "no table",
+    ],
 )
 def test_damaged_preset_files_are_refused(tmp_path, content, message):
     path = tmp_path / "mine.toml"

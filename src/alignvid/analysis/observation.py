@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -13,9 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.analysis.facts import Fact
-from alignvid.analysis.maps import ChosenKeys, patch_grid
-from alignvid.analysis.recorder import ForwardPlace, Passage, facts_of, is_finite, maps_of
+from alignvid.analysis.maps import patch_grid
+from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
@@ -36,25 +34,21 @@ class Observation:
         observed: Sequence[Host],
         sites: Sequence[ObservedSite],
         clock: StepClock,
-        *,
-        per_head: bool,
-        chosen: Mapping[str, ChosenKeys],
+        recorder: Recorder,
     ) -> None:
         """Prepared, nothing touched; use `alignvid.observe`.
 
         Args:
-            trace: what the facts go to.
+            trace: what entering gives.
             observed: the transformers.
             sites: their attentions to observe.
             clock: knows the step window.
-            per_head: whether to keep every head's value.
-            chosen: keys to make maps of, by name.
+            recorder: what is done with each pass through an attention.
         """
         self.trace = trace
         self._hosts = observed
         self._sites = sites
-        self._per_head = per_head
-        self._chosen = chosen
+        self._recorder, self._has_recorded = recorder, False
         self._clock, self._passes, self._ear = clock, PassReader(clock.pipeline), SoftmaxEar()
         self._handles: list[RemovableHandle] = []
         self._contexts: list[tuple[nn.Module, Any]] = []
@@ -79,7 +73,7 @@ class Observation:
     ) -> None:
         self._remove()
         self._record()
-        if kind is None and not self.trace.facts and not self.trace.problems:
+        if kind is None and not self._has_recorded:
             names = ", ".join(host.name for host in self._hosts)
             raise ObservationError(
                 f"Nothing was observed: {names} ran no forward in {self._clock.window}; run the pipeline inside the "
@@ -127,7 +121,7 @@ class Observation:
                 running=running,
                 batch_order=host.family.batch_order or UNCONDITIONAL_FIRST,
                 token_counts={} if counts is None else counts(transformer, arguments),
-                grid=patch_grid(transformer, arguments["hidden_states"]) if self._chosen else (1, 1),
+                grid=patch_grid(transformer, arguments["hidden_states"]) if self._recorder.needs_grid else (1, 1),
             )
         if (attachment := attachment_of(host)) is not None:
             attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
@@ -162,25 +156,11 @@ class Observation:
         self._site, self._ear.calls, self._normed = None, [], {}
 
     def _record(self) -> None:
-        """Measure what is waiting, those of one kind together, and note it in the order in which it happened."""
+        """Hand over what is waiting, in the order in which it happened."""
         waiting, self._waiting = self._waiting, []
-        facts: dict[int, list[Fact]] = {}
-        for kind in dict.fromkeys(passage.kind for passage in waiting):
-            alike = [passage for passage in waiting if passage.kind == kind]
-            facts.update(zip(map(id, alike), facts_of(alike, per_head=self._per_head), strict=True))
-        for passage in waiting:
-            if all(is_finite(fact) for fact in facts[id(passage)]):
-                self.trace.facts += facts[id(passage)]
-                self.trace.maps += maps_of(passage, self._chosen)
-            else:
-                self._note_problem(passage.site, passage.place)
-
-    def _note_problem(self, site: ObservedSite, place: ForwardPlace) -> None:
-        when = f"step {place.step}" if place.step >= 0 else f"noise level {place.noise_level:.3g}"
-        problem = f"NaN or infinity in attention {site} of the {site.host} at {when}: it is left out of the trace."
-        if not self.trace.problems:
-            warnings.warn(f"{problem} What came before is kept; later ones are in trace.problems.", stacklevel=2)
-        self.trace.problems.append(problem)
+        if waiting:
+            self._has_recorded = True
+            self._recorder.record(waiting)
 
 
 def _announcing(transformer: Any, passes: PassReader) -> Any:

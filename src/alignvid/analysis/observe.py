@@ -15,6 +15,7 @@ from torch import nn
 from alignvid.analysis.maps import ChosenKeys
 from alignvid.analysis.observation import Observation
 from alignvid.analysis.origin import origin_of
+from alignvid.analysis.recorder import FactRecorder
 from alignvid.analysis.sites import ObservedSite, observed_sites
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
@@ -50,14 +51,15 @@ def observe(
     observed, block_set, window = hosts(pipe_or_transformer), BlockSet.of(blocks), StepWindow.of(steps)
     sites = [site for host in observed for site in observed_sites(host, pipeline, block_set)]
     chosen = {name: ChosenKeys(*choice) for name, choice in (maps or {}).items()}
-    _check_observable(observed, sites, window, chosen)
+    check_observable(observed, sites, window, chosen)
     trace = Trace(origin_of(observed, block_set, window))
-    return Observation(trace, observed, sites, StepClock(window, pipeline), per_head=per_head, chosen=chosen)
+    return Observation(trace, observed, sites, StepClock(window, pipeline), FactRecorder(trace, per_head, chosen))
 
 
-def _check_observable(
+def check_observable(
     observed: Sequence[Host], sites: Sequence[ObservedSite], steps: StepWindow, chosen: Mapping[str, ChosenKeys]
 ) -> None:
+    """Refuse what would observe nothing, or cannot be overheard. Raises: ObservationError."""
     if steps.unit == "none" or not sites:
         raise ObservationError(
             f"There is nothing to observe: {len(sites)} attentions at {steps}; choose blocks and steps, such as 'all'."

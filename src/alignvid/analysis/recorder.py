@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +17,7 @@ from alignvid.analysis.facts import AttentionMap, Fact
 from alignvid.analysis.maps import ChosenKeys, as_frames, attention_to_keys
 from alignvid.analysis.measures import AttentionMeasures, attention_measures, pooled_mass
 from alignvid.analysis.sites import ObservedSite, Softmax, Stream, split_streams
+from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.steps import Pass
 
@@ -62,6 +64,62 @@ class Passage(NamedTuple):
         """Memory that its queries and keys keep."""
         return sum(softmax.call.query.nbytes + softmax.call.key.nbytes for softmax in self.softmaxes)
 
+    @property
+    def not_finite(self) -> str:
+        """The beginning of what is said where it cannot be measured."""
+        step, level = self.place.step, self.place.noise_level
+        when = f"step {step}" if step >= 0 else f"noise level {level:.3g}"
+        return f"NaN or infinity in attention {self.site} of the {self.site.host} at {when}:"
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """What an observation does with the passages that it overhears."""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether passages must say how the tokens of a latent frame lie."""
+        ...
+
+    def record(self, passages: Sequence[Passage]) -> None:
+        """Note some passages, in the order in which they happened."""
+        ...
+
+
+@dataclass(frozen=True)
+class FactRecorder:
+    """Writes facts, and maps of the chosen keys, into a trace."""
+
+    trace: Trace
+    per_head: bool
+    """Whether to keep every head's value."""
+    chosen: Mapping[str, ChosenKeys]
+    """Keys to make maps of, by name."""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Maps do."""
+        return bool(self.chosen)
+
+    def record(self, passages: Sequence[Passage]) -> None:
+        """Measure the passages, those of one kind together. One that is not finite becomes a problem of the trace."""
+        facts: dict[int, list[Fact]] = {}
+        for kind in dict.fromkeys(passage.kind for passage in passages):
+            alike = [passage for passage in passages if passage.kind == kind]
+            facts.update(zip(map(id, alike), facts_of(alike, per_head=self.per_head), strict=True))
+        for passage in passages:
+            if all(is_finite(fact) for fact in facts[id(passage)]):
+                self.trace.facts += facts[id(passage)]
+                self.trace.maps += maps_of(passage, self.chosen)
+            else:
+                self._note_problem(passage)
+
+    def _note_problem(self, passage: Passage) -> None:
+        problem = f"{passage.not_finite} it is left out of the trace."
+        if not self.trace.problems:
+            warnings.warn(f"{problem} What came before is kept; later ones are in trace.problems.", stacklevel=2)
+        self.trace.problems.append(problem)
+
 
 class Columns(NamedTuple):
     """Measures per query, side by side, with their names."""
@@ -80,7 +138,7 @@ def facts_of(passages: Sequence[Passage], *, per_head: bool) -> list[list[Fact]]
     measured = [_measured([passage.softmaxes[index] for passage in passages]) for index in range(len(softmaxes))]
     columns, is_counted = _columns(softmaxes, measured), _counted_queries(site, softmaxes, measured)
     facts: list[list[Fact]] = [[] for _ in passages]
-    for stream, queries in _slices(query_streams(site, softmaxes[0], place.token_counts)).items():
+    for stream, queries in slices_of(query_streams(site, softmaxes[0], place.token_counts)).items():
         means = _mean_over_queries(columns.values, is_counted, queries)
         for passage, own, mean in zip(passages, facts, means.chunk(len(passages)), strict=True):
             own += _facts_of_means(passage.site, stream, columns.names, mean, place, per_head)
@@ -92,9 +150,9 @@ def maps_of(passage: Passage, chosen: Mapping[str, ChosenKeys]) -> list[Attentio
     site, softmaxes, place = passage
     made = []
     for softmax in softmaxes:
-        queries = _slices(query_streams(site, softmax, place.token_counts)).get("video")
+        queries = slices_of(query_streams(site, softmax, place.token_counts)).get("video")
         for name, choice in chosen.items():
-            keys = _slices(softmax.keys).get(choice.stream)
+            keys = slices_of(softmax.keys).get(choice.stream)
             if queries is not None and keys is not None:
                 columns = [keys.start + position for position in _checked(name, choice, keys)]
                 made += _maps_of_choice(site, softmax, place, name, queries, columns)
@@ -205,7 +263,7 @@ def _checked(name: str, choice: ChosenKeys, keys: slice) -> Sequence[int]:
     return choice.positions
 
 
-def _slices(streams: Sequence[Stream]) -> dict[str, slice]:
+def slices_of(streams: Sequence[Stream]) -> dict[str, slice]:
     """Where each stream lies on the sequence axis."""
     ends = accumulate(stream.length for stream in streams)
     return {stream.name: slice(end - stream.length, end) for stream, end in zip(streams, ends, strict=True)}

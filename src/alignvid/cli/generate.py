@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,35 +14,50 @@ from alignvid.cli.terminal import examples, json_option, print_json, quiet_libra
 if TYPE_CHECKING:
     from alignvid.generate import JobResult
 
-_SPEC_OPTIONS = (
-    click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
-    click.option("--image", help="Reference image; leave out for a text-to-video model."),
-    click.option("--prompt", help="What the video should show."),
-    click.option("--negative-prompt", help="What it should not show; acts with a guidance above 1."),
-    click.option("--preset", help="Preset, or path of a recipe's .toml file; found from the model unless named."),
-    click.option("--gamma", type=float, help="Strength of AlignVid; 1 changes nothing, the paper uses 1.35."),
-    click.option("--steps-window", help='When: "0.0-0.3" of the steps, "noise>0.9", or "all".'),
-    click.option("--blocks", help='Where: "all", "first-half", "0,2-7", or "stack=0-7;other_stack=all".'),
-    click.option("--streams", help='Whose keys are scaled: "text", "text,image", …; see `alignvid inspect`.'),
-    click.option("--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."),
-    click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
-    click.option("--steps", type=int, help="Denoising steps."),
-    click.option("--guidance", type=float, help="Scale of classifier-free guidance."),
-    click.option("--width", type=int, help="Pixels, a multiple of 16; with --height."),
-    click.option("--height", type=int, help="Pixels, a multiple of 16; with --width."),
-    click.option("--frames", type=int, help="Length of the video in frames."),
-    click.option("--fps", type=float, help="Frames a second of the file."),
-    click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Format of the weights."),
-    click.option("--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."),
-    click.option("--max-pixels", type=int, help="Limit on the reference image; 50 million unless given."),
-)
+_SPEC_OPTIONS = {
+    "model": click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
+    "image": click.option("--image", help="Reference image; leave out for a text-to-video model."),
+    "prompt": click.option("--prompt", help="What the video should show."),
+    "negative-prompt": click.option("--negative-prompt", help="What it should not show; acts with a guidance above 1."),
+    "preset": click.option(
+        "--preset", help="Preset, or path of a recipe's .toml file; found from the model unless named."
+    ),
+    "gamma": click.option("--gamma", type=float, help="Strength of AlignVid; 1 changes nothing, the paper uses 1.35."),
+    "steps-window": click.option("--steps-window", help='When: "0.0-0.3" of the steps, "noise>0.9", or "all".'),
+    "blocks": click.option("--blocks", help='Where: "all", "first-half", "0,2-7", or "stack=0-7;other_stack=all".'),
+    "streams": click.option(
+        "--streams", help='Whose keys are scaled: "text", "text,image", …; see `alignvid inspect`.'
+    ),
+    "branch": click.option(
+        "--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."
+    ),
+    "seed": click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
+    "steps": click.option("--steps", type=int, help="Denoising steps."),
+    "guidance": click.option("--guidance", type=float, help="Scale of classifier-free guidance."),
+    "width": click.option("--width", type=int, help="Pixels, a multiple of 16; with --height."),
+    "height": click.option("--height", type=int, help="Pixels, a multiple of 16; with --width."),
+    "frames": click.option("--frames", type=int, help="Length of the video in frames."),
+    "fps": click.option("--fps", type=float, help="Frames a second of the file."),
+    "device": click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given."),
+    "dtype": click.option(
+        "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Format of the weights."
+    ),
+    "offload": click.option(
+        "--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."
+    ),
+    "max-pixels": click.option("--max-pixels", type=int, help="Limit on the reference image; 50 million unless given."),
+}
 
 
-def _spec_options(command: Any) -> Any:
-    for option in reversed(_SPEC_OPTIONS):
-        command = option(command)
-    return command
+def spec_options(*names: str) -> Callable[[Any], Any]:
+    """Options for these fields of the spec, in this order; for all of them if none is named."""
+
+    def add(command: Any) -> Any:
+        for name in reversed(names or tuple(_SPEC_OPTIONS)):
+            command = _SPEC_OPTIONS[name](command)
+        return command
+
+    return add
 
 
 @click.command(
@@ -51,7 +67,7 @@ def _spec_options(command: Any) -> Any:
         "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
     )
 )
-@_spec_options
+@spec_options()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--compare", is_flag=True, help="Also the baseline at the same seed, both side by side, and a page.")
 @click.option("--jobs", type=click.Path(path_type=Path), help="JSON Lines file: id, prompt, image per line.")

@@ -9,6 +9,7 @@ import click
 
 from alignvid import __version__
 from alignvid.cli.bench import bench
+from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
 from alignvid.cli.look import doctor, inspect, models, presets
 from alignvid.cli.terminal import examples
@@ -30,7 +31,7 @@ def cli() -> None:
     """Make a diffusers video or image pipeline follow its prompt (AlignVid, arXiv 2512.01334)."""
 
 
-for command in (generate, demo, bench, presets, models, inspect, doctor):
+for command in (generate, demo, calibrate, bench, presets, models, inspect, doctor):
     cli.add_command(command)
 
 
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _say(str(error), _BAD_INPUT)
     except click.ClickException as error:
         code = _say(error.format_message(), _BAD_INPUT)
-    except (KeyboardInterrupt, click.Abort):
-        code = _say("Interrupted; nothing unfinished was kept.", _INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
+        code = _say(str(error.__cause__ or error) or "Interrupted; nothing unfinished was kept.", _INTERRUPTED)
     sys.exit(code)
 
 

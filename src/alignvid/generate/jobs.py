@@ -161,6 +161,20 @@ def _job(path: Path, number: int, line: str, fields: dict[str, Any]) -> Job:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: not JSON ({error}); write one object on each line.") from error
+    return job_of(place, path.parent, values, fields)
+
+
+def job_of(place: str, folder: Path, values: Any, fields: dict[str, Any]) -> Job:
+    """The job that is written as a dict.
+
+    Args:
+        place: Where it is written, for messages.
+        folder: Paths of images are relative to it.
+        values: What was read: id, prompt, and if need be image, negative_prompt and seed.
+        fields: Fields of the spec that all jobs share.
+
+    Raises: InputError naming place and field.
+    """
     _check_fields(place, values)
     if not _ID.fullmatch(values["id"]):
         raise InputError(
@@ -168,7 +182,7 @@ def _job(path: Path, number: int, line: str, fields: dict[str, Any]) -> Job:
         )
     job_fields = {name: value for name, value in values.items() if name != "id"}
     if "image" in job_fields:
-        job_fields["image"] = str(path.parent / job_fields["image"])
+        job_fields["image"] = str(folder / job_fields["image"])
     try:
         return Job(values["id"], GenerationSpec(**{**fields, **job_fields}))
     except AlignvidError as error:

@@ -44,6 +44,12 @@ def first_frame(scene: Scene) -> Video:
     return _draw(paint_background(scene.background), _sprites(scene, 0.0)).round().astype(np.uint8)
 
 
+def foreground_mask(scene: Scene) -> NDArray[np.bool_]:
+    """Which pixels of the reference image show a shape, (height, width): those that are covered at least by half."""
+    covered = [coverage(sprite.kind, sprite.x, sprite.y, sprite.radius) for sprite in _sprites(scene, 0.0)]
+    return np.max(covered, axis=0) >= 0.5
+
+
 def edit_progress(frame: int) -> float:
     """How much of the edit a frame shows, 0 to 1."""
     return min(frame / EDIT_COMPLETE_AT, 1.0)

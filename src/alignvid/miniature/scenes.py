@@ -1,6 +1,6 @@
 """The miniature's world: one to three coloured shapes on a muted background, and one edit that unfolds in the clip.
 
-A scene is made from a seed and nothing else. Training, development and held-out seeds never overlap.
+A scene is made from a seed and nothing else. Training, development, calibration and held-out seeds never overlap.
 Colours of the shapes in a scene differ, so that "the red circle" names one shape only.
 """
 
@@ -20,6 +20,7 @@ Rgb = tuple[int, int, int]
 
 TRAIN = range(0, 1_000_000)
 DEVELOPMENT = range(1_000_000, 1_100_000)
+CALIBRATION = range(1_500_000, 1_600_000)
 HELD_OUT = range(2_000_000, 2_100_000)
 
 SHAPE_KINDS: tuple[ShapeKind, ...] = ("circle", "square", "triangle")

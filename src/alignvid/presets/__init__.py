@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +20,8 @@ from alignvid.recipe import Recipe
 GENERIC = "generic"
 """Preset of any model that has no calibrated one."""
 
-_FILE_FIELDS = {"title", "family", "default", "match", "readings"}
+_FILE_FIELDS = {"title", "family", "default", "match", "readings", "calibration"}
+_OPTIONAL_FIELDS = {"match", "calibration"}
 _READING_FIELDS = {"provenance", "recipe"}
 
 
@@ -37,6 +38,8 @@ class Preset:
     provenance: str
     """Paper, released code, or the calibration run that made it."""
     recipe: Recipe
+    calibration: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What the calibration measured, if one made this preset: data, seeds, versions, every block's ratio."""
 
 
 def names() -> list[str]:
@@ -92,7 +95,8 @@ def _preset(stem: str, content: Mapping[str, Any], reading: str | None) -> Prese
             f"The reading {reading!r} of {stem!r} must have the fields provenance and recipe, not {sorted(chosen)}."
         )
     recipe = Recipe.from_dict(chosen["recipe"])
-    return Preset(f"{stem}:{reading}", content["title"], content["family"], chosen["provenance"], recipe)
+    name, calibration = f"{stem}:{reading}", content["calibration"]
+    return Preset(name, content["title"], content["family"], chosen["provenance"], recipe, calibration)
 
 
 @cache
@@ -125,6 +129,9 @@ def _parse(path: str, text: str) -> Mapping[str, Any]:
         raise RecipeError(
             f"{path} has the unknown field {unknown[0]!r}; a preset has {', '.join(sorted(_FILE_FIELDS))}."
         )
-    if missing := sorted(_FILE_FIELDS - set(content) - {"match"}):
+    if missing := sorted(_FILE_FIELDS - _OPTIONAL_FIELDS - set(content)):
         raise RecipeError(f"{path} lacks the field {missing[0]!r}; a preset has {', '.join(sorted(_FILE_FIELDS))}.")
-    return {"match": {}, **content}
+    for name in _OPTIONAL_FIELDS:
+        if not isinstance(content.get(name, {}), dict):
+            raise RecipeError(f"{path} has {content[name]!r} as {name}; it must be a table, [{name}].")
+    return {"match": {}, "calibration": {}, **content}

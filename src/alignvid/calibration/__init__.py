@@ -1,0 +1,9 @@
+"""Which blocks of a model look at the foreground: from image-prompt pairs to a preset file.
+
+docs/calibration.md says what is measured, and why so.
+"""
+
+from alignvid.calibration.foreground import SOURCES
+from alignvid.calibration.run import Calibration, calibrate
+
+__all__ = ["SOURCES", "Calibration", "calibrate"]

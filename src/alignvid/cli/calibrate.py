@@ -1,0 +1,98 @@
+"""The command that makes a preset from measurements: calibrate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alignvid.cli.generate import spec_options
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, shows_progress
+
+if TYPE_CHECKING:
+    from alignvid.calibration import Calibration
+
+_SOURCES = ("auto", "masks", "sam2", "scenes", "grabcut")
+
+_FIELDS = (
+    *("model", "preset", "gamma", "steps-window", "streams", "branch", "seed", "steps", "guidance"),
+    *("width", "height", "frames", "device", "dtype", "offload", "max-pixels"),
+)
+"""Fields of the spec that all pairs share. No blocks: they are what is looked for."""
+
+
+@click.command(
+    epilog=examples(
+        "alignvid calibrate --model miniature --data scenes --count 4 --tau 0.1 --out preset.toml --pictures pictures",
+        "alignvid calibrate --data examples/jobs.jsonl --foreground grabcut --tau 0.1 --out preset.toml --json",
+    )
+)
+@spec_options(*_FIELDS)
+@click.option("--data", required=True, help='JSON Lines as for generate --jobs, an OmitI2V folder, or "scenes".')
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The preset's file, NAME.toml.")
+@click.option("--count", type=click.IntRange(1), help="Pairs to use; all of the data, of scenes 50, unless given.")
+@click.option("--tau", type=float, default=0.5, show_default=True, help="Ratio above which a block is chosen.")
+@click.option("--foreground", type=click.Choice(_SOURCES), default="auto", show_default=True, help="Source of masks.")
+@click.option("--masks", help="Folder of masks ID.png, white on black, each as large as its image.")
+@click.option("--sam2", help="SAM 2: a folder or a Hub id such as facebook/sam2.1-hiera-large.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a sheet of pictures per block.")
+@json_option
+def calibrate(
+    data: str,
+    out: Path,
+    count: int | None,
+    tau: float,
+    foreground: str,
+    masks: str | None,
+    sam2: str | None,
+    pictures: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure which blocks of a model look at the foreground, and write a preset with those.
+
+    Gain, streams, window and branch of the new preset are those of --preset unless given; steps after the window are
+    not run.
+    """
+    quiet_libraries()
+    from alignvid.calibration import calibrate as run
+
+    try:
+        made = run(
+            data,
+            out,
+            fields={name: value for name, value in options.items() if value is not None},
+            count=count,
+            tau=tau,
+            foreground=foreground,
+            masks=masks,
+            sam2=sam2,
+            pictures=pictures,
+            show_progress=shows_progress(),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "Interrupted; what was measured is kept, the same command goes on from there."
+        ) from None
+    if as_json:
+        print_json(made.to_dict())
+    else:
+        _print(made)
+
+
+def _print(made: Calibration) -> None:
+    rows = [
+        (item.stack, str(item.block), f"{item.ratio:.3f}", f"{item.low:.3f} to {item.high:.3f}", _mark(item.is_chosen))
+        for item in made.blocks
+    ]
+    print_table(("stack", "block", "r", "95 % interval", "in the preset"), rows)
+    click.echo(
+        f"\n{made.pair_count} pairs, {made.foreground_share:.1%} of their pixels foreground; "
+        f"r of a block that singles out nothing: {made.chance:.3f}"
+    )
+    click.echo(made.preset)
+
+
+def _mark(is_chosen: bool) -> str:
+    return "yes" if is_chosen else "no"
