@@ -4,6 +4,7 @@
     registry.py       metrics by name, from entry points
     NAME.py           one file per metric: dynamic_degree, dynamic_degree_dis, aesthetic_quality, subject_consistency,
                       background_consistency, temporal_flickering, i2v_subject, viclip_similarity
+    omitshapes_rule.py  edit shown, rest untouched, both: OmitShapes only
     movement.py       from optical flow to dynamic or not
     consistency.py    from features to consistency
     pixels.py         from frames to the pixels that a network expects

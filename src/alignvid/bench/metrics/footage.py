@@ -25,4 +25,6 @@ def read_footage(folder: Path, record: VideoRecord, sample: Sample) -> Footage:
     if sha256_of_file(path) != record.sha256:
         raise InputError(f"The video {record.file!r} is not the one on record (other SHA-256); {_REMEDY}.")
     clip = read_video(path)
-    return Footage(frames=clip.frames, fps=clip.fps, prompt=sample.prompt, image=folder / sample.image_path)
+    return Footage(
+        frames=clip.frames, fps=clip.fps, prompt=sample.prompt, image=folder / sample.image_path, sample=sample.id
+    )

@@ -25,6 +25,8 @@ class Footage:
     prompt: str
     image: Path
     """The reference image's file."""
+    sample: str = ""
+    """Id of the sample, for metrics that know a data set's samples."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric. A module that an entry point of "alignvid.metrics" names holds it as `METRIC`."""
+    """One metric. An entry point of "alignvid.metrics" names a module that holds it as
+    `METRIC`, or the metric itself as "module:NAME".
+    """
 
     name: str
     what: str

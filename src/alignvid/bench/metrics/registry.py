@@ -1,5 +1,5 @@
-"""Which metrics exist. One is a module-level `METRIC` in a module named by an entry point of the group
-"alignvid.metrics"; the built-in ones register the same way as those of a third party.
+"""Which metrics exist. One is named by an entry point of the group "alignvid.metrics": a module with a `METRIC`, or the
+metric itself; the built-in ones register the same way as those of a third party.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def _installed_metric(name: str) -> Metric:
 
 def _load(point: EntryPoint) -> Metric:
     try:
-        return point.load().METRIC
+        found = point.load()
+        return found if isinstance(found, Metric) else found.METRIC
     except (ImportError, AttributeError) as error:
         package = point.dist.name if point.dist else "a package"
         raise InputError(

@@ -1,0 +1,48 @@
+"""OmitShapes by rule, as one number per video: is the edit shown, is the rest untouched, are both so? No weights.
+
+The same rule as `alignvid generate`'s demo and the miniature's own comparison: pixels against the known scene
+(alignvid.miniature.judge). The rule judge answers questions one by one; these three say how a whole clip turned out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from alignvid.bench.metrics.metric import Footage, Measure, Measurement, Metric, Setup
+from alignvid.errors import InputError
+
+if TYPE_CHECKING:
+    from alignvid.miniature.judge import Judgement
+
+Claim = Callable[["Judgement"], bool]
+
+
+def _metric(name: str, what: str, claim: Claim) -> Metric:
+    def measure(footage: Footage) -> Measurement:
+        judgement = _judgement(footage)
+        return Measurement(float(claim(judgement)), {"reasons": list(judgement.reasons)})
+
+    def prepare(setup: Setup) -> Measure:
+        return measure
+
+    return Metric(name=name, what=f"{what}; OmitShapes only, by rule (no weights)", prepare=prepare)
+
+
+def _judgement(footage: Footage) -> Judgement:
+    """Raises: InputError for another data set, or a video of another size than the miniature's."""
+    from alignvid.bench.omitshapes import scene_of
+    from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
+    from alignvid.miniature.judge import judge
+
+    if footage.frames.shape != (FRAMES, HEIGHT, WIDTH, 3):
+        length, height, width, _ = footage.frames.shape
+        raise InputError(
+            f"The rule reads {FRAMES} frames of {WIDTH}×{HEIGHT} pixels, not {length} of {width}×{height}."
+        )
+    return judge(footage.frames, scene_of(footage.sample))
+
+
+EDIT_SHOWN = _metric("edit_shown", "1 if the last frames show the whole edit", lambda found: found.edit_shown)
+REST_UNTOUCHED = _metric("rest_untouched", "1 if nothing else changed", lambda found: found.rest_untouched)
+BOTH = _metric("edit_shown_rest_untouched", "1 if both", lambda found: found.edit_shown and found.rest_untouched)
