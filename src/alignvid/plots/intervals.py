@@ -40,7 +40,7 @@ def band(values: Float[np.ndarray, "sample place rest"], *, rest: str) -> Band:
 def bootstrap_interval(
     by_sample: Float[np.ndarray, "sample ..."],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of the mean over samples, place by place; samples are resampled whole, always the same way."""
+    """Percentile interval of the mean over samples at each place. Samples are resampled whole, always the same way."""
     count = len(by_sample)
     draws = np.random.default_rng(0).multinomial(count, [1 / count] * count, RESAMPLES) / count
     means = np.tensordot(draws, by_sample, 1)  # -> (resample, ...)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -15,7 +16,7 @@ from alignvid.videos import Frames
 
 _LEAST_SIDE = 320  # pixels; a smaller frame is enlarged, so that the words below it can be read
 _OPACITY = 0.6  # of the map's colours
-_FONT_SIZES = (15, 12)  # pixels: of the word, and of the rest
+_FONT_SIZES = (14, 11)  # pixels: of the word, and of the rest
 _LINE = 19  # pixels from one line of text to the next
 _MARGIN = 6
 _BAR_HEIGHT = 10
@@ -117,7 +118,7 @@ def _strip(
     height = 3 * _LINE + _BAR_HEIGHT + 3 * _MARGIN
     image = Image.new("RGB", (width, height + height % 2), "white")
     draw = ImageDraw.Draw(image)
-    large, small = (ImageFont.load_default(points) for points in _FONT_SIZES)
+    large, small = _fonts()
     draw.text((_MARGIN, _MARGIN), _shortened(f"attention to “{word}”", draw, large, width), fill="black", font=large)
     top = 2 * _MARGIN + _LINE
     bar = np.linspace(0, 255, width - 2 * _MARGIN).round().astype(np.uint8)
@@ -126,12 +127,20 @@ def _strip(
     draw.text((_MARGIN, below), "0 %", fill="black", font=small)
     end = f"{100 * brightest:.3g} % of a token’s attention"
     draw.text((width - _MARGIN - draw.textlength(end, small), below), end, fill="black", font=small)
-    coarse = f"map of {size[0]}×{size[1]} patches per latent frame, upsampled bilinearly"
+    coarse = f"{size[0]}×{size[1]} patches a frame, upsampled bilinearly"
     draw.text((_MARGIN, below + _LINE), _shortened(coarse, draw, small, width), fill="#444444", font=small)
     return np.asarray(image)
 
 
-def _shortened(text: str, draw: ImageDraw.ImageDraw, font, width: int) -> str:
+def _fonts() -> list[ImageFont.FreeTypeFont]:
+    """The font of the figures, which matplotlib brings with it."""
+    import matplotlib
+
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return [ImageFont.truetype(file, pixels) for pixels in _FONT_SIZES]
+
+
+def _shortened(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: int) -> str:
     while draw.textlength(text, font) > width - 2 * _MARGIN:
         text = text[:-2] + "…"
     return text
