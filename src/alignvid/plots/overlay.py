@@ -40,7 +40,7 @@ def mean_map(maps: Sequence[AttentionMap], name: str) -> Float32[np.ndarray, "fr
 
 def overlaid(
     frames: Frames, weights: Float32[np.ndarray, "latent rows columns"], *, word: str, brightest: float
-) -> UInt8[np.ndarray, "frame height width 3"]:
+) -> UInt8[np.ndarray, "frame _ _ 3"]:
     """The frames in grey under the map in colour, larger if they are small, with a strip of text below.
 
     Args:

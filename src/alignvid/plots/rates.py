@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignvid.errors import PictureError
 from alignvid.plots.style import PENS, describe, drawn, panels, sparse
@@ -36,20 +36,22 @@ def ratio_bars(ratios: Mapping[int, Estimate], *, tau: float, n: int, stack: str
     figure, axes = panels(1, 1)
     figure.set_figwidth(max(figure.get_figwidth(), _INCHES_PER_BAR * len(blocks) + 1.2))
     panel = axes[0][0]
+    handles: list[Any] = []
     for is_kept, colour, hatch in ((True, _KEPT, ""), (False, _LEFT_OUT, "////")):
         chosen = [block for block in blocks if (ratios[block][0] > tau) == is_kept]
         label = f"{'kept' if is_kept else 'left out'}: {len(chosen)}"
         heights = [ratios[block][0] for block in chosen]
-        panel.bar(chosen, heights, color=colour, edgecolor=_EDGE, linewidth=0.7, hatch=hatch, label=label)
+        bars = panel.bar(chosen, heights, color=colour, edgecolor=_EDGE, linewidth=0.7, hatch=hatch, label=label)
+        handles.append(bars)
     _error_bars(panel, ratios.items(), colour=_EDGE)
-    panel.axhline(tau, color="#d55e00", linestyle=(0, (5, 1.5)), label=f"τ = {tau:g}")
+    handles.append(panel.axhline(tau, color="#d55e00", linestyle=(0, (5, 1.5)), label=f"τ = {tau:g}"))
     panel.set_ylim(0, max(1.0, *(ratios[block][2] for block in blocks)))
     panel.grid(visible=False, axis="x")
     panel.set_xlabel(f"block of `{stack}`")
     panel.set_ylabel("foreground ratio r(l)")
     panel.set_xticks(sparse(blocks))
     panel.set_xlim(blocks[0] - 0.7, blocks[-1] + 0.7)
-    figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(handles=handles, loc="outside upper left", ncols=3)
     describe(
         figure,
         "Share of the tokens with the highest attention that lie on the foreground, by block, "
