@@ -175,7 +175,7 @@ def last_frames(samples: Mapping[str, Sequence[Sample]], case: Trial) -> Image.I
     maps = [mean_map(sample.trace.maps, case.prompt) for sample in first]
     brightest = max(float(weights.max()) for weights in maps)
     drawn = [
-        overlaid(sample.frames, weights, word=case.prompt, brightest=brightest)[-1]
+        overlaid(sample.frames, weights, word="the prompt", brightest=brightest)[-1]
         for sample, weights in zip(first, maps, strict=True)
     ]
     plain = [sample.frames[-1].repeat(5, 0).repeat(5, 1) for sample in first]
