@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
@@ -159,14 +160,17 @@ def draw(samples: Mapping[str, Sequence[Sample]], data: Mapping[str, Any], case:
     save_figure(change(story, "pooled_mass", along="block"), IMAGES / "attention-mass")
     pair = {name: story[name] for name in (text.BASELINE, text.ALIGNVID)}
     save_figure(heat_maps(pair, "entropy"), IMAGES / "attention-map")
-    rates = {
-        name.split(",")[0]: {
-            float(gamma): tuple(v / 100 for v in point[name]) for gamma, point in data["sweep"].items()
-        }
-        for name in (text.SHOWN, text.UNTOUCHED)
-    }
-    save_figure(sweep_curve(rates, what="share of clips", n=SCENES), IMAGES / "attention-sweep")
+    save_figure(sweep(data), IMAGES / "attention-sweep")
     write_bytes(IMAGES / "attention-prompt.png", png_bytes(last_frames(samples, case)))
+
+
+def sweep(data: Mapping[str, Any]) -> Figure:
+    rates: dict[str, dict[float, tuple[float, float, float]]] = {}
+    for name in (text.SHOWN, text.UNTOUCHED):
+        for gamma, point in data["sweep"].items():
+            value, low, high = (share / 100 for share in point[name])
+            rates.setdefault(name.split(",")[0], {})[float(gamma)] = value, low, high
+    return sweep_curve(rates, what="share of clips", n=data["scenes"])
 
 
 def last_frames(samples: Mapping[str, Sequence[Sample]], case: Trial) -> Image.Image:

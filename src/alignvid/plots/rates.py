@@ -62,7 +62,7 @@ def ratio_bars(ratios: Mapping[int, Estimate], *, tau: float, n: int, stack: str
 
 @drawn
 def sweep_curve(rates: Mapping[str, Mapping[float, Estimate]], *, what: str, n: int) -> Figure:
-    """A curve for each rate along γ, with intervals; γ has a logarithmic axis, on which 1 is no gain.
+    """A curve for each rate along γ, with intervals; γ has a logarithmic axis.
 
     Args:
         rates: for each curve's name, value and interval by γ; as shares from 0 to 1.
@@ -84,7 +84,6 @@ def sweep_curve(rates: Mapping[str, Mapping[float, Estimate]], *, what: str, n: 
     panel.set_xlim(gammas[0] / 1.08, gammas[-1] * 1.08)
     panel.set_xticks(gammas, [f"{gamma:g}" for gamma in gammas])
     panel.minorticks_off()
-    panel.axvline(1.0, color="#777777", linewidth=0.8)
     panel.set_xlabel("γ (factor on the logits; 1: none)")
     panel.set_ylabel(what)
     panel.set_ylim(0, 1)

@@ -47,7 +47,7 @@ def write_attention_page(folder: Path) -> Path:
     clips = _word_clips(folder, record, traces)
     page = Page(
         title="What attention did",
-        lead=f"{record.model['name']}, seed {record.spec['seed']}. {_LEAD}",
+        lead=f"{record.model['name']}, seed {record.spec['seed']}. {_LEAD} Means, {' → '.join(runs)}:",
         rows=(row_of_record(record, id="videos"), *_word_rows(record, clips)),
         counts=_counts(runs),
         plots=_plots(runs),
