@@ -2,10 +2,12 @@ import itertools
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import made_traces
 from alignvid.analysis.trace import Trace
 from alignvid.errors import MissingExtra, PictureError
 from alignvid.plots import change, heat_maps, inline_svg, lines, png_bytes, save_figure, svg_bytes
@@ -105,13 +107,15 @@ def test_the_same_traces_give_the_same_bytes_whatever_the_users_settings(figure)
 def test_another_process_writes_the_same_files(tmp_path):
     save_figure(lines(RUNS, "entropy", along="block"), tmp_path / "here")
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from made_traces import made_trace\n"
+        "import sys; sys.path.insert(0, sys.argv[2]); from made_traces import made_trace\n"
         "from alignvid.plots import lines, save_figure\n"
         "runs = {'baseline': [made_trace()], 'AlignVid': [made_trace(-0.5)]}\n"
         "save_figure(lines(runs, 'entropy', along='block'), sys.argv[1])\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "there")], check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "there"), str(Path(made_traces.__file__).parent)], check=True
+    )
     for suffix in ("svg", "png"):
         assert (tmp_path / f"here.{suffix}").read_bytes() == (tmp_path / f"there.{suffix}").read_bytes()
 

@@ -46,11 +46,7 @@ def models(as_json: bool) -> None:
     print_table(("family", "pipeline", "targets", "exercised on a tiny one"), rows)
 
 
-@click.command(
-    epilog=examples(
-        "alignvid inspect miniature", "alignvid inspect miniature --preset generic", "alignvid inspect --run out"
-    )
-)
+@click.command(epilog=examples("alignvid inspect miniature --preset generic", "alignvid inspect --run out"))
 @click.argument("model", required=False)
 @click.option("--preset", help="Preset or recipe file to lay over the model; its own unless named.")
 @click.option(
