@@ -34,7 +34,8 @@ def test_every_example_in_the_help_works(alignvid, tmp_path, monkeypatch, exampl
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("alignvid.demo.SCENE_COUNT", 1)
     if "--run" in example:
-        alignvid("generate", "--prompt", "x", "--image", "examples/scene-1.png", "--steps", 2, "--observe", "--out", "out")
+        scene = ("--prompt", "add a red circle", "--image", "examples/scene-1.png", "--steps", 2)
+        alignvid("generate", *scene, "--observe", "--out", "out")
     code, out, _ = alignvid(*shlex.split(example)[1:])
     assert code == 0
     assert out

@@ -85,9 +85,12 @@ def changed_trace(run, change):
     (run / "record.json").write_text(json.dumps(record))
 
 
-def without_traces(run):
-    record = json.loads((run / "record.json").read_text())
-    (run / "record.json").write_text(json.dumps(record | {"traces": {}}))
+def record_says(traces):
+    def change(run):
+        record = json.loads((run / "record.json").read_text())
+        (run / "record.json").write_text(json.dumps(record | {"traces": traces}))
+
+    return change
 
 
 def of_another_model(trace):
@@ -112,7 +115,9 @@ def truncate(run):
 BAD_RUNS = {
     "no record": (lambda run: (run / "record.json").unlink(), "cannot be read as a record"),
     "record of nothing": (lambda run: (run / "record.json").write_text("[]"), "holds no record"),
-    "not observed": (without_traces, "was not observed; make it again with `alignvid generate --record"),
+    "traces not described": (record_says({"alignvid": {}}), "names traces that it does not desc"),
+    "traces of no video": (record_says({"best": {"models": {}, "sha256": ""}}), "that it does not describe"),
+    "not observed": (record_says({}), "was not observed; make it again with `alignvid generate --record"),
     "trace missing": (lambda run: (run / "alignvid.trace").unlink(), "There is no trace"),
     "trace cut short": (truncate, "is cut short or is no trace"),
     "trace of another run": (

@@ -85,14 +85,24 @@ def trace_facts(traces: Mapping[str, Trace], files: Mapping[str, bytes]) -> dict
 def read_traces(folder: Path, record: Record) -> dict[str, Trace]:
     """The traces that a record names, by role.
 
-    Raises: TraceError if there is none, or one is missing, damaged, empty, of another model or of another run.
+    Raises: TraceError if there is none, or one is missing, damaged, of another model or of another run; InputError if
+        what the record says of them was changed.
     """
     if not record.traces:
         raise TraceError(
             f"The run in {str(folder)!r} was not observed; make it again with "
             f"`alignvid generate --record {folder / 'record.json'} --observe --out …`."
         )
-    return {role: _read(folder / facts["file"], facts) for role, facts in record.traces.items()}
+    if not all(_is_described(record, role) for role in record.traces):
+        raise InputError(
+            f"The record in {str(folder)!r} names traces that it does not describe; make the run again with --observe."
+        )
+    return {role: _read(folder / _file(role), facts) for role, facts in record.traces.items()}
+
+
+def _is_described(record: Record, role: str) -> bool:
+    facts, video = record.traces[role], record.outputs.get(role)
+    return isinstance(facts, dict) and {"models", "sha256"} <= set(facts) and video is not None
 
 
 def _read(path: Path, facts: Mapping[str, Any]) -> Trace:
@@ -110,9 +120,11 @@ def _read(path: Path, facts: Mapping[str, Any]) -> Trace:
     return trace
 
 
-def _names(models: Mapping[str, Any]) -> str:
-    found = [f"{model.get('transformer')} {str(model.get('config_sha256'))[:8]}" for model in models.values()]
-    return ", ".join(found) or "none"
+def _names(models: Any) -> str:
+    try:
+        return ", ".join(f"{model['transformer']} {model['config_sha256'][:8]}" for model in models.values()) or "none"
+    except (KeyError, TypeError, AttributeError):
+        return "unreadable"
 
 
 def _file(role: str) -> str:
