@@ -177,8 +177,11 @@ def requested(log):
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(inspected_run, tmp_path):
     page, log = inspected_run / ATTENTION_PAGE, tmp_path / "net.json"
-    dom = browse(page, tmp_path / "profile", "--window-size=1280,6000", f"--log-net-log={log}")
-    seconds = [float(found) for found in re.findall(r'class="time">([\d.]+) s<', dom)]
+    for attempt in range(3):  # on a busy machine the page's time can be over before a frame is decoded
+        dom = browse(page, tmp_path / f"profile-{attempt}", "--window-size=1280,6000", f"--log-net-log={log}")
+        seconds = [float(found) for found in re.findall(r'class="time">([\d.]+) s<', dom)]
+        if min(seconds) > 0:
+            break
     assert len(seconds) == 2 and min(seconds) > 0  # videos and maps play without a click
     assert dom.count('role="img"') == 7
     assert not requested(log)
