@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from alignvid.files import sha256_of_file
+from alignvid.miniature import weights_folder
 
 DATA, PAGE = Path(__file__).parent / "attention.json", Path(__file__).parent / "attention.md"
 BEGIN, END = "<!-- written by `make figures` from attention.json -->", "<!-- end of what is written -->"
@@ -16,6 +20,10 @@ TEXT, IMAGE, SELF = (f"entropy of {name}, nats" for name in ("text attention", "
 MASS = "pooled mass on text, %"
 PROMPT = "text attention on the prompt's own tokens, %"
 SHOWN, UNTOUCHED = "edit shown, % of clips", "rest untouched, % of clips"
+STALE = (
+    "**Measured on the miniature's earlier weights**; those in this package were trained anew since. `make figures` "
+    "measures them."
+)
 MEASURES = (TEXT, IMAGE, SELF, MASS, PROMPT, SHOWN, UNTOUCHED)
 
 
@@ -50,14 +58,17 @@ def verdict(difference: list[float], sign: int) -> str:
     return "seen" if (low > 0) == (sign > 0) else "**opposite**"
 
 
-def written_part(data: Mapping[str, Any]) -> str:
-    """What stands between the two marks of the page."""
-    lines = [
-        _setting(data),
-        "",
-        f"| mean over queries, heads, blocks and steps | {BASELINE} | {BLURRED} | {ALIGNVID} |",
-    ]
-    lines += ["|---|---|---|---|"]
+def shipped_sha256() -> str:
+    """Of the transformer's weights in this package; the numbers hold for those that their data name."""
+    files = sorted((weights_folder() / "transformer").glob("*.safetensors"))
+    return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
+
+
+def written_part(data: Mapping[str, Any], *, shipped: str) -> str:
+    """What stands between the two marks of the page; it says so if the weights have changed since."""
+    lines = [_setting(data), ""] if data["transformer_sha256"] == shipped else [_setting(data), "", STALE, ""]
+    lines.append(f"| mean over queries, heads, blocks and steps | {BASELINE} | {BLURRED} | {ALIGNVID} |")
+    lines.append("|---|---|---|---|")
     for measure in MEASURES:
         cells = [_plain(data["means"][BASELINE][measure], measure)]
         cells += [_change(data, variant, measure) for variant in (BLURRED, ALIGNVID)]
@@ -109,4 +120,9 @@ def _decimals(measure: str) -> int:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_written_part(PAGE.read_text("utf-8"), written_part(json.loads(DATA.read_text()))), "utf-8")
+    PAGE.write_text(
+        with_written_part(
+            PAGE.read_text("utf-8"), written_part(json.loads(DATA.read_text()), shipped=shipped_sha256())
+        ),
+        "utf-8",
+    )

@@ -6,7 +6,6 @@ more gains. Writes docs/attention.json, docs/images/attention-*, and the tables 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,9 +23,9 @@ from alignvid.analysis.observe import observe
 from alignvid.analysis.trace import Trace
 from alignvid.attaching import attach, preset_for
 from alignvid.blur import blurred_image
-from alignvid.files import sha256_of_file, write_bytes
+from alignvid.files import write_bytes
 from alignvid.images import png_bytes
-from alignvid.miniature import load_pipeline, weights_folder
+from alignvid.miniature import load_pipeline
 from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH, first_frame
 from alignvid.miniature.evaluate import DEFAULT_STEPS, Trial, trials
 from alignvid.miniature.judge import judge
@@ -70,7 +69,10 @@ def main() -> None:
     data = data_of(samples, preset_for(pipeline))
     draw(samples, data, cases[0])
     write_bytes(text.DATA, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
-    text.PAGE.write_text(text.with_written_part(text.PAGE.read_text("utf-8"), text.written_part(data)), "utf-8")
+    text.PAGE.write_text(
+        text.with_written_part(text.PAGE.read_text("utf-8"), text.written_part(data, shipped=text.shipped_sha256())),
+        "utf-8",
+    )
 
 
 def variants_of(preset: Recipe) -> dict[str, Variant]:
@@ -128,19 +130,13 @@ def data_of(samples: Mapping[str, Sequence[Sample]], preset: Any) -> dict[str, A
         "blur_sigma": BLUR_SIGMA,
         "preset": f"γ {preset.recipe.gamma:g} on {', '.join(preset.recipe.modulation.powers)}, "
         f"blocks {preset.recipe.blocks}, {preset.recipe.steps}",
-        "transformer_sha256": transformer_sha256(),
+        "transformer_sha256": text.shipped_sha256(),
         "means": {name: estimates(table) for name, table in tables.items()},
         "differences": {
             name: estimates(tables[name] - tables[text.BASELINE]) for name in (text.BLURRED, text.ALIGNVID)
         },
         "sweep": {gamma: estimates(tables[gammas[gamma]]) for gamma in sorted(gammas, key=float)},
     }
-
-
-def transformer_sha256() -> str:
-    """Of the weights that the numbers come from; a test compares it with the shipped ones."""
-    files = sorted((weights_folder() / "transformer").glob("*.safetensors"))
-    return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
 
 
 def estimates(table: np.ndarray) -> dict[str, list[float]]:
