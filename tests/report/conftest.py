@@ -6,7 +6,7 @@ from PIL import Image
 
 import model_folders
 from alignvid.generate import GenerationSpec, ObservationSpec, generate
-from alignvid.report import write_attention_page
+from alignvid.report.attention import write_attention_page
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from test_page import CHROMIUM, Links
 from alignvid.analysis.trace import Trace
 from alignvid.cli import main
 from alignvid.files import sha256_of_file
-from alignvid.report import ATTENTION_PAGE, write_attention_page
+from alignvid.report.attention import ATTENTION_PAGE, write_attention_page
 from alignvid.videos import read_video, write_video
 
 
