@@ -8,7 +8,7 @@ OUT ?= demo
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
 
-.PHONY: demo test test-vbench test-vllm check bench docs clean
+.PHONY: demo test test-vbench test-vllm check bench docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -38,6 +38,9 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
+figures: $(READY)
+	$(BIN)/python docs/figures.py
+
 clean:
 	rm -rf $(VENV) $(VBENCH) $(VLLM) demo out .pytest_cache .ruff_cache .import_linter_cache
 
@@ -47,7 +50,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,test,dev]"
 	$(call mend_torchvision,$(BIN))
 	touch $(READY)
 

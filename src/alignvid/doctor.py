@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -19,6 +19,9 @@ _PACKAGES = {
     "pillow": "pillow",
 }
 """What `generate` needs: distribution -> what to type after `pip install`."""
+
+_EXTRAS = {"matplotlib": '"alignvid[plots]"'}
+"""What only some commands need, likewise."""
 
 _BACKENDS = {"flash": "flash_attn", "sage": "sageattention", "xformers": "xformers"}
 """Attention backends of diffusers beside PyTorch's own: name -> module. Each gets keys that are already scaled."""
@@ -51,6 +54,7 @@ def examine() -> list[Check]:
         _device(),
         Check("attention native", True, "PyTorch's scaled_dot_product_attention"),
         *(_backend(name, module) for name, module in _BACKENDS.items()),
+        *(replace(_package(name, remedy), is_required=False) for name, remedy in _EXTRAS.items()),
     ]
 
 

@@ -10,6 +10,7 @@
     ├── AttachmentError         the model cannot be attached to in its present state
     ├── ObservationError        the model cannot be observed in its present state, or nothing was observed
     ├── TraceError              a trace cannot be read, asked or compared
+    ├── PictureError            numbers, frames or maps that cannot be drawn
     ├── ClockError              the step or noise level of a running model cannot be told
     ├── InputError              an image, prompt, jobs file or model folder that cannot be used
     ├── OutputError             a result that cannot be written
@@ -62,6 +63,10 @@ class ObservationError(AlignvidError, RuntimeError):
 
 class TraceError(AlignvidError, ValueError):
     """A trace cannot be read, has nothing that was asked for, or does not fit the one it is compared with."""
+
+
+class PictureError(AlignvidError, ValueError):
+    """There is nothing to draw, a number is not finite, or frames and map do not fit each other."""
 
 
 class InputError(AlignvidError, ValueError):

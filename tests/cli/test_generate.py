@@ -223,3 +223,28 @@ def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(alignvid, wan, 
     assert (code, out) == (2, "")
     assert "nothing there was changed" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_observe_saves_traces_and_prints_their_paths(alignvid, wan, tmp_path):
+    code, out, _ = alignvid(*small(wan, tmp_path, "--compare", "--observe", "--words", "cat", "--observe-blocks", "0"))
+    assert code == 0
+    assert {str(tmp_path / "baseline.trace"), str(tmp_path / "alignvid.trace")} <= set(out.splitlines())
+    assert json.loads((tmp_path / "record.json").read_text())["traces"]["alignvid"]["words"] == ["cat"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompt", "x", "--words", "cat"], "--words says what to observe; add --observe"),
+        (["--prompt", "x", "--observe-steps", "all"], "--observe-steps says what to observe; add --observe"),
+        (["--jobs", "a.jsonl", "--observe"], "--observe watches a single generation; leave out --jobs"),
+        (["--prompt", "add a red circle", "--observe", "--words", ","], "names no word"),
+        (["--prompt", "add a red circle", "--observe", "--observe-blocks", "some"], "some"),
+    ],
+    ids=str,
+)
+def test_observing_that_cannot_be_is_refused(alignvid, tmp_path, options, message):
+    code, _, err = alignvid("generate", "--out", tmp_path / "out", *options)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1

@@ -47,3 +47,9 @@ def test_doctor_reports_and_says_whether_all_is_there(alignvid):
     assert code == 0
     assert "H.264" in out
     assert all(check["is_fine"] or check["remedy"] for check in json.loads(alignvid("doctor", "--json")[1]))
+
+
+def test_inspect_takes_a_model_or_a_run(alignvid, tmp_path):
+    code, _, err = alignvid("inspect", "miniature", "--run", tmp_path)
+    assert code == 2
+    assert "--run shows a run, so MODEL and --preset say nothing" in err

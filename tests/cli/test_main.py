@@ -33,6 +33,9 @@ def test_every_example_in_the_help_works(alignvid, tmp_path, monkeypatch, exampl
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("alignvid.demo.SCENE_COUNT", 1)
+    if "--run" in example:
+        scene = ("--prompt", "add a red circle", "--image", "examples/scene-1.png", "--steps", 2)
+        alignvid("generate", *scene, "--observe", "--out", "out")
     code, out, _ = alignvid(*shlex.split(example)[1:])
     assert code == 0
     assert out

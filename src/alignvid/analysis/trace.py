@@ -124,7 +124,11 @@ class Trace:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file; it appears under its name only when it is complete. Raises: OutputError."""
-        write_bytes(Path(path), encoded(self.origin, self.facts, self.maps, self.problems))
+        write_bytes(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        return encoded(self.origin, self.facts, self.maps, self.problems)
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:

@@ -12,7 +12,7 @@ import click
 from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
 
 if TYPE_CHECKING:
-    from alignvid.generate import JobResult
+    from alignvid.generate import JobResult, ObservationSpec
 
 _SPEC_OPTIONS = {
     "model": click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
@@ -72,16 +72,33 @@ def spec_options(*names: str) -> Callable[[Any], Any]:
 @click.option("--compare", is_flag=True, help="Also the baseline at the same seed, both side by side, and a page.")
 @click.option("--jobs", type=click.Path(path_type=Path), help="JSON Lines file: id, prompt, image per line.")
 @click.option("--record", type=click.Path(path_type=Path), help="Repeat the generation of a record.json.")
+@click.option("--observe", is_flag=True, help="Also save what attention does; see `alignvid inspect --run`.")
+@click.option("--words", help='Words of the prompt to make attention maps of: "cat,sunglasses"; with --observe.')
+@click.option("--observe-blocks", help="Blocks to observe, as for --blocks; all unless given.")
+@click.option("--observe-steps", help="Steps to observe, as for --steps-window; all unless given.")
 @json_option
-def generate(out: Path, compare: bool, jobs: Path | None, record: Path | None, as_json: bool, **options: Any) -> None:
+def generate(
+    out: Path,
+    compare: bool,
+    jobs: Path | None,
+    record: Path | None,
+    observe: bool,
+    words: str | None,
+    observe_blocks: str | None,
+    observe_steps: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Make a video that follows its prompt, and a record that can repeat it."""
     fields = {name: value for name, value in options.items() if value is not None}
+    watched = {"words": words, "blocks": observe_blocks, "steps": observe_steps}
     _check_combination(fields, jobs, record)
+    _check_observation(observe, watched, jobs)
     quiet_libraries()
     if jobs is not None:
         _run_jobs(jobs, fields, out, compare, as_json)
     else:
-        _run_one(fields, out, compare, record, as_json)
+        _run_one(fields, out, compare, record, as_json, watched if observe else None)
 
 
 @click.command(epilog=examples("alignvid demo --out demo", "alignvid demo --out demo --json"))
@@ -115,7 +132,22 @@ def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path |
         raise click.UsageError('--prompt is missing; say what the video should show, such as --prompt "the cat jumps".')
 
 
-def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | None, as_json: bool) -> None:
+def _check_observation(observe: bool, watched: dict[str, str | None], jobs: Path | None) -> None:
+    if jobs is not None and observe:
+        raise click.UsageError("--observe watches a single generation; leave out --jobs, or observe one of them alone.")
+    if not observe and (given := [name for name, value in watched.items() if value is not None]):
+        flag = "--words" if given[0] == "words" else f"--observe-{given[0]}"
+        raise click.UsageError(f"{flag} says what to observe; add --observe, or leave it out.")
+
+
+def _run_one(
+    fields: dict[str, Any],
+    out: Path,
+    compare: bool,
+    record: Path | None,
+    as_json: bool,
+    watched: dict[str, str | None] | None,
+) -> None:
     from alignvid.generate import GenerationSpec, repeat
     from alignvid.generate import generate as run
     from alignvid.report.page import PAGE_FILE
@@ -123,6 +155,7 @@ def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | No
 
     companions = comparison_files if compare else None
     options = {"compare": compare, "show_progress": shows_progress(), "companions": companions}
+    options["observation"] = None if watched is None else _observation(watched)
     if record is None:
         made = run(GenerationSpec(**fields), out, **options)
     else:
@@ -132,9 +165,20 @@ def _run_one(fields: dict[str, Any], out: Path, compare: bool, record: Path | No
         return
     for output in made.record.outputs.values():
         click.echo(made.folder / output["file"])
+    for trace in made.record.traces.values():
+        click.echo(made.folder / trace["file"])
     click.echo(made.folder / "record.json")
     if compare:
         click.echo(f"Open {made.folder / PAGE_FILE}")
+
+
+def _observation(watched: dict[str, str | None]) -> ObservationSpec:
+    from alignvid.generate import ObservationSpec, parse_words
+
+    choice: dict[str, Any] = {name: value for name, value in watched.items() if value is not None}
+    if "words" in choice:
+        choice["words"] = parse_words(choice["words"])
+    return ObservationSpec(**choice)
 
 
 def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:

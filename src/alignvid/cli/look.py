@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -45,13 +46,38 @@ def models(as_json: bool) -> None:
     print_table(("family", "pipeline", "targets", "exercised on a tiny one"), rows)
 
 
-@click.command(epilog=examples("alignvid inspect miniature", "alignvid inspect miniature --preset generic"))
-@click.argument("model", default="miniature")
+@click.command(epilog=examples("alignvid inspect miniature --preset generic", "alignvid inspect --run out"))
+@click.argument("model", required=False)
 @click.option("--preset", help="Preset or recipe file to lay over the model; its own unless named.")
+@click.option(
+    "--run", type=click.Path(path_type=Path), help="Folder of `alignvid generate --observe`: makes a page of it."
+)
 @json_option
-def inspect(model: str, preset: str | None, as_json: bool) -> None:
-    """Show what MODEL is made of, and what a preset would touch. Its weights are not needed."""
+def inspect(model: str | None, preset: str | None, run: Path | None, as_json: bool) -> None:
+    """Show what MODEL (miniature unless named) is made of and a preset would touch, or what attention did in a run.
+
+    Weights are not needed.
+    """
+    if run is not None and (model or preset):
+        raise click.UsageError("--run shows a run, so MODEL and --preset say nothing; leave them out.")
     quiet_libraries()
+    if run is not None:
+        _inspect_run(run, as_json)
+    else:
+        _inspect_model(model or "miniature", preset, as_json)
+
+
+def _inspect_run(run: Path, as_json: bool) -> None:
+    from alignvid.report.attention import write_attention_page
+
+    page = write_attention_page(run)
+    if as_json:
+        print_json({"page": str(page)})
+    else:
+        click.echo(f"Open {page}")
+
+
+def _inspect_model(model: str, preset: str | None, as_json: bool) -> None:
     from alignvid.generate.sketch import inspect_model
 
     found = inspect_model(model, preset)

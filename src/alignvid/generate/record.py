@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,6 +50,8 @@ class Record:
     """UTC, ISO 8601."""
     schema_version: int = SCHEMA_VERSION
     """Of this format."""
+    traces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What attention did, by the role of the video; empty if the run was not observed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -71,7 +73,7 @@ class Record:
                 "repeat it with the version of alignvid that it names."
             )
         known = {field.name for field in fields(cls)}
-        if wrong := sorted(set(values) ^ known):
+        if wrong := sorted((set(values) ^ known) - {"traces"}):  # records of before there were traces lack the field
             raise InputError(f"The record's field {wrong[0]!r} is unknown or missing; its fields are {sorted(known)}.")
         return cls(**values)
 

@@ -7,17 +7,19 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from alignvid.analysis.trace import Trace
 from alignvid.attaching import attach
 from alignvid.attachment import Attachment
 from alignvid.errors import InputError
 from alignvid.files import sha256_of_bytes, writable_folder, write_together
 from alignvid.generate.call import frames_of, token_limit
 from alignvid.generate.model import Model, load_model
+from alignvid.generate.observing import ObservationSpec, check_words, observing, trace_facts, trace_files
 from alignvid.generate.plan import Plan, plan, tell
 from alignvid.generate.prompts import unread_tokens_note
 from alignvid.generate.record import RECORD_FILE, Record, machine_facts, now, package_versions, read_record
@@ -43,12 +45,18 @@ class Generation:
     """By role, as the model gave them, before the video encoder."""
 
 
+class _Run(NamedTuple):
+    frames: Frames
+    trace: Trace | None
+
+
 @dataclass(frozen=True)
 class _Rendering:
     frames: dict[str, Frames]
     attachment: Attachment
     timings: dict[str, float]
     notes: list[str]
+    traces: dict[str, Trace]
 
 
 def generate(
@@ -60,6 +68,7 @@ def generate(
     model: Model | None = None,
     recipe: Recipe | None = None,
     companions: Companions | None = None,
+    observation: ObservationSpec | None = None,
 ) -> Generation:
     """Make the video of a spec in the folder `out`, with a record that can repeat it.
 
@@ -71,16 +80,18 @@ def generate(
         model: A model loaded before, to be used again; it must be the spec's.
         recipe: A recipe to be used in place of the spec's preset.
         companions: Makes further files from the record, by name, that appear together with it, such as a page.
+        observation: Record what attention does in every run, as a trace beside its video; None records nothing.
 
     Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
     """
     planned = plan(spec, source=model.source if model else None, recipe=recipe)
     folder = writable_folder(Path(out))
     model = model or load_model(planned.source, spec, show_progress=show_progress)
+    check_words(model.pipeline, spec.prompt, observation)
     notes = [*planned.notes, *_token_notes(planned, model)]
     tell(notes)
-    rendering = _render(planned, model, compare=compare)
-    files = _encode(rendering.frames, planned)
+    rendering = _render(planned, model, compare=compare, observation=observation)
+    files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
     record = _record(planned, model, rendering, files, notes)
     further = companions(record) if companions else {}
     write_together(folder, {**files, **further, RECORD_FILE: record.to_json()})
@@ -95,6 +106,7 @@ def repeat(
     compare: bool = False,
     show_progress: bool = False,
     companions: Companions | None = None,
+    observation: ObservationSpec | None = None,
 ) -> Generation:
     """Make the video of a record again, from the image beside it and the recipe in it.
 
@@ -105,6 +117,7 @@ def repeat(
         compare: As for `generate`.
         show_progress: As for `generate`.
         companions: As for `generate`.
+        observation: As for `generate`.
 
     Raises: InputError if the record or its image is missing or was changed.
     """
@@ -113,7 +126,8 @@ def repeat(
     folder = path if path.is_dir() else path.parent
     spec = replace(_recorded_spec(record, folder), **(changes or {}))
     recipe = None if (changes or {}).get("preset") else Recipe.from_dict(record.recipe)
-    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, companions=companions)
+    further = {"companions": companions, "observation": observation}
+    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, **further)
 
 
 def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
@@ -127,31 +141,35 @@ def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
     return replace(spec, image=str(file))
 
 
-def _render(planned: Plan, model: Model, *, compare: bool) -> _Rendering:
-    frames, timings = {}, {"load_s": model.load_s}
+def _render(planned: Plan, model: Model, *, compare: bool, observation: ObservationSpec | None) -> _Rendering:
+    runs, timings = {}, {"load_s": model.load_s}
     if compare:
-        frames[BASELINE], timings["baseline_s"] = _run(planned, model, "baseline")
+        runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation)
     with warnings.catch_warnings(record=True) as caught:  # attach warns of extreme gains; the record keeps it too
         warnings.simplefilter("always")
         attachment = attach(model.pipeline, planned.recipe or planned.spec.preset, **planned.spec.recipe_overrides)
     notes = [str(warning.message) for warning in caught]
     tell(notes)
     with attachment:
-        frames[ALIGNVID], timings["alignvid_s"] = _run(planned, model, "alignvid")
+        runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation)
+    frames = {role: run.frames for role, run in runs.items()}
     if compare:
         frames[SIDE_BY_SIDE] = side_by_side(frames[BASELINE], frames[ALIGNVID])
-    return _Rendering(frames, attachment, timings, notes)
+    traces = {role: run.trace for role, run in runs.items() if run.trace is not None}
+    return _Rendering(frames, attachment, timings, notes, traces)
 
 
-def _run(planned: Plan, model: Model, name: str) -> tuple[Frames, float]:
+def _run(planned: Plan, model: Model, role: str, observation: ObservationSpec | None) -> tuple[_Run, float]:
     import torch
 
-    model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": name})
+    model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": role})
     generator = torch.Generator("cpu").manual_seed(planned.spec.seed)
     begin = time.perf_counter()
     with torch.no_grad(), model.thread_limit():
-        frames = frames_of(model.pipeline(**planned.arguments, generator=generator))
-    return frames, time.perf_counter() - begin
+        with observing(model.pipeline, planned.spec.prompt, observation) as trace:
+            output = model.pipeline(**planned.arguments, generator=generator)
+        frames = frames_of(output)
+    return _Run(frames, trace), time.perf_counter() - begin
 
 
 def _encode(frames: Mapping[str, Frames], planned: Plan) -> dict[str, bytes]:
@@ -179,6 +197,7 @@ def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[s
         notes=[*notes, *rendering.notes],
         versions=package_versions(),
         created=now(),
+        traces=trace_facts(rendering.traces, files),
     )
 
 
@@ -195,7 +214,7 @@ def _image_facts(planned: Plan) -> dict[str, Any] | None:
 
 
 def _output_facts(role: str, clip: Frames, files: Mapping[str, bytes]) -> dict[str, Any]:
-    name = next(name for name in files if Path(name).stem == role)
+    name = next(name for name in files if Path(name).stem == role and Path(name).suffix != ".trace")
     length, height, width, _ = clip.shape
     return {
         "file": name,

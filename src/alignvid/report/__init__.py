@@ -1,4 +1,5 @@
-"""For people: the page that plays videos side by side, tables and plots of scores, and the report of a benchmark.
+"""For people: the page that plays videos side by side, the page on attention, tables and plots of scores,
+and the report of a benchmark.
 
 This file imports nothing, so that scores and reports are made without torch.
 """

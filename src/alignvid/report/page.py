@@ -77,6 +77,8 @@ class Row:
     """Why there are no clips."""
     record_file: str | None = None
     """Path of the record, relative to the page."""
+    is_large: bool = False
+    """Whether its clips have details to be read: shown larger, and loaded at once, so that a print has them."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,18 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A figure of numbers below the rows."""
+
+    id: str
+    title: str
+    svg: str
+    """An SVG element; the only text that is not escaped."""
+    lead: str = ""
+    """How to read it, in a sentence or two."""
+
+
+@dataclass(frozen=True)
 class Page:
     """The whole page."""
 
@@ -96,6 +110,7 @@ class Page:
     """A sentence or two on what is seen."""
     rows: tuple[Row, ...]
     counts: tuple[Count, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 def write_page(folder: Path, page: Page) -> Path:

@@ -9,7 +9,7 @@ from alignvid.generate import JobResult
 from alignvid.generate.record import Record
 from alignvid.report.page import PAGE_FILE, Clip, Count, Page, Row, Verdict, render_page
 
-_LABELS = {"baseline": "baseline", "alignvid": "AlignVid", "side_by_side": "side by side"}
+LABELS = {"baseline": "baseline", "alignvid": "AlignVid", "side_by_side": "side by side"}
 
 
 def row_of_record(
@@ -28,10 +28,10 @@ def row_of_record(
     if record.image is not None:
         size = record.settings["width"], record.settings["height"]
         clips.append(Clip("reference", str(place / record.image["file"]), *size))
-    for role in (role for role in _LABELS if role in record.outputs):
+    for role in (role for role in LABELS if role in record.outputs):
         output = record.outputs[role]
         file, size = str(place / output["file"]), (output["width"], output["height"])
-        clips.append(Clip(_LABELS[role], file, *size, verdicts=(verdicts or {}).get(role, ())))
+        clips.append(Clip(LABELS[role], file, *size, verdicts=(verdicts or {}).get(role, ())))
     return Row(
         id=id,
         prompt=record.spec["prompt"],
