@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from test_page import CHROMIUM, Links
 
 from alignvid.analysis.trace import Trace
 from alignvid.cli import main
 from alignvid.files import sha256_of_file
 from alignvid.report.attention import ATTENTION_PAGE, write_attention_page
 from alignvid.videos import read_video, write_video
+from chromium import CHROMIUM, Links, needs_chromium
 
 
 class Pictures(HTMLParser):
@@ -174,7 +174,7 @@ def requested(log):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_chromium
 def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(inspected_run, tmp_path):
     page, log = inspected_run / ATTENTION_PAGE, tmp_path / "net.json"
     for attempt in range(3):  # on a busy machine the page's time can be over before a frame is decoded
@@ -188,7 +188,7 @@ def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(inspected_run
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_chromium
 def test_the_log_of_the_network_would_show_a_request(tmp_path):
     page, log = tmp_path / "page.html", tmp_path / "net.json"
     page.write_text('<img src="http://127.0.0.1:9/a.png">')

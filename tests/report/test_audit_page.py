@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from dataclasses import replace
 
@@ -13,19 +12,10 @@ from alignvid.bench.judged_run import Asked, read_judged_run
 from alignvid.bench.judges import JudgeOptions, open_judge
 from alignvid.bench.judging import judge_run
 from alignvid.report.audit import render_audit_page, write_audit_page
+from chromium import CHROMIUM, FLAGS, needs_chromium
 from rendered_runs import VARIANTS, rendered_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-in_browser = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
+in_browser = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")

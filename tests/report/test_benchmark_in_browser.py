@@ -9,17 +9,15 @@ from alignvid.bench.judged_run import Asked
 from alignvid.bench.scorecard import score_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.report.benchmark import write_report
+from chromium import CHROMIUM, FLAGS, needs_chromium
 from judged_folders import moving_square, right, sample_of, write_run, wrong
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
 VARIANTS = ("baseline", "alignvid", "cfg-3")
 ATTACK = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> \"quoted\" & $money$ </script>"
 COUNT = 60
 FPS = 8
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 def number(sample) -> int:

@@ -1,26 +1,12 @@
 import re
-import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from alignvid.report.page import Clip, Count, Page, Row, Verdict, render_page, write_page
 from alignvid.videos import write_video
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-class Links(HTMLParser):
-    """Every address that the page would open."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found += [value for name, value in attrs if name in ("src", "href", "poster", "data", "action")]
+from chromium import CHROMIUM, Links, needs_chromium
 
 
 def page_of(*clips, prompt="the cat jumps", **more):
@@ -85,7 +71,7 @@ def test_the_page_is_one_file(tmp_path):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_chromium
 def test_a_browser_plays_the_page_from_disk(tmp_path):
     frames = np.zeros((40, 64, 64, 3), np.uint8)
     for name in ("baseline", "alignvid"):
