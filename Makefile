@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
+WORKERS ?= 2
 
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
@@ -13,8 +14,9 @@ VLLM := .venv-vllm
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
 
+# Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready

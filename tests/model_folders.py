@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import DiffusionPipeline, LTXPipeline
+from diffusers import DiffusionPipeline, PixArtSigmaPipeline
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPTextConfig,
@@ -38,9 +38,9 @@ def save_wan22_i2v(folder: Path) -> Path:
 
 
 def save_unsupported(folder: Path) -> Path:
-    """A text-to-video pipeline of a family that alignvid does not know."""
+    """A text-to-image pipeline of a family that alignvid does not know."""
     parts = {"vae": None, "text_encoder": None, "tokenizer": None}
-    LTXPipeline(scheduler=unipc(3.0), transformer=_ltx_transformer(), **parts).save_pretrained(folder)
+    PixArtSigmaPipeline(scheduler=unipc(3.0), transformer=_pixart_transformer(), **parts).save_pretrained(folder)
     return folder
 
 
@@ -66,19 +66,18 @@ def _text_encoder(vocabulary_size: int) -> UMT5EncoderModel:
     return UMT5EncoderModel(UMT5Config(vocab_size=vocabulary_size, **sizes)).eval()
 
 
-def _ltx_transformer() -> torch.nn.Module:
-    from diffusers import LTXVideoTransformer3DModel
+def _pixart_transformer() -> torch.nn.Module:
+    from diffusers import PixArtTransformer2DModel
 
-    return LTXVideoTransformer3DModel(
-        in_channels=8,
-        out_channels=8,
-        patch_size=1,
-        patch_size_t=1,
-        num_attention_heads=4,
+    return PixArtTransformer2DModel(
+        num_attention_heads=2,
         attention_head_dim=8,
-        cross_attention_dim=32,
+        in_channels=4,
+        cross_attention_dim=16,
+        caption_channels=16,
         num_layers=1,
-        caption_channels=32,
+        sample_size=8,
+        use_additional_conditions=False,
     )
 
 

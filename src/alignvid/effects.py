@@ -82,9 +82,10 @@ class SwitchedEffect(Effect):
 def by_sample(numbers: Tensor, values: Tensor) -> Tensor:
     """One number per sample, on the device of some values and broadcast over all of their axes but the first.
 
-    Where the host makes each frame of a sample a sample of its own (Latte), they share its number.
+    Where the host makes each frame of a sample a sample of its own (Latte), they share its number. Values that are the
+    same for all samples may have a batch of one.
     """
-    numbers = numbers.repeat_interleave(len(values) // len(numbers))
+    numbers = numbers.repeat_interleave(max(1, len(values) // len(numbers)))
     return numbers.to(values.device).view(-1, *[1] * (values.ndim - 1))
 
 

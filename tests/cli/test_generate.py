@@ -17,7 +17,7 @@ SMALL = ("--steps", "2", "--width", "32", "--height", "32", "--frames", "5")
 
 @pytest.fixture(scope="session")
 def unsupported(tmp_path_factory):
-    return model_folders.save_unsupported(tmp_path_factory.mktemp("models") / "ltx")
+    return model_folders.save_unsupported(tmp_path_factory.mktemp("models") / "unsupported")
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(alignvid, tmp_path, monkey
 def test_an_unsupported_model_is_refused_with_the_supported_ones(alignvid, unsupported, tmp_path):
     code, _, err = alignvid("generate", "--model", unsupported, "--prompt", "a cat", "--out", tmp_path / "out")
     assert code == 2
-    assert "LTXPipeline" in err
+    assert "PixArtSigmaPipeline" in err
     assert "WanImageToVideoPipeline" in err
 
 

@@ -17,8 +17,8 @@ def wan_t2v_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def ltx_folder(tmp_path_factory):
-    return model_folders.save_unsupported(tmp_path_factory.mktemp("models") / "ltx")
+def unsupported_folder(tmp_path_factory):
+    return model_folders.save_unsupported(tmp_path_factory.mktemp("models") / "unsupported")
 
 
 @pytest.fixture(scope="session")

@@ -55,9 +55,10 @@ def test_a_broken_index_is_refused(tmp_path, content):
         find_model(str(tmp_path))
 
 
-def test_an_unsupported_family_is_refused_with_the_supported_ones(ltx_folder):
-    with pytest.raises(UnsupportedModel, match=r"LTXPipeline of .* is not supported; .*WanImageToVideoPipeline"):
-        find_model(str(ltx_folder))
+def test_an_unsupported_family_is_refused_with_the_supported_ones(unsupported_folder):
+    message = r"PixArtSigmaPipeline of .* is not supported; .*WanImageToVideoPipeline"
+    with pytest.raises(UnsupportedModel, match=message):
+        find_model(str(unsupported_folder))
 
 
 def test_a_part_that_is_missing_is_refused(wan_i2v_folder, tmp_path):
