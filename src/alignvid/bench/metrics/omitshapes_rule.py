@@ -6,6 +6,7 @@ The same rule as `alignvid generate`'s demo and the miniature's own comparison: 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,23 @@ if TYPE_CHECKING:
 Claim = Callable[["Judgement"], bool]
 
 
+class _SameFootage:
+    """A footage that is equal to itself alone, as a key."""
+
+    def __init__(self, footage: Footage) -> None:
+        self.frames = footage.frames
+        self.sample = footage.sample
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameFootage) and self.frames is other.frames and self.sample == other.sample
+
+    def __hash__(self) -> int:
+        return hash(self.sample)
+
+
 def _metric(name: str, what: str, claim: Claim) -> Metric:
     def measure(footage: Footage) -> Measurement:
-        judgement = _judgement(footage)
+        judgement = _judgement(_SameFootage(footage))
         return Measurement(float(claim(judgement)), {"reasons": list(judgement.reasons)})
 
     def prepare(setup: Setup) -> Measure:
@@ -29,7 +44,8 @@ def _metric(name: str, what: str, claim: Claim) -> Metric:
     return Metric(name=name, what=f"{what}; OmitShapes only, by rule (no weights)", prepare=prepare)
 
 
-def _judgement(footage: Footage) -> Judgement:
+@functools.lru_cache(maxsize=1)  # the three metrics of a video ask one after the other
+def _judgement(footage: _SameFootage) -> Judgement:
     """Raises: InputError for another data set, or a video of another size than the miniature's."""
     from alignvid.bench.omitshapes import scene_of
     from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
