@@ -52,7 +52,8 @@ COMPATIBILITY_HEAD = """# Does it work together with …?
 Written by `make docs` from what the tests found (`pytest tests/combinations --run-slow --record-models`). Each cell was
 run on the real diffusers class, made tiny by its config, with random weights in float32 on a CPU. A technique was
 applied after attaching and, in another run, before. "yes": every output is that of what it is compared with, within
-the tolerance. torchao 0.18 was installed by hand for its row. An empty cell: not tried, or diffusers has no such method for that pipeline.
+the tolerance. torchao 0.18 was installed by hand for its row. An empty cell: not tried, or diffusers has no such method
+for that pipeline.
 """
 
 COMBINATIONS = {
