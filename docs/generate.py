@@ -1,4 +1,5 @@
-"""Write docs/cli.md from the commands' own help and docs/models.md from what the tests of families recorded.
+"""Write docs/cli.md from the commands' own help, docs/models.md from what the tests of families recorded and
+docs/compatibility.md from what those of combinations did.
 
 `--check` fails where a page is stale.
 """
@@ -14,7 +15,7 @@ import click
 from alignvid import presets
 from alignvid.cli.main import cli
 from alignvid.models import families
-from alignvid.models.exercised import PipelineFacts, model_table
+from alignvid.models.exercised import PipelineFacts, model_table, recorded_combinations
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -46,6 +47,54 @@ CLAIMS = {
 }
 """What a column says: passed on one variant of the pipeline at least, and failed on none."""
 
+COMPATIBILITY_HEAD = """# Does it work together with …?
+
+Written by `make docs` from what the tests found (`pytest tests/combinations --run-slow --record-models`). Each cell was
+run on the real diffusers class, made tiny by its config, with random weights in float32 on a CPU. A technique was
+applied after attaching and, in another run, before. "yes": every output is that of what it is compared with, within
+the tolerance. torchao 0.18 was installed by hand for its row. An empty cell: not tried, or diffusers has no such method
+for that pipeline.
+"""
+
+COMBINATIONS = {
+    "LoRA": "merged by hand into the weights; 2e-5",
+    "two LoRAs": "merged by hand, with their weights; 2e-5",
+    "fused LoRAs": "merged by hand, with their weights; 2e-5",
+    "LoRA taken off": "the model before; bit-equal",
+    "torchao int8, weights only": "the weights read back in float32; 2e-5",
+    "fp8 storage": "layer-wise casting; the weights rounded to fp8; bit-equal",
+    "fused QKV": "not fused; 2e-5",
+    "attention: native": "the default; bit-equal",
+    "attention: _native_math": "the default; 2e-5",
+    "group offload, leaves": "not offloaded; bit-equal",
+    "group offload, blocks": "not offloaded; bit-equal",
+    "sequential offload": "not offloaded; bit-equal",
+    "model offload": "not offloaded; bit-equal",
+    "FirstBlockCache": "at both edges of the step window, no cache; 1e-6",
+    "MagCache": "at both edges of the step window, no cache; 1e-6",
+    "TaylorSeer": "at both edges of the step window, no cache; 1e-6",
+    "PAB": "at both edges of the step window, no cache; 1e-6",
+    "FasterCache": "attention skipped; at both edges of the step window, no cache; 1e-6",
+    "FasterCache, batched guidance": "unconditional half guessed; at both edges, no cache; 1e-6",
+    "interrupted by an error": "the run before attaching; bit-equal",
+    "interrupted by Ctrl-C": "the run before attaching; bit-equal",
+    "callback_on_step_end": "detached by it, a window that ends there; bit-equal",
+    "deepcopy": "the original; bit-equal, and detached alone",
+    "save and load": "saved while attached, the model before; 1e-5",
+    "8 threads": "eight pipelines one after the other; bit-equal",
+}
+"""What each is compared with, and the largest difference allowed."""
+
+CACHES_NOTE = """
+## Caches at a window's edge
+
+Where the gain begins or ends to act, alignvid makes the cache forget what it kept, so that this forward is computed
+whole: nothing computed with a gain is used without one, and nothing without one inside the window. Elsewhere the cache
+skips as before. TaylorSeer counts its warm-up steps again from there; PAB and FasterCache count their intervals from
+there. The pipelines of FramePack and Flux Kontext name no cache context, without which FirstBlockCache and TaylorSeer
+of diffusers do not run: call them within `pipe.transformer.cache_context("run")`.
+"""
+
 
 def cli_page() -> str:
     parts = [CLI_HEAD, _section("alignvid", cli)]
@@ -60,6 +109,16 @@ def models_page() -> str:
     pipelines = sum("runs" in facts.exercised for facts in table)
     head = MODELS_HEAD.format(pipelines=pipelines, families=len(built_in), claims="\n".join(claims))
     return "\n".join([head, *_rows(table), "", *_refusals(table)])
+
+
+def compatibility_page() -> str:
+    entries = recorded_combinations()
+    columns = ("together with", "compared with; tolerance", *(entry["pipeline"] for entry in entries))
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for combination, words in COMBINATIONS.items():
+        ticks = ["yes" if combination in entry["exercised"] else "" for entry in entries]
+        lines.append(f"| {' | '.join((combination, words, *ticks))} |")
+    return "\n".join([COMPATIBILITY_HEAD, *lines, CACHES_NOTE])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:
@@ -99,7 +158,7 @@ def _section(name: str, command: click.Command) -> str:
     return f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
 
 
-PAGES = {"cli.md": cli_page, "models.md": models_page}
+PAGES = {"cli.md": cli_page, "models.md": models_page, "compatibility.md": compatibility_page}
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
-    parser.addoption(OPTION, action="store_true", help="write what the families' tests found into docs/models.json")
+    parser.addoption(OPTION, action="store_true", help="write what tests on pipelines found, for the tables in docs")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,8 +1,9 @@
-"""What the tests of families found, written down for the model table: `pytest tests/models --record-models`.
+"""What tests found on pipelines, written down for tables: `pytest tests/models tests/combinations --record-models`.
 
-A test says by `@pytest.mark.exercises("…")` what it exercises on the pipeline that its parameter `name` builds; it may
-add facts with `record_property`. What is written is what passed, and nothing else. A run of some tests leaves what
-others found, so start from an empty file where a pipeline has changed.
+A test says by `@pytest.mark.exercises("…")` what it exercises on the pipeline that its parameter `name` builds, for the
+model table; or by `@pytest.mark.combines`, for the table of what works together, that its parameter `combination` is
+it. It may add facts with `record_property`. What is written is what passed, and nothing else. A run of some tests
+leaves what others found, so start from an empty file where a pipeline has changed.
 """
 
 from __future__ import annotations
@@ -13,32 +14,44 @@ from typing import Any
 
 import pytest
 
-FILE = Path(__file__).parent.parent / "src" / "alignvid" / "models" / "exercised.json"
+_FOLDER = Path(__file__).parent.parent / "src" / "alignvid" / "models"
+FILES = {"exercises": _FOLDER / "exercised.json", "combines": _FOLDER / "combined.json"}
+"""Where the tests of each marker are written down."""
 OPTION = "--record-models"
 
-_found: dict[str, dict[str, Any]] = {}
+_found: dict[str, dict[str, dict[str, Any]]] = {marker: {} for marker in FILES}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
     report = yield
-    marker = item.get_closest_marker("exercises")
-    if marker is not None and item.config.getoption(OPTION) and (report.when == "call" or report.failed):
-        entry = _found.setdefault(item.callspec.params["name"], {"exercised": {}})
-        claims = entry["exercised"]
-        claims[marker.args[0]] = claims.get(marker.args[0], True) and report.passed
-        entry.update(report.user_properties)
+    if item.config.getoption(OPTION) and (report.when == "call" or report.failed):
+        for kind in FILES:
+            if (marker := item.get_closest_marker(kind)) is not None:
+                claim = marker.args[0] if marker.args else item.callspec.params["combination"]
+                _note(_found[kind].setdefault(item.callspec.params["name"], {"exercised": {}}), claim, report)
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption(OPTION) and _found:
-        from registry import BUILDERS  # here, for it imports all of diffusers' pipelines
+def _note(entry: dict[str, Any], claim: str, report: pytest.TestReport) -> None:
+    claims = entry["exercised"]
+    claims[claim] = claims.get(claim, True) and report.passed
+    entry.update(report.user_properties)
 
-        recorded = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-        for name, found in _found.items():
-            recorded[name] = _merged(recorded.get(name, {}), found)
-        _write({name: entry for name, entry in sorted(recorded.items()) if name in BUILDERS and "pipeline" in entry})
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not session.config.getoption(OPTION):
+        return
+    from registry import BUILDERS  # here, for it imports all of diffusers' pipelines
+
+    for kind, found_by_name in _found.items():
+        if found_by_name:
+            file = FILES[kind]
+            recorded = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            for name, found in found_by_name.items():
+                recorded[name] = _merged(recorded.get(name, {}), found)
+            complete = {name: entry for name, entry in sorted(recorded.items()) if name in BUILDERS}
+            _write(file, {name: entry for name, entry in complete.items() if "pipeline" in entry})
 
 
 def _merged(recorded: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +65,6 @@ def _merged(recorded: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     return recorded | found | sorted_claims
 
 
-def _write(recorded: dict[str, Any]) -> None:
+def _write(file: Path, recorded: dict[str, Any]) -> None:
     lines = [f"{json.dumps(name)}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in recorded.items()]
-    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

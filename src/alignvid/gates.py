@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from alignvid.caches import EdgeWatch
 from alignvid.effects import Effect, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
@@ -62,6 +63,7 @@ class Gate:
         self.active_forward_count = 0
         self.attachment: Attachment | None = None
         self.acting: Acting | None = None
+        self.edges = EdgeWatch(host.transformer)
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
@@ -82,6 +84,7 @@ class Gate:
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
         self.acting = Acting(which, moment.noise_level) if is_acting else None
+        self.edges.see(self.passes.announced, samples if is_acting else False)
         self.forward_count += 1
         self.active_forward_count += is_acting
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
@@ -135,6 +138,7 @@ def install_gate(gate: Gate) -> None:
 
 def remove_gate(gate: Gate) -> None:
     """Undo `install_gate`: class and instance are as before."""
+    gate.edges.forget_all()
     for module in (gate.host.transformer, gate.host.called):
         if vars(module).get(_ATTRIBUTE) in (gate, None):
             module.__class__ = getattr(type(module), "_alignvid_base", type(module))

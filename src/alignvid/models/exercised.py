@@ -15,6 +15,7 @@ from typing import Any
 from alignvid.models.family import Family
 
 DATA = "exercised.json"
+COMBINATIONS = "combined.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ class PipelineFacts:
 
 def recorded() -> dict[str, dict[str, Any]]:
     """What was found, by the name of the tiny pipeline."""
-    return json.loads((files("alignvid.models") / DATA).read_text(encoding="utf-8"))
+    return _read(DATA)
+
+
+def recorded_combinations() -> list[dict[str, Any]]:
+    """What passed together with other techniques, pipeline by pipeline."""
+    return list(_read(COMBINATIONS).values())
 
 
 def model_table(families: Iterable[Family]) -> list[PipelineFacts]:
@@ -69,3 +75,7 @@ def _facts(family: Family, pipeline: str, variants: list[tuple[str, dict[str, An
         exercised=tuple(sorted(passed - failed)),
         variants=tuple(name for name, _ in variants),
     )
+
+
+def _read(file: str) -> dict[str, dict[str, Any]]:
+    return json.loads((files("alignvid.models") / file).read_text(encoding="utf-8"))

@@ -1,0 +1,104 @@
+"""What happens around a run: interruptions, copies, saved models and threads, on each of the five pipelines."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+
+import alignvid
+from five import BUILDERS, FIVE, RECIPE, SLOW_BUT_TWO
+from pipelines import generate
+
+NAMES = [pytest.param(name, marks=SLOW_BUT_TWO[name]) for name in FIVE]
+
+ROUNDING = 1e-5  # loaded weights lie elsewhere in memory, and a kernel may add them up in another order
+
+
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["interrupted by an error", "interrupted by Ctrl-C"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_run_leaves_the_model_as_it_was(name, combination):
+    error = KeyboardInterrupt if "Ctrl-C" in combination else ZeroDivisionError
+    pipe, call = BUILDERS[name]()
+    plain = generate(pipe, call)
+
+    def interrupt(*_: Any) -> dict[str, Any]:
+        raise error
+
+    with pytest.raises(error), alignvid.attach(pipe, RECIPE) as attachment:
+        generate(pipe, call, callback_on_step_end=interrupt)
+    assert attachment.active_forward_count
+    assert torch.equal(generate(pipe, call), plain)
+
+
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["deepcopy"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_of_an_attached_pipeline_is_attached_too_and_detaches_alone(name, combination):
+    pipe, call = BUILDERS[name]()
+    plain = generate(pipe, call)
+    alignvid.attach(pipe, RECIPE)
+    copied = copy.deepcopy(pipe)
+    attached = generate(copied, call)
+    assert not torch.equal(attached, plain)
+    alignvid.detach(copied)
+    assert torch.equal(generate(copied, call), plain)
+    assert torch.equal(generate(pipe, call), attached)
+
+
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["save and load"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_transformer_saved_while_attached_loads_without_the_gain(name, combination, tmp_path):
+    pipe, call = BUILDERS[name]()
+    plain = generate(pipe, call)
+    with alignvid.attach(pipe, RECIPE):
+        attached = generate(pipe, call)
+        pipe.transformer.save_pretrained(tmp_path)
+    pipe.transformer = type(pipe.transformer).from_pretrained(tmp_path)
+    assert (generate(pipe, call) - plain).abs().max() <= ROUNDING
+    with alignvid.attach(pipe, RECIPE):
+        assert (generate(pipe, call) - attached).abs().max() <= ROUNDING
+    assert (attached - plain).abs().max() > 100 * ROUNDING
+
+
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["callback_on_step_end"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_callback_that_detaches_ends_the_gain_at_that_step(name, combination):
+    """The same as a window that ends there."""
+    pipe, call = BUILDERS[name]()
+    call = call | {"num_inference_steps": 4}
+    with alignvid.attach(pipe, RECIPE, steps=(0.0, 0.5)):
+        expected = generate(pipe, call)
+    attachment = alignvid.attach(pipe, RECIPE, steps=(0.0, 1.0))
+
+    def detach_after_two(_: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if step == 1:
+            attachment.detach()
+        return kwargs
+
+    assert torch.equal(generate(pipe, call, callback_on_step_end=detach_after_two), expected)
+
+
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["8 threads"])
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_pipelines_in_eight_threads_do_not_disturb_each_other(name, combination):
+    gammas = [1.0 + 0.1 * thread for thread in range(8)]
+    jobs = [(*BUILDERS[name](), gamma) for gamma in gammas]
+
+    def run(job: Any) -> torch.Tensor:
+        pipe, call, gamma = job
+        with alignvid.attach(pipe, RECIPE, gamma=gamma):
+            return generate(pipe, call, num_inference_steps=2)
+
+    alone = [run(job) for job in jobs]
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        together = list(threads.map(run, jobs))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert not any(torch.equal(alone[0], other) for other in alone[1:])
