@@ -22,6 +22,7 @@ HEADINGS = ("edit shown", "rest untouched", "both")
 BASELINE = "baseline"
 BATCH = 12
 MARK = "<!-- written by docs/study.py from here on -->"
+NEAR_THE_EDGE = 80  # percent; a label to the right of a point there would leave the picture
 CLEAR = 0.05  # a p-value above it tells nothing
 
 RELEASED = "released: preset=wan2.1-i2v-14b:released blocks=all"
@@ -127,6 +128,21 @@ def rate_table(rates: Rates) -> str:
     return "\n".join(lines)
 
 
+def against_table(rates: Rates, variant: str) -> str:
+    """What a variant gains over each other one, paired."""
+    from alignvid.bench.statistics import paired
+
+    lines = [f"| {variant} minus | {' | '.join(HEADINGS)} | p (both) |", "|---|---|---|---|---|"]
+    for other in (name for name in rates.values if name != variant):
+        found = [
+            paired(rates.values[other][metric], rates.values[variant][metric], np.ones(rates.samples))
+            for metric in METRICS
+        ]
+        cells = [_percent(gain.difference, sign="+") for gain in found]
+        lines.append(f"| {other} | {' | '.join(cells)} | {_p(found[-1].p)} |")
+    return "\n".join(lines)
+
+
 def trend_table(rates: Rates) -> str:
     from alignvid.bench.statistics import paired
 
@@ -141,7 +157,8 @@ def trend_table(rates: Rates) -> str:
 
 
 def picture(rates: Rates) -> None:
-    """Trade-off: what a variant gains in edits against what it leaves alone."""
+    """Trade-off: what a variant gains in edits against what it leaves alone, with intervals."""
+    from alignvid.bench.statistics import SHARE, mean
     from alignvid.plots.saving import save_figure
     from alignvid.plots.style import describe, drawn, panels
 
@@ -149,15 +166,30 @@ def picture(rates: Rates) -> None:
     def figure() -> Any:
         made, ((panel,),) = panels(1, 1)
         for variant, metrics in rates.values.items():
-            x, y = (100 * metrics[metric].mean() for metric in METRICS[:2])
-            panel.plot(x, y, "o" if variant == BASELINE else "s" if "guidance" in variant else "D", color="black", ms=4)
-            panel.annotate(variant, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=6)
+            across, up = (_in_percent(mean(metrics[metric], SHARE)) for metric in METRICS[:2])
+            marker = "o" if variant == BASELINE else "s" if "guidance" in variant else "D"
+            bars: Any = {"xerr": _arms(across), "yerr": _arms(up)}
+            panel.errorbar(across[0], up[0], **bars, fmt=marker, color="black", ecolor="0.7", ms=4, elinewidth=0.8)
+            side: Any = {"xytext": (-4, 3), "ha": "right"} if across[0] > NEAR_THE_EDGE else {"xytext": (4, 3)}
+            panel.annotate(variant, (across[0], up[0]), textcoords="offset points", fontsize=6, **side)
         panel.set_xlabel("edit shown, %")
         panel.set_ylabel("rest untouched, %")
-        describe(made, f"Claim half of OmitShapes, n = {rates.samples} samples × {rates.seeds} seeds.")
+        describe(
+            made, f"Claim half of OmitShapes, n = {rates.samples} samples × {_seeds(rates)}; bars: 95 % intervals."
+        )
         return made
 
     save_figure(figure(), PICTURE)
+
+
+def _in_percent(estimate: Any) -> tuple[float, float, float]:
+    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+
+
+def _arms(numbers: tuple[float, float, float]) -> list[list[float]]:
+    """Lengths of an error bar below and above."""
+    value, low, high = numbers
+    return [[value - low], [high - value]]
 
 
 def write_page(folder: Path) -> None:
@@ -166,11 +198,12 @@ def write_page(folder: Path) -> None:
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     parts = [
         head + MARK,
-        f"## Claims: the other half\n\nn = {claim.samples} samples × {claim.seeds} noise seeds, seeds averaged first. "
+        f"## Claims: the other half\n\nn = {claim.samples} samples × {_seeds(claim)}, seeds averaged first. "
         "95 % BCa bootstrap intervals over samples; p by permutation.",
         rate_table(claim),
+        against_table(claim, "alignvid"),
         "![Edits shown against the rest untouched, by variant](images/study.svg)",
-        f"## Choices: the development half\n\nn = {development.samples} samples × {development.seeds} noise seed.",
+        f"## Choices: the development half\n\nn = {development.samples} samples × {_seeds(development)}.",
         rate_table(development),
         f"## The paper's trends, on the development half\n\n“Not seen”: p above {CLEAR}, no correction over the rows.",
         trend_table(development),
@@ -178,10 +211,14 @@ def write_page(folder: Path) -> None:
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
+def _seeds(rates: Rates) -> str:
+    return f"{rates.seeds} noise seed{'s' * (rates.seeds > 1)}"
+
+
 def _percent(estimate: Any, sign: str = "") -> str:
     if estimate.value is None:
         return "–"
-    value, low, high = (100 * number for number in (estimate.value, estimate.low, estimate.high))
+    value, low, high = _in_percent(estimate)
     return f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]"
 
 
