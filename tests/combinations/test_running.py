@@ -100,5 +100,5 @@ def test_eight_pipelines_in_eight_threads_do_not_disturb_each_other(name, combin
     alone = [run(job) for job in jobs]
     with ThreadPoolExecutor(len(jobs)) as threads:
         together = list(threads.map(run, jobs))
-    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
-    assert not any(torch.equal(alone[0], other) for other in alone[1:])
+    assert all((one - other).abs().max() <= ROUNDING for one, other in zip(alone, together, strict=True))
+    assert all((alone[0] - other).abs().max() > ROUNDING for other in alone[1:])
