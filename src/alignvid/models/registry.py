@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
 from alignvid.models.family import Family
+from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.models"
 
@@ -117,15 +118,7 @@ def _has_no_weights(transformer: nn.Module) -> bool:
 
 @cache
 def _installed_families() -> dict[str, Family]:
-    return {point.name: _load(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _load(point: EntryPoint) -> Family:
-    try:
-        return point.load().FAMILY
-    except (ImportError, AttributeError) as error:
-        package = point.dist.name if point.dist else "a package"
-        raise UnsupportedModel(
-            f"The family {point.name!r} of the package {package!r} cannot be loaded: {error}. "
-            f"{point.value} must be a module with a FAMILY; mend or uninstall that package."
-        ) from error
+    return {
+        point.name: load_plugin(point, "FAMILY", "family", UnsupportedModel)
+        for point in entry_points(group=ENTRY_POINT_GROUP)
+    }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 
 from alignvid.bench.judges.base import Judge, JudgeKind, JudgeOptions
 from alignvid.errors import InputError
+from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.judges"
 
@@ -37,15 +38,4 @@ def judge_kind(name: str) -> JudgeKind:
     points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in points:
         raise InputError(f"There is no judge {name!r}; choose from {', '.join(sorted(points))}.")
-    return _load(points[name])
-
-
-def _load(point: EntryPoint) -> JudgeKind:
-    try:
-        return point.load().KIND
-    except (ImportError, AttributeError) as error:
-        package = point.dist.name if point.dist else "a package"
-        raise InputError(
-            f"The judge {point.name!r} of the package {package!r} cannot be loaded: {error}. "
-            f"{point.value} must be a module with a KIND; mend or uninstall that package."
-        ) from error
+    return load_plugin(points[name], "KIND", "judge", InputError)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 
 from alignvid.bench.metrics.metric import Metric
 from alignvid.errors import InputError
+from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.metrics"
 
@@ -35,16 +36,4 @@ def find_metrics(names: Sequence[str]) -> list[Metric]:
 
 @cache
 def _installed_metric(name: str) -> Metric:
-    return _load(entry_points(group=ENTRY_POINT_GROUP)[name])
-
-
-def _load(point: EntryPoint) -> Metric:
-    try:
-        found = point.load()
-        return found if isinstance(found, Metric) else found.METRIC
-    except (ImportError, AttributeError) as error:
-        package = point.dist.name if point.dist else "a package"
-        raise InputError(
-            f"The metric {point.name!r} of the package {package!r} cannot be loaded: {error}. "
-            f"{point.value} must be a module with a METRIC; mend or uninstall that package."
-        ) from error
+    return load_plugin(entry_points(group=ENTRY_POINT_GROUP)[name], "METRIC", "metric", InputError)
