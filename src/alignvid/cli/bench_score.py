@@ -81,8 +81,9 @@ def score(run: Path, as_json: bool, as_csv: bool, **asked: Any) -> None:
     done with unparsed replies, failed answers and missing videos.
     """
     card = scorecard(run, **asked)
+    from alignvid.report.long_table import csv_text
     from alignvid.report.scores_files import write_scores
-    from alignvid.report.tables import IN_TERMINAL, NOT_IN_TERMINAL, csv_text, metric_tables, score_tables, sentences
+    from alignvid.report.tables import IN_TERMINAL, NOT_IN_TERMINAL, metric_tables, score_tables, sentences
 
     written = write_scores(run, card)
     if as_json:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from alignvid.bench.scorecard import SCORES_JSON, Scorecard
 from alignvid.files import write_together
-from alignvid.report.tables import csv_text, markdown
+from alignvid.report.long_table import csv_text
+from alignvid.report.tables import markdown
 
 SCORES_CSV, SCORES_MD = "scores.csv", "scores.md"
 

@@ -1,12 +1,9 @@
-"""Scores as tables: for a terminal, a Markdown page, a CSV file and the report."""
+"""Scores as tables: for a terminal, a Markdown page and the report."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from alignvid.bench.published import is_comparable, published
 from alignvid.bench.scorecard import Scorecard
@@ -19,12 +16,6 @@ MAIN_CATEGORY = "main_category"
 NOT_IN_TERMINAL = ("if failed were wrong – right", "videos", "questions", "settings", "left out")
 IN_TERMINAL = (OVERALL, MAIN_CATEGORY, "question_category")
 _PUBLISHED_COLUMNS = ("modification", "addition", "deletion", "dynamic_degree", "aesthetic_quality")
-_CSV_COLUMNS: tuple[str, ...] = (
-    "table", "variant", "against", "dimension", "group", "metric", "protocol", "settings", "measure",
-    "value", "low", "high", "n", "p", "p_holm", "wins", "ties", "losses", "left_out", "lower_limit", "margin",
-    "is_not_inferior", "coverage", "bound_low", "bound_high", "yes_rate", "expected_yes_rate", "videos",
-    "missing_videos", "questions", "right", "wrong", "unparsed", "failed", "unasked", "missing", "unmeasured", "stale",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,15 +139,6 @@ def markdown(card: Scorecard) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def csv_text(card: Scorecard) -> str:
-    """Every number as one long table; cells that do not apply are empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_csv_rows(card.to_dict()))
-    return text.getvalue()
-
-
 def percent(found: Estimate, *, signed: bool = False) -> str:
     """A share in percent with its interval."""
     return _with_interval(found, 100, 1, signed)
@@ -254,27 +236,6 @@ def _own_row(card: Scorecard, variant: str, data: str) -> tuple[str, ...]:
         f"{judging.judge}, {judging.protocol}" + (f"; {', '.join(protocols)}" if protocols else ""),
         *(_percentage(values.get(column), 2) for column in _PUBLISHED_COLUMNS),
     )
-
-
-def _csv_rows(card: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    for score in card["scores"]:
-        shared = {key: score[key] for key in ("variant", "dimension", "group")}
-        details = {key: score[key] for key in ("coverage", "yes_rate", "expected_yes_rate")} | score["counts"]
-        details |= dict(zip(("bound_low", "bound_high"), score["bounds"], strict=True))
-        for measure in ("accuracy", "accuracy_of_videos", "all_right"):
-            yield {"table": "score", **shared, "measure": measure, **_rounded(score[measure] | details)}
-    for row in card["comparisons"]:
-        row = {"variant": row.pop("second"), "against": row.pop("first"), **row.pop("difference"), **row}
-        yield {"table": "comparison", "measure": "accuracy", **_rounded(row)}
-    for row in card["metrics"]:
-        yield {"table": "metric", "measure": "mean", **_rounded(row.pop("mean") | row)}
-    for row in card["metric_comparisons"]:
-        row = {"variant": row.pop("second"), "against": row.pop("first"), **row.pop("difference"), **row}
-        yield {"table": "metric comparison", "measure": "mean", **_rounded(row)}
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
 
 
 def _with_interval(found: Estimate, factor: int, digits: int, signed: bool) -> str:
