@@ -12,27 +12,20 @@ import numpy as np
 from tqdm import tqdm
 
 from alignvid.calibration.choose import BlockRatio, block_ratios, check_choice, chosen_blocks
-from alignvid.calibration.foreground import Foreground, choose_foreground, digest
+from alignvid.calibration.foreground import digest
 from alignvid.calibration.measure import Block, has_contrast, measure, picture_of
-from alignvid.calibration.pairs import LEAST, RECOMMENDED, Pair, read_pairs
+from alignvid.calibration.pairs import LEAST, RECOMMENDED, Pair
 from alignvid.calibration.pictures import PICTURED, view_arrays, write_sheets
 from alignvid.calibration.preset_file import preset_bytes
-from alignvid.calibration.ratio import HIGH_SHARE
+from alignvid.calibration.setup import Setup, set_up
 from alignvid.calibration.work_folder import PairRow, WorkFolder
-from alignvid.errors import InputError, ObservationError, RecipeError
-from alignvid.files import sha256_of_file, writable_folder, write_bytes
-from alignvid.generate.device import choose_device
-from alignvid.generate.loading import ModelSource, find_model
+from alignvid.errors import InputError, ObservationError
+from alignvid.files import writable_folder, write_bytes
+from alignvid.generate.loading import ModelSource
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.plan import Plan, plan
-from alignvid.generate.record import package_versions
-from alignvid.generate.sketch import Sketch, resolve, sketch
-from alignvid.placement import place
 from alignvid.recipe import Recipe
 
-_RECIPE_FIELDS = ("preset", "gamma", "blocks", "steps_window", "streams", "branch")
-_NOT_SETTINGS = (*_RECIPE_FIELDS, "model", "seed", "steps", "device", "dtype", "offload", "max_pixels")
-"""Fields of the spec that change nothing in what is measured, or are told by a name of their own."""
 _DIGITS = 6  # of shares; a mean over 50 pairs has no more
 
 
@@ -62,24 +55,6 @@ class Calibration:
             "blocks": [asdict(block) for block in self.blocks],
             "notes": self.notes,
         }
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """All that is decided before a weight is read."""
-
-    source: ModelSource
-    pairs: list[Pair]
-    foreground: Foreground
-    recipe: Recipe
-    usable: set[Block]
-    """Blocks that the recipe could act in."""
-    family: str
-    steps: int
-    run: dict[str, Any]
-    """What must be equal for measurements to be of one run."""
-    data: dict[str, Any]
-    """What the pairs are; each may be measured in another run."""
 
 
 def calibrate(
@@ -115,7 +90,7 @@ def calibrate(
     """
     out = _checked_out(Path(out), tau)
     work = out.with_suffix(".calibration")
-    setup = _set_up(data, fields, count, foreground, masks, sam2, work)
+    setup = set_up(data, fields, count, foreground, masks, sam2, work)
     folder = WorkFolder(work, setup.run)
     notes = _tell([*_notes(setup)])
     _measure_missing(setup, folder, show_progress)
@@ -126,13 +101,19 @@ def calibrate(
     if pictures is not None:
         write_sheets(Path(pictures), folder.views(), blocks)
     notes += _tell([check_choice(blocks, setup.usable, tau)])
+    return _written(out, setup, used, blocks, tau, notes)
+
+
+def _written(
+    out: Path, setup: Setup, used: Sequence[PairRow], blocks: list[BlockRatio], tau: float, notes: list[str]
+) -> Calibration:
+    """Write the preset, with all that was measured for it."""
     recipe = setup.recipe.override(blocks=chosen_blocks(blocks))
     share, chance = np.mean([(row.foreground_share, row.chance) for row in used], axis=0).round(_DIGITS).tolist()
     counts = {"pairs": len(used), "foreground_share": share, "chance": chance}
     facts = {**setup.data, **setup.run, "tau": tau, **counts, "notes": notes}
     title = f"{setup.source.name}, calibrated on {len(used)} pairs"
-    data_of_preset = preset_bytes(title=title, family=setup.family, recipe=recipe, facts=facts, blocks=blocks)
-    write_bytes(out, data_of_preset)
+    write_bytes(out, preset_bytes(title=title, family=setup.family, recipe=recipe, facts=facts, blocks=blocks))
     return Calibration(out, recipe, blocks, len(used), share, chance, notes)
 
 
@@ -147,74 +128,7 @@ def _checked_out(out: Path, tau: float) -> Path:
     return out
 
 
-def _set_up(
-    data: str,
-    fields: Mapping[str, Any],
-    count: int | None,
-    wanted: str,
-    masks: str | None,
-    sam2: str | None,
-    work: Path,
-) -> _Setup:
-    pairs = read_pairs(data, fields, count=count, pictures=work / "pictures")
-    source, first = find_model(pairs[0].spec.model), pairs[0].spec
-    model = sketch(source)
-    recipe = resolve(model, first.preset, first.recipe_overrides).recipe
-    device = choose_device(first.device, first.dtype, first.offload)
-    chosen = choose_foreground(wanted, masks, sam2, pairs, device.name)
-    steps = plan(first, source=source).settings.steps
-    return _Setup(
-        source=source,
-        pairs=pairs,
-        foreground=chosen,
-        recipe=recipe,
-        usable=_usable_blocks(recipe, model),
-        family=model.hosts[0].family.name,
-        steps=steps,
-        run={
-            "foreground": chosen.source,
-            "foreground_detail": chosen.detail,
-            "high_share": HIGH_SHARE,
-            "observed_steps": recipe.steps.to_dict(),
-            "steps": steps,
-            "seed": first.seed,
-            "settings": {name: value for name, value in sorted(fields.items()) if name not in _NOT_SETTINGS},
-            "model": source.name,
-            "pipeline": source.pipeline_class,
-            "weights_sha256": _weights_sha256(source),
-            "device": device.name,
-            "dtype": device.dtype,
-            "versions": package_versions(),
-        },
-        data={"data": data if data.startswith("scenes") else Path(data).name, "data_sha256": digest(pairs, chosen)},
-    )
-
-
-def _weights_sha256(source: ModelSource) -> str:
-    """Of the transformer's files, so that measurements of a model that was trained on are not mixed; "" on the Hub."""
-    if not source.is_local:
-        return ""
-    files = sorted(Path(source.location).glob("transformer*/*.safetensors"))
-    digests = [sha256_of_file(file) for file in files or sorted(Path(source.location).glob("*.safetensors"))]
-    return digests[0] if len(digests) == 1 else "+".join(digest[:12] for digest in digests)
-
-
-def _usable_blocks(recipe: Recipe, model: Sketch) -> set[Block]:
-    if recipe.steps.unit == "none":
-        raise RecipeError(
-            "The recipe's step window contains no step to watch; name another --preset or --steps-window."
-        )
-    everywhere = recipe.override(blocks="all")
-    placements = [item.location for host in model.hosts for item in place(everywhere, host, model)]
-    if not placements:
-        raise RecipeError(
-            f"The recipe's modulation {recipe.modulation.kind!r} acts on no block's keys, so that there are no "
-            "blocks to choose; name another --preset."
-        )
-    return {Block(location.stack, location.block) for location in placements}
-
-
-def _measure_missing(setup: _Setup, folder: WorkFolder, show_progress: bool) -> None:
+def _measure_missing(setup: Setup, folder: WorkFolder, show_progress: bool) -> None:
     missing = [pair for pair in setup.pairs if not _is_measured(setup, folder, pair)]
     if not missing:
         return
@@ -227,7 +141,7 @@ def _measure_missing(setup: _Setup, folder: WorkFolder, show_progress: bool) -> 
             bar.update()
 
 
-def _is_measured(setup: _Setup, folder: WorkFolder, pair: Pair) -> bool:
+def _is_measured(setup: Setup, folder: WorkFolder, pair: Pair) -> bool:
     row = folder.rows.get(pair.id)
     if row is not None and row.sha256 != digest([pair], setup.foreground):
         raise InputError(
@@ -237,7 +151,7 @@ def _is_measured(setup: _Setup, folder: WorkFolder, pair: Pair) -> bool:
     return row is not None
 
 
-def _measured(setup: _Setup, folder: WorkFolder, model: Model, pair: Pair, *, keeps_view: bool) -> PairRow:
+def _measured(setup: Setup, folder: WorkFolder, model: Model, pair: Pair, *, keeps_view: bool) -> PairRow:
     planned = _planned(pair, setup.source)
     image = picture_of(planned)
     mask = setup.foreground.mask_of(pair, image)
@@ -261,7 +175,7 @@ def _planned(pair: Pair, source: ModelSource) -> Plan:
         raise InputError(f"The pair {pair.id!r}: {error}") from error
 
 
-def _ratios(used: Sequence[PairRow], setup: _Setup, tau: float) -> list[BlockRatio]:
+def _ratios(used: Sequence[PairRow], setup: Setup, tau: float) -> list[BlockRatio]:
     if len(used) < LEAST:
         raise InputError(
             f"Only {len(used)} of {len(setup.pairs)} pairs have a foreground before a background; at least {LEAST} are "
@@ -272,7 +186,7 @@ def _ratios(used: Sequence[PairRow], setup: _Setup, tau: float) -> list[BlockRat
     return block_ratios(values, blocks, tau=tau, usable=setup.usable, seed=setup.pairs[0].spec.seed)
 
 
-def _notes(setup: _Setup) -> list[str | None]:
+def _notes(setup: Setup) -> list[str | None]:
     few = None
     if len(setup.pairs) < RECOMMENDED:
         few = f"{len(setup.pairs)} pairs are few: intervals will be wide, {RECOMMENDED} are recommended."
