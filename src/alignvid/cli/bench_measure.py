@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--protocol",
     type=click.Choice(["vbench", "released", "native"]),
-    default="vbench",
-    help="VBench's definition (default); after the released evaluation's re-encoding; or VBench's without its quirks.",
+    help="VBench's definition; after the released evaluation's re-encoding; or VBench's without its quirks. The first "
+    "that all of the metrics know unless given.",
 )
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights: a path or a Hub id; once per name.")
 @click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given.")
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def measure(
     run: Path,
     metrics: str,
-    protocol: str,
+    protocol: str | None,
     weights: Sequence[str],
     device: str | None,
     ratio: str | None,

@@ -66,6 +66,18 @@ def test_a_new_metric_or_protocol_is_measured_beside_the_old(run):
     assert {key[1] for key in values(run)} == {"vbench", "native"}
 
 
+def test_the_protocol_is_the_first_that_all_of_the_metrics_know(run):
+    assert measure(run, ["temporal_flickering"], None).protocol == "vbench"
+    assert measure(run, ["temporal_flickering", "edit_shown"], None).protocol == "native"
+
+
+@pytest.mark.parametrize("asked", ["vbench", "released"])
+def test_a_protocol_that_a_metric_does_not_know_is_refused_before_anything_is_measured(run, asked):
+    with pytest.raises(InputError, match=f"edit_shown is defined by the protocol native only, not {asked}; measure it"):
+        measure(run, ["temporal_flickering", "edit_shown"], asked)
+    assert not (run.path / "metrics.jsonl").exists()
+
+
 def test_a_video_that_was_made_again_is_measured_again(run):
     measure(run, ["temporal_flickering"])
     other = save_run(run.path.parent / "other", {"a": moving_square(5, step=9)})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignvid.bench.metrics.footage import read_footage
-from alignvid.bench.metrics.metric import Footage, Measure, Measurement, ProtocolName
+from alignvid.bench.metrics.metric import PROTOCOLS, Footage, Measure, Measurement, Metric, ProtocolName
 from alignvid.bench.metrics.preparation import Ready, library_version, prepare
 from alignvid.bench.metrics.registry import find_metrics
 from alignvid.bench.metrics.released import Ratio, nearest_ratio, reencoded
@@ -57,7 +57,7 @@ def measure_run(
     folder: RunFolder,
     names: Sequence[str],
     *,
-    protocol: ProtocolName,
+    protocol: ProtocolName | None = None,
     sources: Mapping[str, str],
     device: str | None = None,
     ratio: Ratio | None = None,
@@ -70,17 +70,19 @@ def measure_run(
     Args:
         folder: The run.
         names: Of the metrics.
-        protocol: Whose definition.
+        protocol: Whose definition; the first that all of these metrics know unless given.
         sources: Paths or Hub ids of weights, by name.
         device: The best one here unless given.
         ratio: For the protocol "released": the shape to stretch to; the nearest to the first video's unless given.
         on_row: Told of every new row.
 
-    Raises: InputError for an unknown metric, name of weights or device, or a folder without a run.
+    Raises: InputError for an unknown metric, name of weights or device, a protocol that a metric does not know, or a
+    folder without a run.
     """
     folder.info()
     metrics = find_metrics(names)
     check_names(sources, metrics)
+    protocol = _protocol_for(metrics, protocol)
     chosen_device = choose_device(device, "float32", "none").name
     records = folder.videos()
     done = [record for record in records if record.status == "done"]
@@ -197,6 +199,20 @@ def _key(row: MetricRecord) -> tuple[str, str, str, str]:
 def _is_kept(row: MetricRecord | None, record: VideoRecord) -> bool:
     """Whether a row that is there is a value of this very video."""
     return row is not None and row.value is not None and row.video_sha256 == record.sha256
+
+
+def _protocol_for(metrics: Sequence[Metric], asked: ProtocolName | None) -> ProtocolName:
+    """The protocol that was asked for, or the first one that all of the metrics know."""
+    shared = [known for known in PROTOCOLS if all(known in metric.protocols for metric in metrics)]
+    if asked is None and shared:
+        return shared[0]
+    if asked is not None and asked in shared:
+        return asked
+    narrow = next(metric for metric in metrics if asked not in metric.protocols)
+    raise InputError(
+        f"The metric {narrow.name} is defined by the protocol {' or '.join(narrow.protocols)} only"
+        f"{'' if asked is None else f', not {asked}'}; measure it in a line of its own."
+    )
 
 
 def _ratio(records: Sequence[VideoRecord], protocol: ProtocolName, ratio: Ratio | None) -> Ratio | None:

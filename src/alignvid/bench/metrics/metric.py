@@ -80,6 +80,8 @@ class Metric:
     """Distributions whose version can change the value."""
     revision: int = 1
     """Raised when our code gives other values than before."""
+    protocols: tuple[ProtocolName, ...] = PROTOCOLS
+    """Those under which it is defined."""
     prepare: Callable[[Setup], Measure]
     """Load the weights. Raises: AlignvidError saying what is missing."""
     is_frame_weighted: bool = False

@@ -41,7 +41,8 @@ def _metric(name: str, what: str, claim: Claim) -> Metric:
     def prepare(setup: Setup) -> Measure:
         return measure
 
-    return Metric(name=name, what=f"{what}; OmitShapes only, by rule (no weights)", prepare=prepare)
+    what = f"{what}; OmitShapes only, by rule (no weights)"
+    return Metric(name=name, what=what, protocols=("native",), prepare=prepare)
 
 
 @functools.lru_cache(maxsize=1)  # the three metrics of a video ask one after the other
