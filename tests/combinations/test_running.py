@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import alignvid
 from five import BUILDERS, FIVE, RECIPE, SLOW_BUT_TWO
@@ -60,10 +61,17 @@ def test_a_transformer_saved_while_attached_loads_without_the_gain(name, combina
         attached = generate(pipe, call)
         pipe.transformer.save_pretrained(tmp_path)
     pipe.transformer = type(pipe.transformer).from_pretrained(tmp_path)
-    assert (generate(pipe, call) - plain).abs().max() <= ROUNDING
+    align(pipe.transformer)
+    assert torch.equal(generate(pipe, call), plain)
     with alignvid.attach(pipe, RECIPE):
-        assert (generate(pipe, call) - attached).abs().max() <= ROUNDING
-    assert (attached - plain).abs().max() > 100 * ROUNDING
+        assert torch.equal(generate(pipe, call), attached)
+    assert not torch.equal(attached, plain)
+
+
+def align(transformer: nn.Module) -> None:
+    """Loaded weights lie in memory as in their file. Off a multiple of 16 bytes some kernels sum in another order."""
+    for weight in transformer.parameters():
+        weight.data = weight.data.clone()
 
 
 @pytest.mark.combines
