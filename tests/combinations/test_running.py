@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,8 @@ from pipelines import generate
 
 NAMES = [pytest.param(name, marks=SLOW_BUT_TWO[name]) for name in FIVE]
 
-ROUNDING = 1e-5  # loaded weights lie elsewhere in memory, and a kernel may add them up in another order
+ROUNDING = 1e-5
+"""Of threads: one of some 6,000 runs differed in its last digits, for a reason that was not found."""
 
 
 @pytest.mark.combines
@@ -108,5 +110,9 @@ def test_eight_pipelines_in_eight_threads_do_not_disturb_each_other(name, combin
     alone = [run(job) for job in jobs]
     with ThreadPoolExecutor(len(jobs)) as threads:
         together = list(threads.map(run, jobs))
-    assert all((one - other).abs().max() <= ROUNDING for one, other in zip(alone, together, strict=True))
-    assert all((alone[0] - other).abs().max() > ROUNDING for other in alone[1:])
+    assert max(largest(one, other) for one, other in zip(alone, together, strict=True)) <= ROUNDING
+    assert min(largest(one, other) for one, other in itertools.pairwise(alone)) > 100 * ROUNDING
+
+
+def largest(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max())
