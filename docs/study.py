@@ -1,6 +1,6 @@
 """The study on the miniature: run it, and write docs/study.md and its picture from the records.
 
-    python docs/study.py run FOLDER     both halves, measured, about an hour and a half on one core; goes on
+    python docs/study.py run FOLDER     both halves, measured, about three hours on one core; goes on
     python docs/study.py page FOLDER    tables and picture from the records alone
 
 Recipes are compared on the development half of OmitShapes, and claims are made on the other half.
@@ -8,6 +8,7 @@ Recipes are compared on the development half of OmitShapes, and claims are made 
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,61 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from study_plan import ALIGNVID, BASELINE, HALVES, METRICS, STRENGTHS, TRENDS
+
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "study.md", HERE / "images" / "study"
-METRICS = ("edit_shown", "rest_untouched", "edit_shown_rest_untouched")
 HEADINGS = ("edit shown", "rest untouched", "both")
-BASELINE = "baseline"
 BATCH = 12
 MARK = "<!-- written by docs/study.py from here on -->"
-NEAR_THE_EDGE = 80  # percent; a label to the right of a point there would leave the picture
+LABEL: Any = {"textcoords": "offset points", "xytext": (0, 6), "ha": "center", "fontsize": 7, "weight": "bold"}
 CLEAR = 0.05  # a p-value above it tells nothing
-
-RELEASED = "released: preset=wan2.1-i2v-14b:released blocks=all"
-PAPER = "paper: preset=wan2.1-i2v-14b:paper blocks=all"
-ENERGY = "energy: kind=energy gamma=1.82 streams=text blocks=all steps=all"
-GUIDANCE = ("guidance 2: guidance=2", "guidance 4: guidance=4", "gamma 1.35 guidance 2: gamma=1.35 guidance=2")
-DEVELOPMENT = (
-    *(BASELINE, "alignvid", RELEASED, PAPER),
-    *(f"gamma {gamma}: gamma={gamma}" for gamma in ("1.1", "1.35", "1.82", "2.5")),
-    "early: gamma=1.82 steps=0-0.3",
-    "mid: gamma=1.82 steps=0.35-0.65",
-    "late: gamma=1.82 steps=0.7-1.0",
-    "first half: gamma=1.82 blocks=first-half",
-    "last half: gamma=1.82 blocks=last-half",
-    "foreground: gamma=1.82 blocks=1+5",
-    "background: gamma=1.82 blocks=0+2+3+4",
-    "image keys: gamma=1.82 streams=image",
-    ENERGY,
-    "conflict-aware: kind=conflict-aware blocks=all steps=all",
-    "key blur: kind=key-blur blocks=all steps=all",
-    "low-pass: kind=low-pass steps=0.0-0.3",
-    *("input blur 1: blur=1", "input blur 2: blur=2"),
-    *GUIDANCE,
-)
-CLAIM = (BASELINE, "alignvid", RELEASED, PAPER, ENERGY, *GUIDANCE)
-HALVES: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
-    "development": (DEVELOPMENT, (0,)),
-    "claim": (CLAIM, (0, 1, 2)),
-}
-
-Trend = tuple[str, str, str, str]
-"""What the paper says, the variant that should be higher, the one that should be lower, and in which metric."""
-TRENDS: tuple[Trend, ...] = (
-    ("γ ↑ → fidelity ↑ (1.1 → 1.35)", "gamma 1.35", "gamma 1.1", METRICS[0]),
-    ("γ ↑ → fidelity ↑ (1.35 → 1.82)", "gamma 1.82", "gamma 1.35", METRICS[0]),
-    ("γ ↑ → fidelity ↑ (1.82 → 2.5)", "gamma 2.5", "gamma 1.82", METRICS[0]),
-    ("γ ↑ → looks slowly ↓ (rest untouched, 1.35 → 1.82)", "gamma 1.35", "gamma 1.82", METRICS[1]),
-    ("early > mid", "early", "mid", METRICS[0]),
-    ("early > late", "early", "late", METRICS[0]),
-    ("foreground > background blocks", "foreground", "background", METRICS[0]),
-    ("foreground > last half", "foreground", "last half", METRICS[0]),
-    ("first half > last half", "first half", "last half", METRICS[0]),
-    ("scalar > energy in gain", "gamma 1.82", "energy", METRICS[0]),
-    ("energy > scalar in looks (rest untouched)", "energy", "gamma 1.82", METRICS[1]),
-    ("blur of the input raises fidelity", "input blur 2", BASELINE, METRICS[0]),
-    ("blur of the input costs looks (rest untouched)", BASELINE, "input blur 2", METRICS[1]),
-)
 
 
 class Rates(NamedTuple):
@@ -143,6 +98,63 @@ def against_table(rates: Rates, variant: str) -> str:
     return "\n".join(lines)
 
 
+def bracket(development: Rates, strengths: tuple[str, ...]) -> tuple[str, str]:
+    """The two neighbouring strengths between which a way leaves as much untouched as AlignVid does, the strongest such
+    pair; the baseline is strength nought. The strongest one twice, if it never disturbs that much.
+    """
+    untouched = {name: metrics[METRICS[1]].mean() for name, metrics in development.values.items()}
+    pairs = [*itertools.pairwise((BASELINE, *strengths))]
+    fitting = [pair for pair in pairs if untouched[pair[0]] >= untouched[ALIGNVID] >= untouched[pair[1]]]
+    return fitting[-1] if fitting else (strengths[-1], strengths[-1])
+
+
+def equal_table(development: Rates, claim: Rates) -> str:
+    """AlignVid against each other way where both leave the same share untouched."""
+    from scipy import stats
+
+    from alignvid.bench.statistics import Estimate
+
+    lines = [
+        "| way | weaker; stronger | share of the stronger | edits shown | rest untouched | AlignVid minus it, edits |",
+        "|---|---|---|---|---|---|",
+    ]
+    own = [claim.values[ALIGNVID][metric] for metric in METRICS[:2]]
+    for way, strengths in STRENGTHS.items():
+        weaker, stronger = bracket(development, strengths)
+        arrays: Any = [*own, *(claim.values[name][metric] for name in (weaker, stronger) for metric in METRICS[:2])]
+        drawn = {"paired": True, "vectorized": True, "n_resamples": 9_999, "batch": 1_000, "rng": 0}
+        found = stats.bootstrap(arrays, _lead, **drawn, method="BCa").confidence_interval
+        share, shown, untouched = (float(part) for part in _mixed(*arrays))
+        lead = _percent(Estimate(float(_lead(*arrays)), found.low, found.high, claim.samples), sign="+")
+        rates = " | ".join(f"{100 * rate:.1f}" for rate in (shown, untouched))
+        lines.append(f"| {way} | {weaker}; {stronger} | {share:.2f} | {rates} | {lead} |")
+    return "\n".join(lines)
+
+
+def _mixed(
+    shown: Any,
+    untouched: Any,
+    weak_shown: Any,
+    weak_untouched: Any,
+    strong_shown: Any,
+    strong_untouched: Any,
+    axis: int = -1,
+) -> Any:
+    """Share of the stronger one in a mixture of two strengths that leaves as much untouched as AlignVid, as nearly as a
+    mixture can; and the mixture's two rates.
+    """
+    target, weak, strong = (np.mean(values, axis=axis) for values in (untouched, weak_untouched, strong_untouched))
+    gap = np.where(weak == strong, np.inf, weak - strong)
+    share = np.clip((weak - target) / gap, 0.0, 1.0)
+    parts = ((weak_shown, strong_shown), (weak_untouched, strong_untouched))
+    return share, *((1 - share) * np.mean(one, axis=axis) + share * np.mean(two, axis=axis) for one, two in parts)
+
+
+def _lead(*arrays: Any, axis: int = -1) -> Any:
+    """By how much AlignVid shows more edits than the mixture."""
+    return np.mean(arrays[0], axis=axis) - _mixed(*arrays, axis=axis)[1]
+
+
 def trend_table(rates: Rates) -> str:
     from alignvid.bench.statistics import paired
 
@@ -157,29 +169,48 @@ def trend_table(rates: Rates) -> str:
 
 
 def picture(rates: Rates) -> None:
-    """Trade-off: what a variant gains in edits against what it leaves alone, with intervals."""
-    from alignvid.bench.statistics import SHARE, mean
+    """Trade-off: what each way gains in edits against what it leaves alone, from the baseline to its strongest."""
     from alignvid.plots.saving import save_figure
-    from alignvid.plots.style import describe, drawn, panels
+    from alignvid.plots.style import PENS, describe, drawn, panels
+
+    points = {variant: _point(metrics) for variant, metrics in rates.values.items()}
+    ways = {way: [name for name in strengths if name in points] for way, strengths in STRENGTHS.items()}
+    curves = {way: names for way, names in ways.items() if len(names) > 1}
 
     @drawn
     def figure() -> Any:
         made, ((panel,),) = panels(1, 1)
-        for variant, metrics in rates.values.items():
-            across, up = (_in_percent(mean(metrics[metric], SHARE)) for metric in METRICS[:2])
-            marker = "o" if variant == BASELINE else "s" if "guidance" in variant else "D"
-            bars: Any = {"xerr": _arms(across), "yerr": _arms(up)}
-            panel.errorbar(across[0], up[0], **bars, fmt=marker, color="black", ecolor="0.7", ms=4, elinewidth=0.8)
-            side: Any = {"xytext": (-4, 3), "ha": "right"} if across[0] > NEAR_THE_EDGE else {"xytext": (4, 3)}
-            panel.annotate(variant, (across[0], up[0]), textcoords="offset points", fontsize=6, **side)
+        for across, up in points.values():
+            panel.errorbar(across[0], up[0], xerr=_arms(across), yerr=_arms(up), ecolor="0.85", elinewidth=0.7)
+        for (way, names), pen in zip(curves.items(), PENS[1:], strict=True):
+            line = [points[name] for name in (BASELINE, *names)]
+            panel.plot(*zip(*[(across[0], up[0]) for across, up in line], strict=True), **pen.strokes, label=way)
+        for way in ways.keys() - curves.keys():
+            across, up = points[ways[way][0]]
+            panel.plot(across[0], up[0], "x", color="0.4")
+            panel.annotate(way, (across[0], up[0]), textcoords="offset points", xytext=(5, 3), fontsize=6.5)
+        for name, words in ((BASELINE, "baseline"), (ALIGNVID, "gain, all steps")):
+            across, up = points[name]
+            panel.plot(across[0], up[0], **PENS[0].strokes)
+            panel.annotate(words, (across[0], up[0]), **LABEL)
         panel.set_xlabel("edit shown, %")
         panel.set_ylabel("rest untouched, %")
+        panel.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
         describe(
-            made, f"Claim half of OmitShapes, n = {rates.samples} samples × {_seeds(rates)}; bars: 95 % intervals."
+            made,
+            f"Claim half of OmitShapes, n = {rates.samples} samples × {_seeds(rates)}. Along a curve a way grows "
+            "stronger, from the baseline on; bars: 95 % intervals.",
         )
         return made
 
     save_figure(figure(), PICTURE)
+
+
+def _point(metrics: Mapping[str, np.ndarray]) -> tuple[tuple[float, float, float], ...]:
+    """Edits shown and rest untouched, each with its interval."""
+    from alignvid.bench.statistics import SHARE, mean
+
+    return tuple(_in_percent(mean(metrics[metric], SHARE)) for metric in METRICS[:2])
 
 
 def _in_percent(estimate: Any) -> tuple[float, float, float]:
@@ -201,7 +232,13 @@ def write_page(folder: Path) -> None:
         f"## Claims: the other half\n\nn = {claim.samples} samples × {_seeds(claim)}, seeds averaged first. "
         "95 % BCa bootstrap intervals over samples; p by permutation.",
         rate_table(claim),
-        against_table(claim, "alignvid"),
+        against_table(claim, ALIGNVID),
+        "### At an equal untouched rate\n\n"
+        "Each way at the two neighbouring strengths between which, on the development half, it leaves as much "
+        "untouched as `alignvid` (the baseline is strength nought). Here some of the clips are taken from the stronger "
+        "one and the others from the weaker one, so that the share left untouched is that of `alignvid`, as nearly as "
+        "can be; each bootstrap draw finds anew how many.",
+        equal_table(development, claim),
         "![Edits shown against the rest untouched, by variant](images/study.svg)",
         f"## Choices: the development half\n\nn = {development.samples} samples × {_seeds(development)}.",
         rate_table(development),
