@@ -203,7 +203,7 @@ def _is_kept(row: MetricRecord | None, record: VideoRecord) -> bool:
 
 def _protocol_for(metrics: Sequence[Metric], asked: ProtocolName | None) -> ProtocolName:
     """The protocol that was asked for, or the first one that all of the metrics know."""
-    shared = [known for known in PROTOCOLS if all(known in metric.protocols for metric in metrics)]
+    shared: list[ProtocolName] = [known for known in PROTOCOLS if all(known in metric.protocols for metric in metrics)]
     if asked is None and shared:
         return shared[0]
     if asked is not None and asked in shared:
