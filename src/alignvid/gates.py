@@ -67,7 +67,9 @@ class Gate:
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
-        self._projections = [item.location for item in placements if item.location.keys.is_projection]
+        self._locations = [item.location for item in placements]
+        self._projections = [location for location in self._locations if location.keys.is_projection]
+        self._checked_schedule: int | None = None
         self._signature = inspect.signature(type(host.transformer).forward)
 
     @torch.compiler.disable
@@ -75,8 +77,11 @@ class Gate:
         """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
-        _refuse_replaced(self._projections)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
+        # A LoRA may replace a projection at any time. A norm is hardly ever replaced: a look at all of them once a run.
+        has_begun = self.clock.schedule_count != self._checked_schedule
+        _refuse_replaced(self._locations if has_begun else self._projections)
+        self._checked_schedule = self.clock.schedule_count
         running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
         samples = active_samples(self.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
@@ -119,9 +124,11 @@ def acting_on(host: Host) -> Acting | None:
     return None if gate is None else gate.acting
 
 
-def _refuse_replaced(projections: Sequence[NormLocation]) -> None:
-    """A LoRA that is loaded or taken off puts another module in a projection's place: the gain would miss a part."""
-    if replaced := next((location for location in projections if location.is_elsewhere), None):
+def _refuse_replaced(locations: Sequence[NormLocation]) -> None:
+    """A LoRA that is loaded or taken off puts another module in a projection's place, or in that of a norm trained in
+    full: the gain would miss a part, or act on nothing.
+    """
+    if replaced := next((location for location in locations if location.is_elsewhere), None):
         raise AttachmentError(
             f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
             "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
