@@ -65,7 +65,7 @@ COMBINATIONS = {
     "torchao int8 and LoRA": "the weights read back, and the LoRA merged into them; 2e-5",
     "bitsandbytes nf4": "the weights read back in float32; 2e-5",
     "bitsandbytes nf4 and LoRA": "the weights read back, and the LoRA merged into them; 2e-5",
-    "bitsandbytes int8": "weights and inputs rounded by hand; 2e-3",
+    "bitsandbytes int8": "the gain in the weights of the norms; bit-equal",
     "GGUF file, Q8_0": "the weights read back from the file; 2e-5",
     "GGUF file, Q4_0": "the weights read back from the file; 2e-5",
     "GGUF file and LoRA": "the weights read back, and the LoRA merged into them; 2e-5",
@@ -109,23 +109,27 @@ REASONS = """
 
 - CogVideoX calls torch's attention itself, so that `set_attention_backend` does nothing there, attached or not.
 - `_native_flash` takes no mask, and Qwen-Image-Edit masks its text.
-- Of the backends of diffusers 0.42 `native`, `_native_flash`, `_native_math` and `flex` run on a CPU. `_native_cudnn` and
-  `_native_efficient` have no kernel there. `flash`, `sage`, `xformers`, `aiter`, the `_hub` ones, `_native_npu` and
-  `_native_xla` want packages for other machines. The gain is on the keys before any of them; no GPU was at hand.
 - diffusers reads GGUF files for Wan, Flux and Qwen-Image, not for the classes of FramePack and CogVideoX. It multiplies
   by a block's scale in float16, and so does what it is compared with.
-- diffusers loads bitsandbytes models on a GPU only ("No GPU found. A GPU is needed for quantization."). Here its layers
-  were put into the transformer by hand; they compute on a CPU, too.
 - FramePack's class has no `fuse_qkv_projections`. Only CogVideoX runs its guidance in one batch.
-- A quantised transformer with a LoRA, and compiling together with a cache or with offloading, were tried on Wan alone.
+- bitsandbytes int8, a quantised transformer with a LoRA, and compiling together with a cache or with offloading were
+  tried on Wan alone.
+
+Of the attention backends of diffusers 0.42 these run on a CPU: `native`, `_native_flash`, `_native_math`, `flex`. Two
+have no kernel there, `_native_cudnn` and `_native_efficient`. The others want packages for other machines: `flash`,
+`sage`, `xformers`, `aiter`, all `_hub` ones, `_native_npu`, `_native_xla`. The gain is on the keys before any of them.
+
+diffusers loads bitsandbytes models on a GPU only ("No GPU found. A GPU is needed for quantization."). Here its layers
+were put into the transformer by hand; they compute on a CPU, too. Load a LoRA before `enable_layerwise_casting`: after
+it, peft computes in fp8, which a CPU cannot, attached or not.
 
 ## What comes after attaching
 
-A gain stays with its module: weights that are loaded into it (a Control-LoRA's norms), cast, quantised, offloaded or
-compiled afterwards carry it on. A module that is put in its place does not. That is an error at the start of the next
-run, which says to detach and attach again: a LoRA on projections where no norm follows them (Allegro, OmniGen), or norms
-trained in full by peft's `modules_to_save`. A transformer that is put into the pipeline after attaching carries no gain;
-detaching then warns that nothing was acted on.
+A gain stays with its module: what is loaded into it (a Control-LoRA's norms), cast, quantised, offloaded or compiled
+afterwards carries it on. A module that is put in its place does not. That is an error at the start of the next run,
+which says to detach and attach again: a LoRA on projections where no norm follows them (Allegro, OmniGen), or norms
+trained in full by peft's `modules_to_save`. A transformer that is put into the pipeline after attaching carries no
+gain; detaching then warns that nothing was acted on.
 
 torch.compile makes every graph in the first step: none is added at an edge of the window, in either order, by region or
 whole. A cache breaks graphs by itself and may need some for its own first step after an edge; offloading breaks them,

@@ -48,22 +48,7 @@ def to_llm_int8(pipe: DiffusionPipeline) -> None:
         size = (linear.in_features, linear.out_features, linear.bias is not None)
         quantised = bitsandbytes.nn.Linear8bitLt(*size, has_fp16_weights=False)
         quantised.load_state_dict(linear.state_dict())
-        return quantised.to("cpu")  # this quantises
-
-    _replace_linears(pipe, layer)
-
-
-class RoundedLinear(nn.Linear):
-    """What `to_llm_int8` does, written out: each row of weights and of inputs in 255 steps of its largest value."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return nn.functional.linear(_in_255_steps(input), _in_255_steps(self.weight), self.bias)
-
-
-def round_by_hand(pipe: DiffusionPipeline, quantised: DiffusionPipeline) -> None:
-    def layer(linear: nn.Linear) -> nn.Module:
-        linear.__class__ = RoundedLinear
-        return linear
+        return quantised.eval().to("cpu")  # this quantises
 
     _replace_linears(pipe, layer)
 
@@ -83,11 +68,6 @@ def _in_float32(value: Any) -> Tensor:
 
         return dequantize_4bit(value.data, value.quant_state)
     return (value if type(value) in (Tensor, nn.Parameter) else value.dequantize()).detach().float()
-
-
-def _in_255_steps(values: Tensor) -> Tensor:
-    step = values.abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127
-    return (values / step).round() * step
 
 
 def _replace_linears(pipe: DiffusionPipeline, layer: Callable[[nn.Linear], nn.Module]) -> None:
