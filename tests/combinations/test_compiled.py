@@ -87,17 +87,13 @@ def test_generated_code_computes_what_eager_does(name, combination, record_prope
     record_property("pipeline", type(pipe).__name__)
 
 
-CACHES: dict[str, Callable[[DiffusionPipeline], None]] = {
-    "torch.compile and FirstBlockCache": lambda pipe: pipe.transformer.enable_cache(
-        FirstBlockCacheConfig(threshold=1e9)
-    ),
-    "torch.compile and TaylorSeer": lambda pipe: pipe.transformer.enable_cache(
-        TaylorSeerCacheConfig(
-            cache_interval=STEPS,
-            disable_cache_before_step=2,
-            taylor_factors_dtype=torch.float32,
-            cache_identifiers=[r"blocks\.\d+\.attn\d"],
-        )
+CACHES: dict[str, Any] = {
+    "torch.compile and FirstBlockCache": FirstBlockCacheConfig(threshold=1e9),
+    "torch.compile and TaylorSeer": TaylorSeerCacheConfig(
+        cache_interval=STEPS,
+        disable_cache_before_step=2,
+        taylor_factors_dtype=torch.float32,
+        cache_identifiers=[r"blocks\.\d+\.attn\d"],
     ),
 }
 MOST_GRAPHS = {"torch.compile and FirstBlockCache": 10, "torch.compile and TaylorSeer": 9}
@@ -110,17 +106,15 @@ OFFLOADS: dict[str, Callable[[DiffusionPipeline], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.combines
-@pytest.mark.parametrize(
-    "combination",
-    ["torch.compile and FirstBlockCache", pytest.param("torch.compile and TaylorSeer", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("combination", CACHES)
 @pytest.mark.parametrize("name", ["wan_i2v"])
 def test_a_compiled_cache_forgets_at_the_edges_as_an_eager_one_does(name, combination):
     """The caches break the graphs themselves: a block is several graphs, and other ones where it is skipped."""
     pipe, call = BUILDERS[name]()
     call = call | {"num_inference_steps": STEPS}
-    CACHES[combination](pipe)
+    pipe.transformer.enable_cache(CACHES[combination])
     with alignvid.attach(pipe, RECIPE, steps=WINDOW):
         expected = generate(pipe, call)
     plain = generate(pipe, call)
