@@ -78,7 +78,7 @@ COMBINATIONS = {
     "attention: flex": "the default; 2e-5",
     "torch.compile, regional": "eager; 1e-5, and no graph is added after the first step",
     "torch.compile, whole": "eager; 1e-5, and no graph is added after the first step",
-    "torch.compile, reduce-overhead": "by region, inductor's mode; eager; 2e-5",
+    "torch.compile, reduce-overhead": "by region, inductor's mode; eager; 5e-5",
     "torch.compile and FirstBlockCache": "by region; eager with the cache; 1e-5",
     "torch.compile and TaylorSeer": "by region; eager with the cache; 1e-5",
     "torch.compile and group offload, leaves": "by region; eager, not offloaded; 1e-5",
