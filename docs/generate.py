@@ -115,6 +115,8 @@ REASONS = """
 - bitsandbytes int8, a quantised transformer with a LoRA, and compiling together with a cache or with offloading were
   tried on Wan alone.
 
+One order only: a GGUF file is loaded before attaching, and inductor's mode and compiled caches were set up before it.
+
 Of the attention backends of diffusers 0.42 these run on a CPU: `native`, `_native_flash`, `_native_math`, `flex`. Two
 have no kernel there, `_native_cudnn` and `_native_efficient`. The others want packages for other machines: `flash`,
 `sage`, `xformers`, `aiter`, all `_hub` ones, `_native_npu`, `_native_xla`. The gain is on the keys before any of them.
