@@ -8,8 +8,9 @@ WORKERS ?= 2
 
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
+QUANTISERS := .quantisers
 
-.PHONY: demo test test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-quantised test-vbench test-vllm check bench docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -17,6 +18,11 @@ demo: $(READY)
 # Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+# torchao and bitsandbytes on the CPU, in a folder of 155 MB of their own: does attaching go together with them?
+test-quantised: $(READY) $(QUANTISERS)/.ready
+	PYTHONPATH=$(CURDIR)/$(QUANTISERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/combinations/test_techniques.py \
+	  --run-slow -k "torchao or bitsandbytes" $(PYTEST_ARGS)
 
 # VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready
@@ -44,7 +50,7 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(VBENCH) $(VLLM) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
@@ -55,6 +61,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,test,dev]"
 	$(call mend_torchvision,$(BIN))
 	touch $(READY)
+
+# Not in .venv: torchao writes to stderr wherever diffusers is imported on a CPU.
+$(QUANTISERS)/.ready: Makefile
+	$(BIN)/python -m pip install --quiet --no-deps --target $(QUANTISERS) torchao==0.18.0 bitsandbytes==0.50.2
+	touch $(QUANTISERS)/.ready
 
 # Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
 # Its CLIP imports pkg_resources, which setuptools 81 left out.

@@ -52,8 +52,8 @@ COMPATIBILITY_HEAD = """# Does it work together with …?
 Written by `make docs` from what the tests found (`pytest tests/combinations --run-slow --record-models`). Each cell was
 run on the real diffusers class, made tiny by its config, with random weights in float32 on a CPU. A technique was
 applied after attaching and, in another run, before. "yes": every output is that of what it is compared with, within
-the tolerance. torchao 0.18 was installed by hand for its row. An empty cell: not tried, or diffusers has no such method
-for that pipeline.
+the tolerance. The rows of torchao 0.18 and bitsandbytes 0.50 were run by `make test-quantised`, which installs them
+apart. An empty cell: not tried, or it cannot be; the reasons are below.
 """
 
 COMBINATIONS = {
@@ -62,10 +62,29 @@ COMBINATIONS = {
     "fused LoRAs": "merged by hand, with their weights; 2e-5",
     "LoRA taken off": "the model before; bit-equal",
     "torchao int8, weights only": "the weights read back in float32; 2e-5",
+    "torchao int8 and LoRA": "the weights read back, and the LoRA merged into them; 2e-5",
+    "bitsandbytes nf4": "the weights read back in float32; 2e-5",
+    "bitsandbytes nf4 and LoRA": "the weights read back, and the LoRA merged into them; 2e-5",
+    "bitsandbytes int8": "the gain in the weights of the norms; bit-equal",
+    "GGUF file, Q8_0": "the weights read back from the file; 2e-5",
+    "GGUF file, Q4_0": "the weights read back from the file; 2e-5",
+    "GGUF file and LoRA": "the weights read back, and the LoRA merged into them; 2e-5",
     "fp8 storage": "layer-wise casting; the weights rounded to fp8; bit-equal",
+    "fp8 storage and LoRA": "the weights rounded to fp8, and the LoRA merged into them; 2e-5",
     "fused QKV": "not fused; 2e-5",
     "attention: native": "the default; bit-equal",
     "attention: _native_math": "the default; 2e-5",
+    "attention: _native_flash": "the default; 2e-5",
+    "attention: flex": "the default; 2e-5",
+    "torch.compile, regional": "eager; 1e-5, and no graph is added after the first step",
+    "torch.compile, whole": "eager; 1e-5, and no graph is added after the first step",
+    "torch.compile, reduce-overhead": "by region, inductor's mode; eager; 5e-5",
+    "torch.compile and FirstBlockCache": "by region; eager with the cache; 1e-5",
+    "torch.compile and TaylorSeer": "by region; eager with the cache; 1e-5",
+    "torch.compile and group offload, leaves": "by region; eager, not offloaded; 1e-5",
+    "torch.compile and group offload, blocks": "by region; eager, not offloaded; 1e-5",
+    "torch.compile and sequential offload": "by region; eager, not offloaded; 1e-5",
+    "torch.compile and model offload": "by region; eager, not offloaded; 1e-5",
     "group offload, leaves": "not offloaded; bit-equal",
     "group offload, blocks": "not offloaded; bit-equal",
     "sequential offload": "not offloaded; bit-equal",
@@ -84,6 +103,40 @@ COMBINATIONS = {
     "8 threads": "eight pipelines one after the other; 1e-5, a hundredth of what 0.1 of gamma changes",
 }
 """What each is compared with, and the largest difference allowed."""
+
+REASONS = """
+## What an empty cell is for
+
+- CogVideoX calls torch's attention itself, so that `set_attention_backend` does nothing there, attached or not.
+- `_native_flash` takes no mask, and Qwen-Image-Edit masks its text.
+- diffusers reads GGUF files for Wan, Flux and Qwen-Image, not for the classes of FramePack and CogVideoX. It multiplies
+  by a block's scale in float16, and so does what it is compared with.
+- FramePack's class has no `fuse_qkv_projections`. Only CogVideoX runs its guidance in one batch.
+- bitsandbytes int8, a quantised transformer with a LoRA, and compiling together with a cache or with offloading were
+  tried on Wan alone.
+
+One order only: a GGUF file is loaded before attaching, and inductor's mode and compiled caches were set up before it.
+
+Of the attention backends of diffusers 0.42 these run on a CPU: `native`, `_native_flash`, `_native_math`, `flex`. Two
+have no kernel there, `_native_cudnn` and `_native_efficient`. The others want packages for other machines: `flash`,
+`sage`, `xformers`, `aiter`, all `_hub` ones, `_native_npu`, `_native_xla`. The gain is on the keys before any of them.
+
+diffusers loads bitsandbytes models on a GPU only ("No GPU found. A GPU is needed for quantization."). Here its layers
+were put into the transformer by hand; they compute on a CPU, too. Load a LoRA before `enable_layerwise_casting`: after
+it, peft computes in fp8, which a CPU cannot, attached or not.
+
+## What comes after attaching
+
+A gain stays with its module: what is loaded into it (a Control-LoRA's norms), cast, quantised, offloaded or compiled
+afterwards carries it on. A module that is put in its place does not. That is an error at the start of the next run,
+which says to detach and attach again: a LoRA on projections where no norm follows them (Allegro, OmniGen), or norms
+trained in full by peft's `modules_to_save`. A transformer that is put into the pipeline after attaching carries no
+gain; detaching then warns that nothing was acted on.
+
+torch.compile makes every graph in the first step: none is added at an edge of the window, in either order, by region or
+whole. A cache breaks graphs by itself and may need some for its own first step after an edge; offloading breaks them,
+too. On a CPU `mode="reduce-overhead"` is inductor without CUDA graphs.
+"""
 
 CACHES_NOTE = """
 ## Caches at a window's edge
@@ -118,7 +171,7 @@ def compatibility_page() -> str:
     for combination, words in COMBINATIONS.items():
         ticks = ["yes" if combination in entry["exercised"] else "" for entry in entries]
         lines.append(f"| {' | '.join((combination, words, *ticks))} |")
-    return "\n".join([COMPATIBILITY_HEAD, *lines, CACHES_NOTE])
+    return "\n".join([COMPATIBILITY_HEAD, *lines, REASONS, CACHES_NOTE])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:

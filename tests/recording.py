@@ -3,7 +3,7 @@
 A test says by `@pytest.mark.exercises("…")` what it exercises on the pipeline that its parameter `name` builds, for the
 model table; or by `@pytest.mark.combines`, for the table of what works together, that its parameter `combination` is
 it. It may add facts with `record_property`. What is written is what passed, and nothing else. A run of some tests
-leaves what others found, so start from an empty file where a pipeline has changed.
+leaves what others found, and so does one that is skipped, so start from an empty file where a pipeline has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _found: dict[str, dict[str, dict[str, Any]]] = {marker: {} for marker in FILES}
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
     report = yield
-    if item.config.getoption(OPTION) and (report.when == "call" or report.failed):
+    if item.config.getoption(OPTION) and (report.when == "call" or report.failed) and not report.skipped:
         for kind in FILES:
             if (marker := item.get_closest_marker(kind)) is not None:
                 claim = marker.args[0] if marker.args else item.callspec.params["combination"]

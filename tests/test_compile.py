@@ -4,62 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
-from torch import Tensor
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from compiling import (
+    CountedGraphs,
+    compile_blocks_by_hand,
+    compile_in_place,
+    compile_repeated_blocks,
+    wrap_in_compile,
+)
 from pipelines import framepack_v1, generate, hunyuan_i2v_token_replace, hunyuan_t2v, wan22_i2v, wan_i2v, wan_t2v
 
 TOLERANCE = 1e-5  # as asked; the eager backend runs the same kernels in the same order, inductor fuses them
 
-pytestmark = pytest.mark.usefixtures("unchecked_types")  # dynamo cannot trace the checker
-
-
-class CountedGraphs:
-    """A backend of torch.compile that runs each graph as it is and counts them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-        self.count += 1
-        return graph.forward
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    """What one test compiled must not count, or be reused, in another."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
-
-
-def compile_repeated_blocks(pipe: DiffusionPipeline, **options: Any) -> None:
-    for transformer in (pipe.transformer, getattr(pipe, "transformer_2", None)):
-        if transformer is not None:
-            transformer.compile_repeated_blocks(fullgraph=True, **options)
-
-
-def compile_blocks_by_hand(pipe: DiffusionPipeline, **options: Any) -> None:
-    """FramePack names no repeated blocks, and HunyuanVideo not those of token replacement."""
-    for block in [*pipe.transformer.transformer_blocks, *pipe.transformer.single_transformer_blocks]:
-        block.compile(fullgraph=True, **options)
-
-
-def compile_in_place(pipe: DiffusionPipeline, **options: Any) -> None:
-    pipe.transformer.compile(fullgraph=True, **options)
-
-
-def wrap_in_compile(pipe: DiffusionPipeline, **options: Any) -> None:
-    pipe.transformer = torch.compile(pipe.transformer, fullgraph=True, **options)
+pytestmark = pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")  # dynamo cannot trace the checker
 
 
 STEPS = 12

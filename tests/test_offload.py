@@ -7,38 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import cpu_offload, cpu_offload_with_hook
 from diffusers import DiffusionPipeline
-from diffusers.hooks import FirstBlockCacheConfig, apply_group_offloading
+from diffusers.hooks import FirstBlockCacheConfig
 from torch import nn
 
 import alignvid
 from alignvid import BlockSet, ConflictAware, Energy, KeyBlur, LogBias, LowPass, Recipe, Scalar, StepWindow
+from offloading import as_a_whole, in_groups_of_blocks, in_groups_of_leaves, sequentially
 from pipelines import framepack_v1, generate, hunyuan_i2v_token_replace, wan_i2v
 
-CPU = torch.device("cpu")
 SUBSET = Recipe(Scalar(1.35, {"*.*": 1.0, "*.text": 2.0}), BlockSet.of([0, 2]), StepWindow.fraction(0.0, 0.5))
 BUILDERS = [wan_i2v, hunyuan_i2v_token_replace, framepack_v1]
-
-
-def sequentially(pipe: DiffusionPipeline) -> None:
-    """As `enable_sequential_cpu_offload`, which itself refuses a machine without an accelerator."""
-    for component in (pipe.vae, pipe.transformer):  # SigLIP's attention pooling cannot be offloaded
-        cpu_offload(component, execution_device=CPU)
-
-
-def as_a_whole(pipe: DiffusionPipeline) -> None:
-    """As `enable_model_cpu_offload`, which refuses such a machine too."""
-    cpu_offload_with_hook(pipe.transformer, execution_device=CPU)
-
-
-def in_groups_of_leaves(pipe: DiffusionPipeline) -> None:
-    apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, offload_type="leaf_level")
-
-
-def in_groups_of_blocks(pipe: DiffusionPipeline) -> None:
-    groups = {"offload_type": "block_level", "num_blocks_per_group": 1}
-    apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, **groups)
 
 
 OFFLOADINGS: list[Callable[[DiffusionPipeline], None]] = [

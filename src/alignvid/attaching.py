@@ -20,10 +20,10 @@ from torch import nn
 from alignvid import presets
 from alignvid.attachment import Attachment
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
-from alignvid.gates import attachment_of
+from alignvid.gates import attachment_of, foreign_site, warn_of_processor
 from alignvid.models.registry import Host, hosts
 from alignvid.modulation import check_gamma
-from alignvid.placement import Placement, place, powers_for_streams, refusals_of, targets_of
+from alignvid.placement import place, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, StepWindow
@@ -73,7 +73,8 @@ def attach(
             )
     placements = {host.name: place(recipe, host, pipeline) for host in found}
     _warn_of_extremes(recipe)
-    _warn_of_foreign_processors(placements)
+    if site := next((site for items in placements.values() if (site := foreign_site(items))), None):
+        warn_of_processor(site, stacklevel=3)
     attachment = Attachment(name, recipe, found, placements, pipeline)
     attachment.install()
     logger.info("%s", attachment)
@@ -131,22 +132,6 @@ def _overridden(
         known = targets_of(found[0], pipeline), refusals_of(found[0], pipeline)
         powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     return recipe.override(gamma=gamma, blocks=blocks, steps=steps, powers=powers, branch=branch)
-
-
-def _warn_of_foreign_processors(placements: Mapping[str, list[Placement]]) -> None:
-    """Whether somebody else's attention processor runs the key norm cannot be told from outside."""
-    for item in (item for items in placements.values() for item in items):
-        processor = getattr(item.location.attention, "processor", None)
-        code = getattr(type(processor), "forward" if isinstance(processor, nn.Module) else "__call__", None)
-        module = getattr(code, "__module__", "diffusers")
-        if processor is not None and module.partition(".")[0] != "diffusers":
-            warnings.warn(
-                f"The attentions of `{item.location.stack}` run {type(processor).__name__} of {module}, which is not "
-                f"diffusers': where it leaves out {item.location.keys.path}, the gain does nothing. Compare a run "
-                "with gamma=1.35 to one without, or give them diffusers' processor back.",
-                stacklevel=3,
-            )
-            return
 
 
 def _warn_of_extremes(recipe: Recipe) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from alignvid.effects import Inserted, Installed, install, remove
+from alignvid.effects import Inserted, Installed, install, remove, remove_copies
 from alignvid.errors import AttachmentError
 from alignvid.gates import Gate, install_gate, remove_gate
 from alignvid.installation import effects_of
@@ -43,6 +44,7 @@ class Attachment:
         self.recipe = recipe
         self.placements = {host: tuple(items) for host, items in placements.items()}
         self.is_attached = False
+        self._pipeline = pipeline
         clock, passes = StepClock(recipe.steps, pipeline), PassReader(pipeline)
         self._installed: list[Installed] = []
         locations = [item.location for items in self.placements.values() for item in items]
@@ -65,9 +67,13 @@ class Attachment:
             raise
 
     def detach(self) -> None:
-        """Restore the model; doing it twice is fine."""
+        """Restore the model; doing it twice is fine.
+
+        Warns if the pipeline has another transformer by now, so that the gain has acted on nothing.
+        """
         if self.is_attached:
             self._remove()
+            self._warn_of_other_transformers()
 
     @property
     def forward_count(self) -> int:
@@ -162,6 +168,18 @@ class Attachment:
         effects = list({id(item.effect): item.effect for item in installed}.values())
         return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe.branch)
 
+    def _warn_of_other_transformers(self) -> None:
+        """A transformer that was put into the pipeline after attaching (a quantised one, say) carries no gain."""
+        for gate in self._gates:
+            present = getattr(self._pipeline, gate.host.name, None)
+            is_same = getattr(present, "_orig_mod", present) is gate.host.transformer  # torch.compile's wrapper of it
+            if self._pipeline is not None and not gate.forward_count and not is_same:
+                warnings.warn(
+                    f"AlignVid {self.name} has acted on nothing: the pipeline's `{gate.host.name}` is another one than "
+                    "when the gain was attached. Attach after putting a transformer into the pipeline.",
+                    stacklevel=3,
+                )
+
     def _sites_of(self, host: str) -> int:
         locations = [item.location for item in self.placements[host]]
         attentions = {(location.stack, location.block, location.site) for location in locations}
@@ -172,6 +190,8 @@ class Attachment:
             remove_gate(gate)
         for module, effect in self._installed:
             remove(module, effect)
+        for gate in self._gates:
+            remove_copies(gate.host.transformer)
         for neutral in self._inserted:
             neutral.take_out()
         self.is_attached = False

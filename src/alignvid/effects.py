@@ -138,6 +138,16 @@ def remove(module: nn.Module, effect: Effect) -> None:
         vars(module).pop(_ATTRIBUTE, None)
 
 
+def remove_copies(model: nn.Module) -> None:
+    """Undo what a module brought along that was copied while an effect was installed on the original (peft copies
+    norms that are trained in full).
+    """
+    for module in model.modules():
+        if _ATTRIBUTE in vars(module) and "forward" not in vars(module):
+            module.__class__ = getattr(type(module), "_alignvid_base", type(module))
+            del vars(module)[_ATTRIBUTE]
+
+
 def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
     """A subclass that saving, LoRA loading and messages take for its base."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}

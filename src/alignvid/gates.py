@@ -67,7 +67,11 @@ class Gate:
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
-        self._projections = [item.location for item in placements if item.location.keys.is_projection]
+        self._placements = placements
+        self._locations = [item.location for item in placements]
+        self._projections = [location for location in self._locations if location.keys.is_projection]
+        self._checked_schedule: int | None = None
+        self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
 
     @torch.compiler.disable
@@ -75,8 +79,10 @@ class Gate:
         """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
-        _refuse_replaced(self._projections)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
+        if self.clock.schedule_count != self._checked_schedule:
+            self._look_at_all()
+        _refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
         samples = active_samples(self.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
@@ -95,6 +101,15 @@ class Gate:
             if samples or effect.is_neutral_in_graph:
                 effect.prepare(self.host.transformer, arguments, moment.noise_level)
             effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
+
+    def _look_at_all(self) -> None:
+        """Once a run, whether the norms are those that were attached to, and the attentions run the same code."""
+        _refuse_replaced(self._locations)
+        foreign = foreign_site(self._placements)
+        if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
+            warn_of_processor(foreign, stacklevel=5)
+        self._foreign = foreign
+        self._checked_schedule = self.clock.schedule_count
 
     def _warn_of_empty_streams(self) -> None:
         """Once, where none of the streams that are acted on has a token."""
@@ -119,9 +134,26 @@ def acting_on(host: Host) -> Acting | None:
     return None if gate is None else gate.acting
 
 
-def _refuse_replaced(projections: Sequence[NormLocation]) -> None:
-    """A LoRA that is loaded or taken off puts another module in a projection's place: the gain would miss a part."""
-    if replaced := next((location for location in projections if location.is_elsewhere), None):
+def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
+    """The first place whose attention runs a processor that is not diffusers'."""
+    return next((item.location for item in placements if item.location.foreign_processor), None)
+
+
+def warn_of_processor(site: NormLocation, stacklevel: int) -> None:
+    """Whether it runs the key norm cannot be told from outside."""
+    warnings.warn(
+        f"The attentions of `{site.stack}` run {site.foreign_processor}, which is not diffusers': where it leaves "
+        f"out {site.keys.path}, the gain does nothing. Compare a run with gamma=1.35 to one without, or give them "
+        "diffusers' processor back.",
+        stacklevel=stacklevel + 1,
+    )
+
+
+def _refuse_replaced(locations: Sequence[NormLocation]) -> None:
+    """A LoRA that is loaded or taken off puts another module in a projection's place, or in that of a norm trained in
+    full: the gain would miss a part, or act on nothing.
+    """
+    if replaced := next((location for location in locations if location.is_elsewhere), None):
         raise AttachmentError(
             f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
             "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."

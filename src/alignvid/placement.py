@@ -49,6 +49,15 @@ class NormLocation(NamedTuple):
         """Norm of the queries that meet these keys; None if the attention has none."""
         return descend(self.attention, self.attention_site.query_norm)
 
+    @property
+    def foreign_processor(self) -> str:
+        """Somebody else's attention processor, of which nobody can tell from outside whether it runs the key norm."""
+        processor = getattr(self.attention, "processor", None)
+        code = getattr(type(processor), "forward" if isinstance(processor, nn.Module) else "__call__", None)
+        module = getattr(code, "__module__", "diffusers")
+        is_foreign = processor is not None and module.partition(".")[0] != "diffusers"
+        return f"{type(processor).__name__} of {module}" if is_foreign else ""
+
 
 @dataclass(frozen=True)
 class Placement:

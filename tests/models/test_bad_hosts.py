@@ -100,6 +100,17 @@ def test_a_processor_that_leaves_the_norm_out_is_named_in_the_same_warning():
     assert torch.equal(generate(pipe, call), plain)
 
 
+def test_a_processor_that_comes_after_attaching_is_named_when_the_next_run_begins():
+    pipe, call = flux()
+    alignvid.attach(pipe, streams=["double.text"])
+    generate(pipe, call)
+    for block in pipe.transformer.transformer_blocks:
+        block.attn.processor = NormlessProcessor()
+    with pytest.warns(UserWarning, match=r"NormlessProcessor.*the gain does nothing"):
+        generate(pipe, call)
+    generate(pipe, call)  # said once
+
+
 def test_a_name_of_ones_own_around_diffusers_processor_needs_no_warning():
     pipe, _ = flux()
     for block in pipe.transformer.transformer_blocks:
