@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import torch
 
 import alignvid
-from hosts import HOSTS, Built, build
+from hosts import HOSTS, Built, build, noted_tokens
 from overhead import OperationCount
 
-PROCESSOR_S = 22.0
+PROCESSOR_S = 18.0
 """Processor time that the rounds of one family take."""
 WARM_UP_ROUNDS = 2
 COLLECT_EVERY = 10
@@ -63,17 +63,17 @@ def family_rows(names: Iterable[str] = HOSTS) -> Iterator[FamilyRow]:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Mochi names an autocast that a CPU does not have
             seconds = rounds(built, PROCESSOR_S)
-            added = [operations(built, STATES[state]) - operations(built, STATES["detached"]) for state in STATES]
+            with noted_tokens(built) as tokens:
+                counts = {state: operations(built, STATES[state]) for state in STATES}
             compiled = graphs(built, "detached", "detached again"), graphs(built, "inactive", "active")
-        size = host.tiny_size
         yield FamilyRow(
             name,
-            f"{tokens(built):,} + {size.text} text",
+            f"{tokens[0]:,} + {host.tiny_size.text} text",
             spread(ratios(seconds, "active")),
             spread(ratios(seconds, "inactive")),
             spread(ratios(seconds, "detached again")),
             str(len(seconds["detached"])),
-            f"{added[-1]}, inactive {added[-2]}",
+            f"{counts['active'] - counts['detached']}, inactive {counts['inactive'] - counts['detached']}",
             f"{compiled[1]}, detached {compiled[0]}",
         )
 
@@ -142,20 +142,6 @@ def _graphs(built: Built, states: Sequence[str], *, is_one: bool) -> int:
     finally:
         built.pipeline.transformer._compiled_call_impl = None  # there is no call that undoes `compile`
     return len(made)
-
-
-def tokens(built: Built) -> int:
-    """Tokens of what is generated and of its reference, as the blocks get them."""
-    sizes: list[int] = []
-    family = alignvid.models.registry.hosts(built.pipeline)[0].family
-    block = getattr(built.pipeline.transformer, family.stacks_of(built.pipeline.transformer, built.pipeline)[0].name)[0]
-    hook = block.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append((args[0] if args else kwargs["hidden_states"]).shape[1]),
-        with_kwargs=True,
-    )
-    built.pipeline.transformer(**built.arguments)
-    hook.remove()
-    return sizes[0]
 
 
 def ratios(seconds: dict[str, list[float]], state: str) -> list[float]:

@@ -7,13 +7,16 @@ classes but where a number is given here. Inputs are random, of the shapes that 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import diffusers
 import torch
 from torch import Tensor
+
+from alignvid.models.registry import family_of
 
 
 class Size(NamedTuple):
@@ -29,7 +32,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchedHost:
-    """A pipeline without encoders: its transformer, scheduler and inputs."""
+    """A pipeline without encoders and decoder: its transformer, scheduler and inputs."""
 
     pipeline: str
     transformer: str
@@ -49,11 +52,12 @@ class Built(NamedTuple):
     arguments: dict[str, Any]
 
 
-def build(host: BenchedHost, *, is_tiny: bool) -> Built:
-    """The pipeline at its first step, with weights as its classes draw them."""
+def build(host: BenchedHost, *, is_tiny: bool, drawing: AbstractContextManager | None = None) -> Built:
+    """The pipeline at its first step, with weights as its classes draw them, within a context if one is given."""
     config, size = (host.tiny_config, host.tiny_size) if is_tiny else (host.config, host.size)
     torch.manual_seed(0)
-    transformer = getattr(diffusers, host.transformer)(**config).eval()
+    with drawing or nullcontext():
+        transformer = getattr(diffusers, host.transformer)(**config).eval()
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(4)
     scheduler.set_begin_index(0)
@@ -62,6 +66,22 @@ def build(host: BenchedHost, *, is_tiny: bool) -> Built:
     absent = dict.fromkeys(name for name in names if kind.__init__.__annotations__.get(name) not in (bool, "bool"))
     pipeline = kind(**absent | {"transformer": transformer, "scheduler": scheduler})
     return Built(pipeline, {**host.arguments(transformer.config, size), "return_dict": False})
+
+
+@contextmanager
+def noted_tokens(built: Built) -> Iterator[list[int]]:
+    """Tokens that the first block is given, pictures and reference together, in the forwards that run inside."""
+    tokens: list[int] = []
+    transformer = built.pipeline.transformer
+    first = family_of(transformer).stacks_of(transformer, built.pipeline)[0]
+    hook = getattr(transformer, first.name)[0].register_forward_pre_hook(
+        lambda block, args, kwargs: tokens.append((args[0] if args else kwargs["hidden_states"]).shape[1]),
+        with_kwargs=True,
+    )
+    try:
+        yield tokens
+    finally:
+        hook.remove()
 
 
 def wan(config: Any, size: Size) -> dict[str, Any]:

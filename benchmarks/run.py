@@ -19,6 +19,7 @@ import measures
 import modulations
 import overhead
 import scoring
+import sizes
 import startup
 from hosts import HOSTS
 
@@ -33,13 +34,16 @@ SECTIONS = {
     "forward": Section("Attached / not attached, forward of the miniature's transformer", overhead.ratio_rows),
     "operations": Section("Tensor operations that an attachment adds", overhead.operation_rows),
     "families": Section("Attached / not attached, ten families, all blocks", families.family_rows),
+    "sizes": Section(
+        "Bytes that the generic preset moves at an active step, released sizes in bfloat16", sizes.size_rows
+    ),
     "modulations": Section("What an active step costs by kind of modulation, all blocks", modulations.rows),
     "measures": Section("Measuring attention: dense / ours, memory, observing", measures.rows),
     "startup": Section("Start-up", startup.startup_rows),
     "demo": Section("The demo's sixteen videos", startup.demo_rows),
     "scoring": Section("Scores and report of a whole run", scoring.scoring_rows),
 }
-BY_FAMILY = ("families",)
+BY_FAMILY = ("families", "sizes")
 
 
 def main() -> None:
