@@ -1,10 +1,10 @@
 """What an attachment costs ten families, tiny but with two thousand tokens: time as paired ratios, operations, graphs.
 
 Every round runs a forward in each state, in another order each time: detached, detached again, attached at an inactive
-step, attached at an active one. Before each of them the recipe is attached, and taken off again where the state is
-detached: what attaching leaves behind in memory is then the same for all. Times are processor seconds of this thread,
-so that other programs do not count, and Python collects its garbage between rounds. "Detached again" should be 1: it
-tells how far the others can be trusted.
+step, attached at an active one. Where the state is detached, the recipe is attached to a copy that does not run: what
+it leaves in memory, which alone can move a time by a hundredth, is then the same for all. Times are processor seconds
+of this thread, so that other programs do not count, and Python collects its garbage between rounds. "Detached again"
+should be 1: it tells how far the others can be trusted.
 """
 
 from __future__ import annotations
@@ -42,6 +42,22 @@ STATES = {
 }
 
 
+class Pair(NamedTuple):
+    """One model twice: the one that runs, and the one that is attached to where the first is to be detached."""
+
+    running: Built
+    bystander: Built
+
+    @contextmanager
+    def in_state(self, state: State) -> Iterator[None]:
+        attached = self.running if state.is_attached else self.bystander
+        with alignvid.attach(attached.pipeline, "generic", blocks="all", steps=state.steps):
+            yield
+
+    def forward(self) -> None:
+        self.running.pipeline.transformer(**self.running.arguments)
+
+
 class FamilyRow(NamedTuple):
     family: str
     tokens: str
@@ -59,13 +75,13 @@ def family_rows(names: Iterable[str] = HOSTS) -> Iterator[FamilyRow]:
     """
     for name in names:
         host = HOSTS[name]
-        built = build(host, is_tiny=True)
+        pair = Pair(build(host, is_tiny=True), build(host, is_tiny=True))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Mochi names an autocast that a CPU does not have
-            seconds = rounds(built, PROCESSOR_S)
-            with noted_tokens(built) as tokens:
-                counts = {state: operations(built, STATES[state]) for state in STATES}
-            compiled = graphs(built, "detached", "detached again"), graphs(built, "inactive", "active")
+            seconds = rounds(pair, PROCESSOR_S)
+            with noted_tokens(pair.running) as tokens:
+                counts = {state: operations(pair, STATES[state]) for state in STATES}
+            compiled = graphs(pair, "detached", "detached again"), graphs(pair, "inactive", "active")
         yield FamilyRow(
             name,
             f"{tokens[0]:,} + {host.tiny_size.text} text",
@@ -78,7 +94,7 @@ def family_rows(names: Iterable[str] = HOSTS) -> Iterator[FamilyRow]:
         )
 
 
-def rounds(built: Built, processor_s: float) -> dict[str, list[float]]:
+def rounds(pair: Pair, processor_s: float) -> dict[str, list[float]]:
     """Seconds of a forward by state, round by round, until that much processor time is used."""
     seconds: dict[str, list[float]] = {state: [] for state in STATES}
     end = time.thread_time() + processor_s
@@ -86,7 +102,7 @@ def rounds(built: Built, processor_s: float) -> dict[str, list[float]]:
         number = 0
         while number < WARM_UP_ROUNDS + 2 or time.thread_time() < end:
             for state in order(number):
-                seconds[state].append(timed(built, STATES[state]))
+                seconds[state].append(timed(pair, STATES[state]))
             number += 1
             if number % COLLECT_EVERY == 0:
                 collect()
@@ -100,33 +116,33 @@ def order(number: int) -> list[str]:
     return turned[::-1] if number // len(names) % 2 else turned
 
 
-def timed(built: Built, state: State) -> float:
-    with _in_state(built, state):
+def timed(pair: Pair, state: State) -> float:
+    with pair.in_state(state):
         begin = time.thread_time()
-        built.pipeline.transformer(**built.arguments)
+        pair.forward()
         return time.thread_time() - begin
 
 
-def operations(built: Built, state: State) -> int:
+def operations(pair: Pair, state: State) -> int:
     """Tensor operations of a forward; the first one, which reads the schedule, is not counted."""
-    with _in_state(built, state):
-        built.pipeline.transformer(**built.arguments)
+    with pair.in_state(state):
+        pair.forward()
         with OperationCount() as counter:
-            built.pipeline.transformer(**built.arguments)
+            pair.forward()
     return counter.count
 
 
-def graphs(built: Built, *states: str) -> int:
+def graphs(pair: Pair, *states: str) -> int:
     """Graphs that torch.compile makes of the whole transformer for a forward in each of these states: one where the
     host allows it, else as many as it is broken into.
     """
     try:
-        return _graphs(built, states, is_one=True)
+        return _graphs(pair, states, is_one=True)
     except torch._dynamo.exc.Unsupported:
-        return _graphs(built, states, is_one=False)
+        return _graphs(pair, states, is_one=False)
 
 
-def _graphs(built: Built, states: Sequence[str], *, is_one: bool) -> int:
+def _graphs(pair: Pair, states: Sequence[str], *, is_one: bool) -> int:
     torch._dynamo.reset()
     made = []
 
@@ -134,13 +150,14 @@ def _graphs(built: Built, states: Sequence[str], *, is_one: bool) -> int:
         made.append(graph)
         return graph.forward
 
-    built.pipeline.transformer.compile(backend=counting, fullgraph=is_one)
+    transformer = pair.running.pipeline.transformer
+    transformer.compile(backend=counting, fullgraph=is_one)
     try:
         for state in states:
-            with _in_state(built, STATES[state]):
-                built.pipeline.transformer(**built.arguments)
+            with pair.in_state(STATES[state]):
+                pair.forward()
     finally:
-        built.pipeline.transformer._compiled_call_impl = None  # there is no call that undoes `compile`
+        transformer._compiled_call_impl = None  # there is no call that undoes `compile`
     return len(made)
 
 
@@ -164,11 +181,3 @@ def garbage_between_rounds() -> Iterator[Callable[[], int]]:
     finally:
         gc.enable()
         gc.unfreeze()
-
-
-@contextmanager
-def _in_state(built: Built, state: State) -> Iterator[None]:
-    with alignvid.attach(built.pipeline, "generic", blocks="all", steps=state.steps) as attachment:
-        if not state.is_attached:
-            attachment.detach()
-        yield
