@@ -1,8 +1,8 @@
 """Ten families as the benchmarks run them: the released sizes, and tiny ones with as many tokens as a short video.
 
-Released sizes are the defaults of diffusers' classes, which follow the released models; where another number is given, it
-is from the model's published description. No checkpoint was opened. Inputs are random, of the shapes that the pipeline
-would give.
+Released sizes are the defaults of diffusers' classes, which follow the released models; where another number is given,
+it is from the model's published description. No checkpoint was opened. Inputs are random, of the shapes that the
+pipeline would give.
 """
 
 from __future__ import annotations

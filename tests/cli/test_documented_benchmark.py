@@ -4,6 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 PAGE = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text(encoding="utf-8")
 VERBS = ["run", "judge", "measure", "score", "report", "audit"]
 
@@ -19,6 +21,7 @@ def test_every_verb_has_a_heading_and_a_command_in_the_order_of_their_use():
     assert [command[1] for command in commands()] == VERBS
 
 
+@pytest.mark.slow
 def test_the_commands_run_one_after_the_other_as_written(alignvid, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for command in commands():
