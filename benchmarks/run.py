@@ -1,36 +1,82 @@
-"""`make bench`: measurements as tables. Ratios are taken in one process, attached and not attached in turn."""
+"""`make bench`: measurements as tables. Ratios are taken in one process, attached and not attached in turn.
+
+`make bench ONLY=families` prints one table, `make bench ONLY="families wan"` one row of it.
+"""
 
 from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+import families
 import measures
 import modulations
 import overhead
 import scoring
+import sizes
 import startup
+from hosts import HOSTS
+
+
+class Section(NamedTuple):
+    title: str
+    rows: Callable[[], Iterable[Any]]
+    """Named tuples; their fields are the columns."""
+
 
 SECTIONS = {
-    "Attached / not attached, forward of the miniature's transformer": overhead.ratio_rows,
-    "Tensor operations that an attachment adds": overhead.operation_rows,
-    "What an active step costs by kind of modulation, all blocks": modulations.rows,
-    "Measuring attention: dense / ours, memory, observing": measures.rows,
-    "Start-up": startup.startup_rows,
-    "The demo's sixteen videos": startup.demo_rows,
-    "Scores and report of a whole run": scoring.scoring_rows,
+    "forward": Section("Attached / not attached, forward of the miniature's transformer", overhead.ratio_rows),
+    "operations": Section("Tensor operations that an attachment adds", overhead.operation_rows),
+    "families": Section("Attached / not attached, ten families, all blocks", families.family_rows),
+    "sizes": Section(
+        "Bytes that the generic preset moves at an active step, released sizes in bfloat16", sizes.size_rows
+    ),
+    "modulations": Section("What an active step costs by kind of modulation, all blocks", modulations.rows),
+    "measures": Section("Measuring attention: dense / ours, memory, observing", measures.rows),
+    "startup": Section("Start-up", startup.startup_rows),
+    "demo": Section("The demo's sixteen videos", startup.demo_rows),
+    "scoring": Section("Scores and report of a whole run", scoring.scoring_rows),
 }
+BY_FAMILY = ("families", "sizes")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", choices=[*SECTIONS, *HOSTS],
+                        help=f"tables ({', '.join(SECTIONS)}) and families ({', '.join(HOSTS)})")  # fmt: skip
+    only = parser.parse_args().only
     torch.set_num_threads(1)  # one thread: two on two busy cores wait for each other
-    console = Console(width=120)
-    for title, rows in SECTIONS.items():
-        table = Table("what", "measured", "target", "n", title=title, title_justify="left")
-        for row in rows():
-            table.add_row(*row)
-        console.print(table)
+    console = Console(width=160)
+    for title, rows in chosen(only):
+        shown(console, title, rows())
+
+
+def chosen(only: list[str]) -> list[Section]:
+    """The sections of these names; those by family, if families are named; all if nothing is."""
+    hosts = [name for name in only if name in HOSTS]
+    names = [name for name in only if name in SECTIONS] or (BY_FAMILY if hosts else SECTIONS)
+    sections = {name: SECTIONS[name] for name in SECTIONS if name in names}
+    if hosts:
+        sections |= {
+            name: section._replace(rows=partial(section.rows, hosts))
+            for name, section in sections.items()
+            if name in BY_FAMILY
+        }
+    return list(sections.values())
+
+
+def shown(console: Console, title: str, rows: Iterable[Any]) -> None:
+    table = None
+    for row in rows:
+        table = table or Table(*(name.replace("_", " ") for name in row._fields), title=title, title_justify="left")
+        table.add_row(*row)
+    console.print(table)
 
 
 if __name__ == "__main__":

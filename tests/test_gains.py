@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from diffusers.models.normalization import FP32LayerNorm, RMSNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import alignvid
@@ -110,6 +112,59 @@ def test_a_forward_hook_of_the_user_sees_the_scaled_keys_and_stays():
     assert seen[1] is plain
 
 
+KINDS = {
+    "torch's RMS norm": torch.nn.RMSNorm(4),
+    "diffusers' RMS norm": RMSNorm(4, eps=1e-6),
+    "RMS norm without weight": RMSNorm(4, eps=1e-6, elementwise_affine=False),
+    "layer norm": torch.nn.LayerNorm(4),
+    "layer norm in fp32": FP32LayerNorm(4),
+    "projection": torch.nn.Linear(4, 4),
+}
+
+
+@pytest.mark.parametrize("is_by_sample", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_scaled_in_place_is_bit_equal_to_what_is_scaled_in_a_copy(kind, is_by_sample):
+    norm = copy.deepcopy(KINDS[kind]).to(torch.bfloat16)
+    gain = KeyGain([1.35, None, 0.7], ["text", "video", "image"], 1, {"text": 2, "image": 1})
+    gain.set_active_samples([False, True]) if is_by_sample else gain.set_active(True)
+    hidden = torch.randn(2, 6, 4, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = gain.scaled(norm(hidden))
+        install(norm, gain)
+        with CountedOperations() as operations:
+            actual = norm(hidden)
+    assert torch.equal(actual, expected)
+    assert not torch.equal(actual, KINDS[kind].to(torch.bfloat16)(hidden))
+    assert operations.counts["mul_"] == 2  # the streams with a factor
+    assert "cat" not in operations.counts
+
+
+def test_a_gradient_passes_the_gain_as_it_passes_a_product():
+    norm, gain = torch.nn.RMSNorm(4), active([2.0, None], ["text", "video"], {"text": 1})
+    hidden, factors = torch.randn(1, 3, 4), torch.tensor([2.0, 1.0, 1.0]).view(1, 3, 1)
+    (expected,) = torch.autograd.grad((norm(hidden.requires_grad_()) * factors).square().sum(), hidden)
+    install(norm, gain)
+    (actual,) = torch.autograd.grad(norm(hidden).square().sum(), hidden)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_a_neutral_norm_leaves_what_it_was_given_as_it_was():
+    neutral, keys = torch.nn.Identity(), torch.ones(1, 3, 4)
+    install(neutral, active([2.0, None], ["text", "video"], {"text": 1}))
+    assert neutral(keys)[0, :, 0].tolist() == [2.0, 1.0, 1.0]
+    assert torch.equal(keys, torch.ones(1, 3, 4))
+
+
+def test_a_norm_that_somebody_made_remember_its_output_is_scaled_once_each_time():
+    norm, hidden = torch.nn.RMSNorm(4), torch.randn(1, 3, 4)
+    with torch.no_grad():
+        remembered = norm(hidden)
+        norm.forward = lambda hidden: remembered
+        install(norm, active([2.0, None], ["text", "video"], {"text": 1}))
+        assert torch.equal(norm(hidden), norm(hidden))
+
+
 def operations(transformer: Any, arguments: dict[str, Any]) -> Counter[str]:
     with torch.no_grad(), CountedOperations() as operations:
         transformer(**arguments)
@@ -141,8 +196,21 @@ def test_an_active_step_adds_one_multiplication_per_scaled_stream_and_site(wan):
     recipe = Recipe(Scalar(1.35, {"cross.text": 2.0, "cross.image": 1.0}), BlockSet.of([0, 2]), StepWindow.all())
     with alignvid.attach(transformer, recipe):
         added = operations(transformer, arguments) - plain
-    assert added["mul"] == 2 * 2  # blocks, streams
-    assert set(added) <= {"mul", "max", "_local_scalar_dense"}
+    assert added["mul_"] == 2 * 2  # blocks, streams
+    assert set(added) <= {"mul_", "max", "_local_scalar_dense"}
+
+
+def test_the_video_tokens_of_a_norm_over_all_tokens_are_not_copied():
+    pipe, call = framepack_v1()
+    plain, scaled = CountedOperations(), CountedOperations()
+    with plain:
+        generate(pipe, call)
+    recipe = Recipe(Scalar(1.35, {"single.text": 2.0, "single.image": 1.0}), BlockSet.of("all"), StepWindow.all())
+    with alignvid.attach(pipe, recipe), scaled:
+        generate(pipe, call)
+    added = scaled.counts - plain.counts
+    assert added["mul_"] == 2 * 3 * 3  # streams, blocks, steps
+    assert "cat" not in added
 
 
 def test_a_norm_whose_streams_all_get_the_same_gain_is_not_split():
@@ -153,5 +221,5 @@ def test_a_norm_whose_streams_all_get_the_same_gain_is_not_split():
     with alignvid.attach(pipe, Recipe(Scalar(1.35, {"single.*": 1.0}), BlockSet.of("all"), StepWindow.all())), uniform:
         generate(pipe, call)
     added = uniform.counts - plain.counts
-    assert added["mul"] == 3 * 3  # blocks, steps
+    assert added["mul_"] == 3 * 3  # blocks, steps
     assert not added.keys() & {"split", "split_with_sizes", "cat"}

@@ -19,7 +19,11 @@ from alignvid.versions import check_diffusers
 check_diffusers()  # an old one lacks what is imported next
 
 from diffusers.hooks import HookRegistry, ModelHook  # noqa: E402
+from diffusers.models.normalization import FP32LayerNorm, MochiRMSNorm, RMSNorm  # noqa: E402
 
+_MAKE_THEIR_OUTPUT = frozenset({nn.Linear, nn.LayerNorm, nn.RMSNorm, FP32LayerNorm, RMSNorm, MochiRMSNorm})
+"""Classes whose output is a new tensor each time that nothing else refers to, autograd included. An Identity gives what
+it was given, and what somebody else has put on an instance may keep what it gives."""
 _HOOK_NAME = "alignvid_effect"
 _ATTRIBUTE = "_alignvid_effect"
 
@@ -54,6 +58,10 @@ class Effect:
     def on_output(self, output: Any) -> Any:
         """What the module shall give in place of its output."""
         return output
+
+    def on_fresh_output(self, output: Any) -> Any:
+        """As `on_output`, where the module has just made its output and nobody else holds it: it may be written to."""
+        return self.on_output(output)
 
 
 class SwitchedEffect(Effect):
@@ -174,13 +182,15 @@ def _acts(effect: Effect) -> bool:
 @cache
 def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
     plain_forward = base.forward  # looked up here: some hosts' classes are opaque to torch.compile
+    makes_its_output = base in _MAKE_THEIR_OUTPUT
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         effect = getattr(self, _ATTRIBUTE)
         if not _acts(effect):
             return plain_forward(self, *args, **kwargs)
         args, kwargs = effect.on_input(self, args, kwargs)
-        return effect.on_output(plain_forward(self, *args, **kwargs))
+        output = plain_forward(self, *args, **kwargs)
+        return effect.on_fresh_output(output) if makes_its_output else effect.on_output(output)
 
     return same_named_subclass(base, {"forward": forward})
 

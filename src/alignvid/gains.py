@@ -57,14 +57,28 @@ class KeyGain(Effect):
         """The keys, scaled."""
         return self.scaled(output)
 
+    def on_fresh_output(self, output: Tensor) -> Tensor:
+        """The keys, scaled in place: the streams that are left alone, video above all, are neither read nor copied."""
+        if output.requires_grad:  # autograd allows no writing to one of several views
+            return self.scaled(output)
+        for part, factor in zip(self._parts(output), self.factors, strict=True):
+            if factor is not None:
+                part.mul_(_broadcast(factor, part))
+        return output
+
     def scaled(self, keys: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The keys, multiplied by their factors; a new tensor."""
-        if len(self.factors) == 1:
-            return _multiplied(keys, self.factors[0])
-        parts = split_by_stream(keys, self.streams, self.sequence_dim, self.token_counts)
-        return torch.cat(
-            [_multiplied(part, factor) for part, factor in zip(parts, self.factors, strict=True)], self.sequence_dim
-        )
+        parts = [
+            part if factor is None else (part * _broadcast(factor, part)).to(part.dtype)
+            for part, factor in zip(self._parts(keys), self.factors, strict=True)
+        ]
+        return torch.cat(parts, self.sequence_dim) if self.reads_token_counts else parts[0]
+
+    def _parts(self, keys: Tensor) -> tuple[Tensor, ...]:
+        """The keys that have a factor of their own, as views."""
+        if not self.reads_token_counts:
+            return (keys,)
+        return split_by_stream(keys, self.streams, self.sequence_dim, self.token_counts)
 
 
 def scalar_effects(placements: Sequence[Placement], token_counts: dict[str, int]) -> list[Installed]:
@@ -109,12 +123,8 @@ def _key_gain(placement: Placement, token_counts: dict[str, int]) -> KeyGain:
     return KeyGain([gains.get(stream) for stream in keys.streams], keys.streams, keys.sequence_dim, token_counts)
 
 
-def _multiplied(keys: Tensor, factor: Tensor | None) -> Tensor:
-    if factor is None:
-        return keys
-    if factor.ndim == 0:
-        return keys * factor
-    return (keys * by_sample(factor, keys)).to(keys.dtype)
+def _broadcast(factor: Tensor, keys: Tensor) -> Tensor:
+    return factor if factor.ndim == 0 else by_sample(factor, keys)
 
 
 def _scalar(value: float) -> Tensor:

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from alignvid.bench.judged_run import Asked
-from alignvid.bench.records import append_rows
+from alignvid.bench.records import NOT_LOADED, append_rows
+from alignvid.bench.run_folder import METRICS_FILE
 from alignvid.bench.scorecard import score_run
 from alignvid.bench.verdicts import Verdict
 from judged_folders import always_right, right, sample_of, write_run, wrong
@@ -142,6 +143,30 @@ def test_a_variant_is_not_inferior_where_the_lower_limit_is_above_minus_the_marg
     assert row.difference.value == pytest.approx(-0.012)
     assert row.difference.low < row.lower_limit < row.difference.value
     assert row.is_not_inferior is is_not_inferior
+
+
+def attempt_without_weights(folder):
+    """Rows of a metric that could not run, for every video."""
+    rows = [replace(row, settings=NOT_LOADED, value=None, error="Needs its weights.") for row in folder.metrics()]
+    append_rows(folder.path / METRICS_FILE, rows)
+
+
+def test_a_metric_that_was_also_tried_without_its_weights_is_scored_by_what_was_measured(tmp_path):
+    folder = write_run(tmp_path, [sample_of(n) for n in range(3)], metrics={"aesthetic_quality": lambda s, v, e: 0.5})
+    before = score_run(folder, Asked(), {})
+    attempt_without_weights(folder)
+    after = score_run(folder, Asked(), {"aesthetic_quality": 0.01})
+    assert after.metrics == before.metrics
+    assert [row.mean.n for row in after.metrics] == [3, 3]  # one row for each variant
+    assert [row.settings for row in after.metric_comparisons] == [before.metrics[0].settings]
+
+
+def test_a_metric_that_could_never_run_is_shown_with_its_failures(tmp_path):
+    folder = write_run(tmp_path, [sample_of(n) for n in range(3)], metrics={"flicker": lambda s, v, e: 0.5})
+    rows = [replace(row, metric="aesthetic_quality", settings=NOT_LOADED, value=None) for row in folder.metrics()]
+    append_rows(folder.path / METRICS_FILE, rows)
+    shown = [row for row in score_run(folder, Asked(), {}).metrics if row.metric == "aesthetic_quality"]
+    assert [(row.variant, row.mean.n, row.failed) for row in shown] == [("baseline", 0, 3), ("alignvid", 0, 3)]
 
 
 def test_the_same_records_give_the_same_bytes_whatever_their_order_and_place(tmp_path):

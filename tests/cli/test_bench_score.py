@@ -69,7 +69,7 @@ def test_text_of_samples_stays_in_its_cell_of_the_markdown(alignvid, tmp_path):
         (["--variants", "baseline,cfg"], "The run has no variant 'cfg'; choose from baseline, alignvid."),
         (["--judge", "gemini"], "There are no answers of --judge gemini; choose from: --judge rule"),
         (["--margin", "flicker"], "'flicker' is no margin; write it as aesthetic_quality=0.01."),
-        (["--margin", "aesthetic_quality=0.01"], "not measured; measured: flicker."),
+        (["--margin", "aesthetic_quality=0.01"], "alignvid bench measure RUN --metrics aesthetic_quality"),
         (["--margin", "flicker=-1"], "must be above 0"),
         (["--margin", "flicker=nan"], "must be above 0"),
     ],

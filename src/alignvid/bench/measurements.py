@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from alignvid.bench.judged_run import Cell, JudgedRun
 from alignvid.bench.outcomes import mean_over_seeds
-from alignvid.bench.records import MetricRecord
+from alignvid.bench.records import NOT_LOADED, MetricRecord
 from alignvid.bench.statistics import Estimate, mean, permutation_p
 from alignvid.errors import InputError
 
@@ -87,14 +87,22 @@ def _by_series(rows: Iterable[MetricRecord]) -> dict[tuple[str, str, str], dict[
     series: dict[tuple[str, str, str], dict[str, MetricRecord]] = {}
     for row in rows:
         series.setdefault((row.metric, row.protocol, row.settings), {})[row.job] = row
-    return dict(sorted(series.items()))
+    measured = {(metric, protocol) for metric, protocol, settings in series if settings != NOT_LOADED}
+    return {
+        key: records
+        for key, records in sorted(series.items())
+        if key[2] != NOT_LOADED or key[:2] not in measured  # an attempt before that one, without its weights
+    }
 
 
 def _check_margins(margins: Mapping[str, float], metrics: set[str]) -> None:
     for metric, margin in margins.items():
         if metric not in metrics:
-            known = ", ".join(sorted(metrics)) or "none; type: alignvid bench measure RUN"
-            raise InputError(f"A margin is given for {metric!r}, which was not measured; measured: {known}.")
+            known = ", ".join(sorted(metrics)) or "none"
+            raise InputError(
+                f"A margin is given for {metric!r}, which was not measured; measured: {known}. "
+                f"Measure it first: alignvid bench measure RUN --metrics {metric}"
+            )
         if not margin > 0:
             raise InputError(f"The margin {margin} of {metric!r} must be above 0: it is the loss that can be borne.")
 

@@ -17,6 +17,8 @@ from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 
 SCHEMA_VERSION = 1
+NOT_LOADED = "not loaded"
+"""Stands for the digest of settings where a metric could not run; its weights, and so its settings, are not known."""
 
 Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "JudgeRecord", "MetricRecord")
 AnyRecord: TypeAlias = "VideoRecord | AnswerRecord | JudgeRecord | MetricRecord"
@@ -97,7 +99,7 @@ class MetricRecord:
     protocol: str
     """Whose definition: "vbench", "released" or "native"."""
     settings: str
-    """Digest of all that decides the value besides the video, weights included."""
+    """Digest of all that decides the value besides the video, weights included; or `NOT_LOADED`."""
     job: str
     sample: str
     video_sha256: str

@@ -11,10 +11,8 @@ from typing import Any
 
 from alignvid.bench.metrics.metric import Measure, Metric, ProtocolName, Setup
 from alignvid.bench.metrics.weights import digest, locate
+from alignvid.bench.records import NOT_LOADED
 from alignvid.errors import AlignvidError
-
-NOT_LOADED = "not loaded"
-"""Stands for the digest of settings where a metric cannot run; its weights, and so its settings, are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
