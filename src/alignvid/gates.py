@@ -77,7 +77,7 @@ class Gate:
         family = self.host.family
         _refuse_replaced(self._projections)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
-        running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
+        running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
         samples = active_samples(self.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False

@@ -70,7 +70,7 @@ RUNS = [
 def _joint(tokens: dict[str, int], single: str | None = "single_transformer_blocks") -> list[Keys]:
     double = {f"double.{stream}": count for stream, count in tokens.items()}
     layout = [Keys("transformer_blocks", "attn", double)]
-    return layout + [Keys(single, "attn", {f"single.{s}": n for s, n in tokens.items()})] if single else layout
+    return [*layout, Keys(single, "attn", {f"single.{s}": n for s, n in tokens.items()})] if single else layout
 
 
 _FRAMEPACK = {"history": 4 * 1 * 1 + 1 * 1 * 2 + 2 * 2 * 3, "video": 4 * 2 * 3, "image": 16}
