@@ -160,7 +160,7 @@ class Attachment:
         installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
         self._installed.extend(installed)
         effects = list({id(item.effect): item.effect for item in installed}.values())
-        return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe.branch)
+        return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe)
 
     def _sites_of(self, host: str) -> int:
         locations = [item.location for item in self.placements[host]]

@@ -22,8 +22,9 @@ from alignvid.caches import EdgeWatch
 from alignvid.effects import Effect, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
+from alignvid.parallel import refuse_parts
 from alignvid.placement import NormLocation, Placement
-from alignvid.recipe import Branch
+from alignvid.recipe import Recipe
 from alignvid.steps import PassReader, StepClock, active_samples, noise_level_in
 
 if TYPE_CHECKING:
@@ -51,14 +52,15 @@ class Gate:
         token_counts: dict[str, int],
         clock: StepClock,
         passes: PassReader,
-        branch: Branch,
+        recipe: Recipe,
     ) -> None:
         """`token_counts` is the dict that the effects read; it is filled in here, from shapes."""
         self.host = host
         self.effects = effects
         self.clock = clock
         self.passes = passes
-        self.branch: Branch = branch
+        self.recipe = recipe
+        self.placements = placements
         self.forward_count = 0
         self.active_forward_count = 0
         self.attachment: Attachment | None = None
@@ -76,9 +78,10 @@ class Gate:
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
         _refuse_replaced(self._projections)
+        refuse_parts(self.host, self.recipe.modulation, self.placements)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
         running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
-        samples = active_samples(self.branch, running, arguments, family.batch_order)
+        samples = active_samples(self.recipe.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
         is_acting = any(samples) if isinstance(samples, list) else samples
