@@ -1,4 +1,4 @@
-"""Two processes of one model: diffusers' context parallelism (Ulysses) by gloo on the CPU.
+"""Two processes of one model by gloo on the CPU: diffusers' context parallelism (Ulysses), or torch's FSDP2.
 
 diffusers 0.42.1 numbers the device of a process by `rank % torch.accelerator.device_count()`, which on a machine
 without an accelerator is a division by zero. That number is the only thing put in here; it names no device on a CPU.
@@ -16,6 +16,8 @@ from unittest.mock import patch
 import torch
 from diffusers import ContextParallelConfig, DiffusionPipeline
 from torch import Tensor, distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing.spawn import spawn
 
 from alignvid import Recipe
@@ -24,12 +26,13 @@ PROCESSES = 2
 
 
 class Case(NamedTuple):
-    """A pipeline, a recipe for it, and when it is attached."""
+    """A pipeline, a recipe for it, when it is attached, and what the processes divide between them."""
 
     pipeline: str
     """Name of a tiny pipeline."""
     recipe: Recipe
     is_attached_first: bool
+    divide: Callable[[DiffusionPipeline], None]
 
 
 def run_in_two(cases: dict[str, Case], folder: Path) -> dict[str, dict[str, Any]]:
@@ -44,6 +47,13 @@ def split_tokens(pipe: DiffusionPipeline) -> None:
     """Let each process hold a part of every sequence."""
     with patch.object(torch.accelerator, "device_count", lambda: PROCESSES):
         pipe.transformer.enable_parallelism(config=ContextParallelConfig(ulysses_degree=PROCESSES))
+
+
+def split_weights(pipe: DiffusionPipeline) -> None:
+    """Let each process keep a part of every weight, and fetch the others block by block."""
+    for block in pipe.transformer.blocks:
+        fully_shard(block, mesh=init_device_mesh("cpu", (PROCESSES,)))
+    fully_shard(pipe.transformer, mesh=init_device_mesh("cpu", (PROCESSES,)))
 
 
 def _work(rank: int, cases: dict[str, Case], folder: str) -> None:
@@ -68,7 +78,7 @@ def _found(case: Case) -> dict[str, Any]:
     plain = generate(pipe, call)
     with alignvid.attach(pipe, case.recipe):
         modulated = generate(pipe, call)
-    steps: list[Callable[[], Any]] = [lambda: alignvid.attach(pipe, case.recipe), lambda: split_tokens(pipe)]
+    steps: list[Callable[[], Any]] = [lambda: alignvid.attach(pipe, case.recipe), lambda: case.divide(pipe)]
     found: dict[str, Any] = {"effect": _largest(plain, modulated)}
     try:
         for step in steps if case.is_attached_first else reversed(steps):

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from alignvid.caches import EdgeWatch
-from alignvid.effects import Effect, same_named_subclass
+from alignvid.effects import Effect, base_of, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
 from alignvid.parallel import refuse_parts
@@ -135,7 +135,8 @@ def install_gate(gate: Gate) -> None:
     """Put a gate before a transformer, and before torch.compile's wrapper of it."""
     modules = {id(module): module for module in (gate.host.transformer, gate.host.called)}
     for module in modules.values():
-        module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
+        if not hasattr(type(module), "_alignvid_base"):  # else somebody's class is over ours, as in effects
+            module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
         object.__setattr__(module, _ATTRIBUTE, gate)
 
 
@@ -144,7 +145,7 @@ def remove_gate(gate: Gate) -> None:
     gate.edges.forget_all()
     for module in (gate.host.transformer, gate.host.called):
         if vars(module).get(_ATTRIBUTE) in (gate, None):
-            module.__class__ = getattr(type(module), "_alignvid_base", type(module))
+            module.__class__ = base_of(type(module))
             vars(module).pop(_ATTRIBUTE, None)
 
 

@@ -1,4 +1,4 @@
-"""Context parallelism: right where all keys of a norm have one gain, refused where a part of a sequence is not enough.
+"""Several processes. Context parallelism: right where all keys of a norm have one gain, refused where a part of a sequence is not enough.
 
 Two processes run every case once, for all slow tests; what is refused without a run needs one process, which believes
 that there is a second. Ring attention does not run on a CPU: diffusers needs a log-sum-exp there that its native
@@ -19,7 +19,7 @@ from alignvid import BlockSet, Energy, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, ObservationError
 from five import BUILDERS, RECIPE
 from pipelines import generate
-from two_processes import Case, run_in_two, split_tokens
+from two_processes import Case, run_in_two, split_tokens, split_weights
 
 ROUNDING = 1e-5  # each process adds up in another order than one does
 FIRST_HALF = StepWindow.fraction(0.0, 0.5)
@@ -44,11 +44,12 @@ ENERGY = Recipe(Energy(1.35, powers={"*.text": 1.0}), BlockSet.of("all"), FIRST_
 
 WHEN = {"attached first": True, "attached afterwards": False}
 CASES = {
-    f"{name}, {kind}, {when}": Case(name, recipe, is_first)
+    f"{name}, {kind}, {when}": Case(name, recipe, is_first, split_weights if kind == "weights" else split_tokens)
     for kind, recipes in {
         "whole norms": WHOLE_NORMS,
         "parts of norms": {name: given for name, (given, _, _) in PARTS_OF_NORMS.items()},
         "energy": {"wan_i2v": ENERGY},
+        "weights": {"wan_i2v": RECIPE},
     }.items()
     for name, recipe in recipes.items()
     for when, is_first in WHEN.items()
@@ -103,6 +104,19 @@ def test_a_modulation_that_looks_at_the_whole_sequence_is_refused(found, when):
     case = found[f"wan_i2v, energy, {when}"]
     assert "a modulation of kind 'energy' needs the whole. Use a scalar one" in case["refusal"]
     assert case["difference after detaching"] <= ROUNDING
+
+
+@pytest.mark.slow
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["FSDP2"])
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("name", ["wan_i2v"])
+def test_weights_shared_out_among_two_processes_give_what_one_gives(found, name, when, combination, record_property):
+    case = found[f"{name}, weights, {when}"]
+    assert case["difference"] <= ROUNDING
+    assert case["difference after detaching"] <= ROUNDING
+    assert case["effect"] > 100 * ROUNDING
+    record_property("pipeline", type(BUILDERS[name]()[0]).__name__)
 
 
 @pytest.mark.usefixtures("believed_two")
