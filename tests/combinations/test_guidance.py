@@ -20,7 +20,7 @@ from torch import Tensor
 import alignvid
 from alignvid.recipe import Branch
 from explicit_attention import Arguments, Keys, ground_truth
-from five import BUILDERS, RECIPE
+from five import BUILDERS, FIVE, RECIPE
 from pipelines import generate
 
 ROUNDING = 1e-5  # a softmax written out, through three blocks and more
@@ -125,6 +125,27 @@ def modulated_by_hand(pipe: DiffusionPipeline, name: str, arguments: Arguments) 
     return ground_truth(pipe.transformer, arguments, LAYOUTS[name], gains, range(3)).sample
 
 
+def check_each_forward(
+    pipe: DiffusionPipeline, call: dict[str, Any], guidance: Guidance, branch: Branch, forwards: list[Forward]
+) -> None:
+    """Those of the chosen branch are as modulated by hand in the first of two steps, any other as without a gain."""
+    assert len(forwards) == 2 * len(guidance.passes)
+    for index, forward in enumerate(forwards):
+        is_in_window = index < len(guidance.passes)
+        parts = guidance.passes[index % len(guidance.passes)]
+        embeddings = forward.arguments.kwargs["encoder_hidden_states"].chunk(len(parts))
+        assert [torch.equal(part, call["prompt_embeds"]) for part in embeddings] == [part == "cond" for part in parts]
+        plain = unmodulated(pipe, forward.arguments).chunk(len(parts))
+        expected = modulated_by_hand(pipe, guidance.name, forward.arguments).chunk(len(parts))
+        for part, *samples in zip(parts, forward.sample.chunk(len(parts)), plain, expected, strict=True):
+            actual, without, by_hand = samples
+            assert largest(without, by_hand) > 100 * ROUNDING
+            if is_in_window and branch in ("both", part):
+                assert largest(actual, by_hand) <= ROUNDING
+            else:
+                assert torch.equal(actual, without)
+
+
 @pytest.mark.combines
 @pytest.mark.parametrize("branch", ["both", "cond", "uncond"])
 @pytest.mark.parametrize(("name", "combination", "guidance"), RUNS)
@@ -134,21 +155,27 @@ def test_the_chosen_branch_is_modulated_and_the_other_bit_equal_to_a_plain_one(
     pipe, call = BUILDERS[name]()
     with alignvid.attach(pipe, RECIPE, branch=branch), recorded(pipe) as forwards:
         generate(pipe, call | guidance.changes, num_inference_steps=2)
-    assert len(forwards) == 2 * len(guidance.passes)
-    for index, forward in enumerate(forwards):
-        is_in_window = index < len(guidance.passes)
-        parts = guidance.passes[index % len(guidance.passes)]
-        embeddings = forward.arguments.kwargs["encoder_hidden_states"].chunk(len(parts))
-        assert [torch.equal(part, call["prompt_embeds"]) for part in embeddings] == [part == "cond" for part in parts]
-        plain = unmodulated(pipe, forward.arguments).chunk(len(parts))
-        expected = modulated_by_hand(pipe, name, forward.arguments).chunk(len(parts))
-        for part, *samples in zip(parts, forward.sample.chunk(len(parts)), plain, expected, strict=True):
-            actual, without, by_hand = samples
-            assert largest(without, by_hand) > 100 * ROUNDING
-            if is_in_window and branch in ("both", part):
-                assert largest(actual, by_hand) <= ROUNDING
-            else:
-                assert torch.equal(actual, without)
+    check_each_forward(pipe, call, guidance, branch, forwards)
+    record_property("pipeline", type(pipe).__name__)
+
+
+@pytest.mark.combines
+@pytest.mark.parametrize("combination", ["callback that changes latents"])
+@pytest.mark.parametrize("name", FIVE)
+def test_a_callback_that_changes_latents_does_not_move_the_window(name, combination, record_property):
+    guidance = next(case for cases in CASES.values() for case in cases if case.name == name)
+    pipe, call = BUILDERS[name]()
+    inputs: list[Tensor] = []
+
+    def halve(pipe: DiffusionPipeline, step: int, timestep: Any, kwargs: dict[str, Tensor]) -> dict[str, Tensor]:
+        inputs.append(kwargs["latents"] / 2.0)
+        return {"latents": inputs[-1]}
+
+    with alignvid.attach(pipe, RECIPE), recorded(pipe) as forwards:
+        generate(pipe, call | guidance.changes, num_inference_steps=2, callback_on_step_end=halve)
+    check_each_forward(pipe, call, guidance, "both", forwards)
+    given = forwards[len(guidance.passes)].arguments.kwargs["hidden_states"]
+    assert set(inputs[0].flatten().tolist()) <= set(given.flatten().tolist())
     record_property("pipeline", type(pipe).__name__)
 
 
