@@ -1,4 +1,5 @@
-"""Several processes. Context parallelism: right where all keys of a norm have one gain, refused where a part of a sequence is not enough.
+"""Several processes. Context parallelism is right where all keys of a norm have one gain, and refused where a part of a
+sequence is not enough; weights may lie in parts anywhere (FSDP2).
 
 Two processes run every case once, for all slow tests; what is refused without a run needs one process, which believes
 that there is a second. Ring attention does not run on a CPU: diffusers needs a log-sum-exp there that its native

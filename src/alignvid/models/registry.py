@@ -55,7 +55,8 @@ def hosts(model: Any) -> list[Host]:
         raise UnsupportedModel(f"{model.__name__} is a class; pass a model, as its from_pretrained gives it.")
     if not hasattr(model, "components"):
         raise UnsupportedModel(
-            f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one, as from_pretrained gives it."
+            f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one, as from_pretrained "
+            "gives it."
         )
     components = dict(_transformer_components(model))
     if not components:
