@@ -56,6 +56,22 @@ the tolerance. The rows of torchao 0.18 and bitsandbytes 0.50 were run by `make 
 apart. An empty cell: not tried, or it cannot be; the reasons are below.
 """
 
+GUIDED = "in the modular pipeline; each `branch`: keys scaled by hooks in its passes; bit-equal"
+GUIDERS = (
+    "ClassifierFreeGuidance",
+    "ClassifierFreeGuidance, half of the steps",
+    "ClassifierFreeZeroStarGuidance",
+    "AdaptiveProjectedGuidance",
+    "AdaptiveProjectedMixGuidance",
+    "MagnitudeAwareGuidance",
+    "TangentialClassifierFreeGuidance",
+    "AutoGuidance",
+    "SkipLayerGuidance",
+    "SkipLayerGuidance, without CFG",
+    "PerturbedAttentionGuidance",
+    "SmoothedEnergyGuidance",
+)
+
 COMBINATIONS = {
     "LoRA": "merged by hand into the weights; 2e-5",
     "two LoRAs": "merged by hand, with their weights; 2e-5",
@@ -95,8 +111,18 @@ COMBINATIONS = {
     "PAB": "at both edges of the step window, no cache; 1e-6",
     "FasterCache": "attention skipped; at both edges of the step window, no cache; 1e-6",
     "FasterCache, batched guidance": "unconditional half guessed; at both edges, no cache; 1e-6",
+    "CFG in two passes": "each `branch`: passes modulated by hand, 1e-5; the other pass bit-equal to a plain one",
+    "CFG in one batch": "each `branch`: halves modulated by hand, 1e-5; the other half bit-equal to a plain one",
+    "distilled guidance, one pass": "each `branch`: the pass modulated by hand; 1e-5",
+    "no guidance": "each `branch`: the pass modulated by hand; 1e-5",
+    "modular pipeline": "the normal pipeline's targets and step window; the same",
+    **{f"guider: {name}": GUIDED for name in GUIDERS},
+    "context parallelism, Ulysses": "two processes on a CPU, one process; 1e-5",
+    "FSDP2": "two processes on a CPU, one process; 1e-5",
     "interrupted by an error": "the run before attaching; bit-equal",
     "interrupted by Ctrl-C": "the run before attaching; bit-equal",
+    "callback that changes latents": "each forward modulated by hand on what the callback left, 1e-5",
+    "two pipelines, one transformer": "one pipeline; bit-equal, and a second attachment refused",
     "callback_on_step_end": "detached by it, a window that ends there; bit-equal",
     "deepcopy": "the original; bit-equal, and detached alone",
     "save and load": "saved while attached, the model before; bit-equal where weights lie on 16 bytes",
@@ -148,6 +174,45 @@ there. The pipelines of FramePack and Flux Kontext name no cache context, withou
 of diffusers do not run: call them within `pipe.transformer.cache_context("run")`.
 """
 
+GUIDERS_NOTE = """## Guiders and modular pipelines
+
+`alignvid.attach(modular_pipeline)` is the same as for a normal one. With `branch="cond"` the gain acts in every pass
+that the guider calls conditional ("pred_cond", "pred_cond_skip", "pred_cond_seg"), with `"uncond"` in "pred_uncond"
+alone. The normal pipelines of HunyuanVideo 1.5 take guiders too, and were run with those of the table that diffusers
+0.42.1 can run there. Empty cells are guiders that diffusers 0.42.1 fails with before alignvid comes in:
+PerturbedAttention on Wan and HunyuanVideo 1.5, SkipLayer and Auto on HunyuanVideo 1.5 ("Model class … not registered"),
+SkipLayer and Auto on Qwen-Image (a size of text and picture does not match), MagnitudeAware on latents of videos ("dim
+must be a 2-tuple"), ZeroStar on Qwen-Image (its first steps are NaN). Kontext's modular pipeline has no guider.
+FrequencyDecoupledGuidance needs kornia and was not tried. SmoothedEnergyGuidance of that version never blurs: its pass
+is a second plain one.
+"""
+
+PARALLEL_NOTE = """## Context parallelism
+
+`transformer.enable_parallelism(config=ContextParallelConfig(ulysses_degree=2))` gives each process a part of every
+sequence. A gain on all the keys of a norm is right on any part, before or after attaching; Wan's text and image keys
+are not split at all. What needs to know which tokens a process holds is refused, at attach or at the next forward: a
+stream that shares its norm with others (all of Flux's single-stream blocks, the reference pictures of Kontext and
+Qwen-Edit, the first frame of Wan 2.2 TI2V-5B), every modulation but the scalar one, and `observe`. Tensor parallelism
+was not tried.
+
+diffusers 0.42.1 itself does not run it on a CPU: `enable_parallelism` fails with "ZeroDivisionError: integer modulo by
+zero" at `rank % torch.accelerator.device_count()`. The tests put the number 2 in there, and nothing else. Ring
+attention then fails with "ValueError: Native attention does not support return_lse=True", so it was not tried.
+"""
+
+SHARING_NOTE = """## Two pipelines with one transformer
+
+An attachment lies on the transformer, so it acts in every pipeline that has it (`from_pipe`, `Pipeline(**components)`),
+and a second `attach` through any of them is refused with the first one's name; `detach` through any of them takes it
+off. Of an attached pipeline, `from_pipe` leaves the transformer out with a warning, because diffusers moves components
+of the exact class alone: make the second pipeline before attaching, or give it `transformer=pipe.transformer`.
+
+The step is read from the scheduler of the pipeline that was attached to. Where the other one has a scheduler of
+its own, the noise level that the transformer is given tells the step, as for a bare transformer: exact for a noise
+window. Attach to the pipeline that you run.
+"""
+
 
 def cli_page() -> str:
     parts = [CLI_HEAD, _section("alignvid", cli)]
@@ -171,7 +236,8 @@ def compatibility_page() -> str:
     for combination, words in COMBINATIONS.items():
         ticks = ["yes" if combination in entry["exercised"] else "" for entry in entries]
         lines.append(f"| {' | '.join((combination, words, *ticks))} |")
-    return "\n".join([COMPATIBILITY_HEAD, *lines, REASONS, CACHES_NOTE])
+    notes = (REASONS, CACHES_NOTE, GUIDERS_NOTE, PARALLEL_NOTE, SHARING_NOTE)
+    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:

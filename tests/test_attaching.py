@@ -178,10 +178,18 @@ MISTAKES = {
         "'double.text'",
         "choose from cross.image, cross.text, self.video",
     ),
+    "stream with a typo": ({"streams": "txt"}, UnknownTarget, "'txt'", "choose from image, text, video"),
+    "stream that is no name": ({"streams": ["text", 1]}, UnknownTarget, "1 is not", "choose from cross.image"),
+    "number in place of streams": ({"streams": 3}, UnknownTarget, "3 is not", "choose from cross.image"),
+    "number in place of blocks": ({"blocks": 3}, ScheduleError, "3 is not", "write [0, 2]"),
     "no stream": ({"streams": []}, UnknownTarget, "empty", "choose from cross.image"),
     "window without a step": ({"steps": (0.3, 0.3)}, ScheduleError, "(0.3, 0.3)", "start must lie before its stop"),
+    "window reversed": ({"steps": (0.5, 0.2)}, ScheduleError, "(0.5, 0.2)", "start must lie before its stop"),
+    "number in place of a window": ({"steps": 0.3}, ScheduleError, "0.3 is not", "write (0.0, 0.3)"),
     "window beyond the run": ({"steps": (0.0, 1.3)}, ScheduleError, "(0.0, 1.3)", "within 0.0 and 1.0"),
     "gamma of zero": ({"gamma": 0.0}, ModulationError, "0.0", "finite positive", "1.35"),
+    "gamma below zero": ({"gamma": -1.35}, ModulationError, "-1.35", "finite positive", "1.35"),
+    "gamma as text": ({"gamma": "1.35"}, ModulationError, "'1.35'", "finite positive"),
     "gamma that is no number": ({"gamma": float("nan")}, ModulationError, "nan", "finite positive", "1.35"),
     "branch that does not exist": ({"branch": "negative"}, RecipeError, "'negative'", "both, cond, uncond"),
     "preset that does not exist": ({"preset_or_recipe": "wan3"}, UnknownPreset, "'wan3'", "choose from", "wan2.1-i2v"),
@@ -223,6 +231,13 @@ def test_a_model_of_no_family_is_refused_with_the_supported_ones():
 def test_what_is_no_model_is_refused():
     with pytest.raises(UnsupportedModel, match="str is neither a diffusers pipeline nor a transformer"):
         alignvid.attach("wan")
+
+
+def test_a_class_in_place_of_a_pipeline_is_refused():
+    with pytest.raises(
+        UnsupportedModel, match="DDPMPipeline is a class; pass a model, as its from_pretrained gives it"
+    ):
+        alignvid.attach(DDPMPipeline)
 
 
 def test_a_pipeline_without_a_transformer_is_refused_as_unsupported():

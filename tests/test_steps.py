@@ -5,11 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
+from alignvid.models.registry import Host
 from alignvid.models.wan import FAMILY as WAN
 from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of, noise_levels, pass_named
+
+HOST = Host("transformer", nn.Identity(), nn.Identity(), WAN)
 
 
 @pytest.mark.parametrize(
@@ -93,18 +97,18 @@ def test_an_announced_pass_is_known_by_its_name(context, branch):
 
 def test_a_pass_that_is_not_announced_is_known_by_its_order_within_the_step():
     passes = PassReader()
-    read = [passes.read(1, step, WAN, {}) for step in (0, 0, 1, 1, 2, 2, 2)]
+    read = [passes.read(1, step, HOST, {}) for step in (0, 0, 1, 1, 2, 2, 2)]
     assert read == ["cond", "uncond", "cond", "uncond", "cond", "uncond", "unknown"]
 
 
 def test_a_new_schedule_begins_with_the_conditional_pass_even_at_the_same_step():
     passes = PassReader()
-    assert [passes.read(section, 0, WAN, {}) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
+    assert [passes.read(section, 0, HOST, {}) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
 
 
 def test_without_a_step_or_an_announcement_the_pass_is_unknown():
     passes = PassReader()
-    assert [passes.read(0, None, WAN, {}) for _ in range(3)] == ["unknown"] * 3
+    assert [passes.read(0, None, HOST, {}) for _ in range(3)] == ["unknown"] * 3
 
 
 @pytest.mark.parametrize(
@@ -157,5 +161,5 @@ class Guided:
     ids=["guided", "unguided", "silent, two", "silent, one", "bare transformer"],
 )
 def test_a_batch_that_is_not_announced_holds_all_branches_if_the_pipeline_is_guided(pipeline, samples, running):
-    family = replace(WAN, batch_order=("uncond", "cond"))
-    assert PassReader(pipeline).read(1, None, family, {"hidden_states": torch.zeros(samples, 1)}) == running
+    host = HOST._replace(family=replace(WAN, batch_order=("uncond", "cond")))
+    assert PassReader(pipeline).read(1, None, host, {"hidden_states": torch.zeros(samples, 1)}) == running

@@ -23,6 +23,7 @@ from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
 from alignvid.gates import attachment_of, foreign_site, warn_of_processor
 from alignvid.models.registry import Host, hosts
 from alignvid.modulation import check_gamma
+from alignvid.parallel import refuse_parts
 from alignvid.placement import place, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
@@ -72,6 +73,8 @@ def attach(
                 "Detach that first: alignvid.detach(pipe)."
             )
     placements = {host.name: place(recipe, host, pipeline) for host in found}
+    for host in found:
+        refuse_parts(host, recipe.modulation, placements[host.name])
     _warn_of_extremes(recipe)
     if site := next((site for items in placements.values() if (site := foreign_site(items))), None):
         warn_of_processor(site, stacklevel=3)

@@ -166,7 +166,7 @@ class Attachment:
         installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
         self._installed.extend(installed)
         effects = list({id(item.effect): item.effect for item in installed}.values())
-        return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe.branch)
+        return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe)
 
     def _warn_of_other_transformers(self) -> None:
         """A transformer that was put into the pipeline after attaching (a quantised one, say) carries no gain."""

@@ -128,7 +128,8 @@ def install(module: nn.Module, effect: Effect) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(_EffectHook(effect), _HOOK_NAME)
         return
     object.__setattr__(module, _ATTRIBUTE, effect)
-    module.__class__ = _affected_class(type(module))
+    if not hasattr(type(module), "_alignvid_base"):  # else somebody's class is over ours (FSDP's is): ours acts again
+        module.__class__ = _affected_class(type(module))
 
 
 def remove(module: nn.Module, effect: Effect) -> None:
@@ -139,10 +140,11 @@ def remove(module: nn.Module, effect: Effect) -> None:
         registry.remove_hook(_HOOK_NAME, recurse=False)
         _drop_traces(module)
         return
-    module.__class__ = getattr(type(module), "_alignvid_base", type(module))
-    if "forward" not in vars(
-        module
-    ):  # else somebody wrapped our forward meanwhile: it still reads the effect, now inert
+    module.__class__ = base_of(type(module))
+    is_ours_beneath = "forward" in vars(module) or hasattr(type(module), "_alignvid_base")
+    if (
+        not is_ours_beneath
+    ):  # else somebody wrapped our forward or class meanwhile: it still reads the effect, now inert
         vars(module).pop(_ATTRIBUTE, None)
 
 
@@ -151,8 +153,9 @@ def remove_copies(model: nn.Module) -> None:
     norms that are trained in full).
     """
     for module in model.modules():
-        if _ATTRIBUTE in vars(module) and "forward" not in vars(module):
-            module.__class__ = getattr(type(module), "_alignvid_base", type(module))
+        is_swapped = base_of(type(module)) is not type(module)  # and nobody's class is over ours
+        if _ATTRIBUTE in vars(module) and is_swapped and "forward" not in vars(module):
+            module.__class__ = base_of(type(module))
             del vars(module)[_ATTRIBUTE]
 
 
@@ -160,6 +163,11 @@ def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
     """A subclass that saving, LoRA loading and messages take for its base."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), {**names, "_alignvid_base": base, **members})
+
+
+def base_of(swapped: type) -> type:
+    """The class that a swapped one was made from; any other, such as FSDP's over a swapped one, is left as it is."""
+    return vars(swapped).get("_alignvid_base", swapped)
 
 
 class _EffectHook(ModelHook):

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from alignvid.caches import EdgeWatch
-from alignvid.effects import Effect, same_named_subclass
+from alignvid.effects import Effect, base_of, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
+from alignvid.parallel import refuse_parts
 from alignvid.placement import NormLocation, Placement
-from alignvid.recipe import Branch
+from alignvid.recipe import Recipe
 from alignvid.steps import PassReader, StepClock, active_samples, noise_level_in
 
 if TYPE_CHECKING:
@@ -51,14 +52,15 @@ class Gate:
         token_counts: dict[str, int],
         clock: StepClock,
         passes: PassReader,
-        branch: Branch,
+        recipe: Recipe,
     ) -> None:
         """`token_counts` is the dict that the effects read; it is filled in here, from shapes."""
         self.host = host
         self.effects = effects
         self.clock = clock
         self.passes = passes
-        self.branch: Branch = branch
+        self.recipe = recipe
+        self.placements = placements
         self.forward_count = 0
         self.active_forward_count = 0
         self.attachment: Attachment | None = None
@@ -67,7 +69,6 @@ class Gate:
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
-        self._placements = placements
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._checked_schedule: int | None = None
@@ -79,12 +80,13 @@ class Gate:
         """Switch the effects for the forward that is about to run with these arguments."""
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
+        refuse_parts(self.host, self.recipe.modulation, self.placements)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
         if self.clock.schedule_count != self._checked_schedule:
             self._look_at_all()
         _refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
-        samples = active_samples(self.branch, running, arguments, family.batch_order)
+        running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
+        samples = active_samples(self.recipe.branch, running, arguments, family.batch_order)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
         is_acting = any(samples) if isinstance(samples, list) else samples
@@ -105,7 +107,7 @@ class Gate:
     def _look_at_all(self) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code."""
         _refuse_replaced(self._locations)
-        foreign = foreign_site(self._placements)
+        foreign = foreign_site(self.placements)
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(foreign, stacklevel=5)
         self._foreign = foreign
@@ -164,7 +166,8 @@ def install_gate(gate: Gate) -> None:
     """Put a gate before a transformer, and before torch.compile's wrapper of it."""
     modules = {id(module): module for module in (gate.host.transformer, gate.host.called)}
     for module in modules.values():
-        module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
+        if not hasattr(type(module), "_alignvid_base"):  # else somebody's class is over ours, as in effects
+            module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
         object.__setattr__(module, _ATTRIBUTE, gate)
 
 
@@ -173,7 +176,7 @@ def remove_gate(gate: Gate) -> None:
     gate.edges.forget_all()
     for module in (gate.host.transformer, gate.host.called):
         if vars(module).get(_ATTRIBUTE) in (gate, None):
-            module.__class__ = getattr(type(module), "_alignvid_base", type(module))
+            module.__class__ = base_of(type(module))
             vars(module).pop(_ATTRIBUTE, None)
 
 

@@ -143,10 +143,12 @@ def powers_for_streams(
     A mapping gives the powers itself.
     Raises: UnknownTarget if no such stream exists.
     """
-    streams = [streams] if isinstance(streams, str) else streams
     given = streams if isinstance(streams, Mapping) else {}
+    names = [streams] if isinstance(streams, str) or not isinstance(streams, Iterable) else list(streams)
+    if not_names := [name for name in names if not isinstance(name, str)]:
+        raise UnknownTarget(f"{not_names[0]!r} is not a stream's name; choose from {', '.join(targets)}.")
     chosen: dict[str, float] = {}
-    for name in streams:
+    for name in names:
         for target in [name] if "." in name else _targets_of_stream(name, powers, targets, refusals):
             inherited = next((power for known, power in powers.items() if _covers(known, target)), 1.0)
             chosen[target] = given.get(name, inherited)

@@ -17,6 +17,7 @@ import torch
 
 from alignvid.errors import ClockError
 from alignvid.models.family import Arguments, Family
+from alignvid.models.registry import Host
 from alignvid.recipe import Branch
 from alignvid.schedule import StepWindow
 
@@ -161,7 +162,8 @@ def noise_level_of(timestep: Any, timestep_scale: float, *, is_ascending: bool) 
 
 
 class PassReader:
-    """Tells the CFG branch of a forward: by the name that the pipeline announces, else by its order within the step.
+    """Tells the CFG branch of a forward: by the name that the pipeline announces, else by the guider of a modular one,
+    else by its order within the step.
 
     Pipelines without announced names (HunyuanVideo I2V, FramePack) run the conditional pass first, the other one
     second; or both in one batch, if the family says so.
@@ -175,17 +177,28 @@ class PassReader:
         self._step: tuple[int, int | None] | None = None
         self._order = 0
 
-    def read(self, schedule_count: int, step_index: int | None, family: Family, arguments: Arguments) -> Pass:
-        """The branch of the forward that is about to run, with these arguments."""
+    def read(self, schedule_count: int, step_index: int | None, host: Host, arguments: Arguments) -> Pass:
+        """The branch of the forward that a transformer is about to run, with these arguments."""
         step = (schedule_count, step_index)
         self._order = self._order + 1 if step == self._step and step_index is not None else 0
         self._step = step
-        is_silent_batch = self.announced is None and self._pipeline is not None and bool(family.batch_order)
-        if self.announced == BATCHED or is_silent_batch:
+        name = self.announced or self._guided_pass(host.name)
+        is_silent_batch = name is None and self._pipeline is not None and bool(host.family.batch_order)
+        if name == BATCHED or is_silent_batch:
             return "batched" if self._is_guided(samples_in(arguments)) else "cond"
-        if self.announced is not None:
-            return pass_named(self.announced)
+        if name is not None:
+            return pass_named(name)
         return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"
+
+    def _guided_pass(self, transformer: str) -> str | None:
+        """What the guider of a transformer calls the pass that is next in this step; None without one. The second pass
+        is not always the unconditional one: `SkipLayerGuidance` alone runs "pred_cond" and "pred_cond_skip".
+        """
+        guider = getattr(self._pipeline, transformer.replace("transformer", "guider"), None)
+        if guider is None or guider.get_state()["step"] is None:  # no guider, or it has not been asked for a step
+            return None
+        passes = [getattr(batch, guider._identifier_key) for batch in guider.prepare_inputs({})]
+        return passes[self._order] if self._order < len(passes) else None
 
     def _is_guided(self, samples: int) -> bool:
         """Whether a batch that may hold all branches does: as the pipeline says, else by its scale and even size."""

@@ -461,3 +461,14 @@ def test_a_gain_on_all_keys_of_linear_attention_would_do_nothing():
     for hook in hooks:
         hook.remove()
     torch.testing.assert_close(scaled, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_without_an_image_all_of_hunyuan15s_text_is_text_even_where_no_pipeline_says_so():
+    """A bare transformer and a modular pipeline serve both tasks; the zeroed image tokens lie at the end."""
+    pipe, arguments = built("hunyuan15_t2v")[0], late_forward("hunyuan15_t2v")
+    recipe = Recipe(Scalar(GAMMA, {"*.text": 2.0, "*.image": 1.0}), BlockSet.of("all"), StepWindow.all())
+    with alignvid.attach(pipe, recipe):
+        expected = forward(pipe.transformer, arguments)
+    with alignvid.attach(pipe.transformer, recipe):
+        actual = forward(pipe.transformer, arguments)
+    assert torch.equal(actual.sample, expected.sample)

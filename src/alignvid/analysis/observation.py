@@ -110,7 +110,7 @@ class Observation:
     ) -> None:
         arguments = signature.bind_partial(None, *args, **kwargs).arguments
         moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
-        running = self._passes.read(self._clock.schedule_count, moment.step_index, host.family, arguments)
+        running = self._passes.read(self._clock.schedule_count, moment.step_index, host, arguments)
         self._place = None
         if moment.is_in_window:
             counts = host.family.token_counts

@@ -20,6 +20,7 @@ from alignvid.analysis.sites import ObservedSite, observed_sites
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.models.registry import Host, hosts
+from alignvid.parallel import is_context_parallel
 from alignvid.schedule import BlockSet, StepWindow
 from alignvid.steps import StepClock
 
@@ -70,6 +71,11 @@ def check_observable(
             raise ObservationError(
                 f"The {host.name} is compiled, so its attention cannot be overheard; observe a pipeline on which "
                 "torch.compile was not used."
+            )
+        if is_context_parallel(host.transformer):
+            raise ObservationError(
+                f"The {host.name} runs with context parallelism, so its softmaxes are over parts of heads and tokens; "
+                "observe a pipeline on which enable_parallelism was not called."
             )
     streams = sorted({name for site in sites for keys in site.keys for name in keys.streams})
     for name, choice in chosen.items():

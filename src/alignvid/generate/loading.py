@@ -15,7 +15,9 @@ from alignvid.models import families
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _INDEX = "model_index.json"
+_MODULAR_INDEX = "modular_model_index.json"
 _CONFIG = "config.json"
+_COMPLETE = "Its folder must be complete, as save_pretrained leaves it, with .safetensors weights."
 
 # FramePack is published as a transformer alone; the rest is HunyuanVideo's and FLUX Redux's, as its authors load it.
 _FRAMEPACK_TRANSFORMER = "HunyuanVideoFramepackTransformer3DModel"
@@ -90,8 +92,9 @@ def find_model(name: str) -> ModelSource:
 def check_supported(source: ModelSource) -> None:
     """Refuse a pipeline whose transformer no family describes.
 
-    Raises: UnsupportedModel naming what is supported.
+    Raises: UnsupportedModel naming what is supported; InputError if a supported pipeline lacks its transformer.
     """
+    _refuse_other_transformer(source)
     known = families().values()
     transformers = {name for family in known for name in family.transformers}
     if not any(_class_of(source.index.get(part)) in transformers for part in ("transformer", "transformer_2")):
@@ -100,6 +103,21 @@ def check_supported(source: ModelSource) -> None:
             f"{source.pipeline_class} of {source.name!r} is not supported; supported pipelines are "
             f"{', '.join(pipelines)}. docs/families.md shows how to add one."
         )
+
+
+def _refuse_other_transformer(source: ModelSource) -> None:
+    """A supported pipeline that has no transformer, or one that no family describes, is not called unsupported."""
+    known = families().values()
+    classes = [_class_of(source.index.get(part)) for part in ("transformer", "transformer_2")]
+    is_described = any(name in family.transformers for family in known for name in classes)
+    if is_described or not any(source.pipeline_class in family.pipelines for family in known):
+        return
+    if found := next((name for name in classes if name is not None), None):
+        raise UnsupportedModel(
+            f"{source.pipeline_class} of {source.name!r} has {found} for its transformer, which no family describes; "
+            "save the model again, or describe it as docs/families.md shows."
+        )
+    raise InputError(f"Model {source.name!r} has no transformer: its {_INDEX} names none. {_COMPLETE}")
 
 
 def load_pipeline(source: ModelSource, dtype: str) -> Any:
@@ -114,14 +132,27 @@ def load_pipeline(source: ModelSource, dtype: str) -> Any:
     options = {"dtype": _dtypes(source, getattr(torch, dtype)), "use_safetensors": True}
     try:
         if source.is_bare_framepack:
-            return _load_framepack(source, options)
-        return DiffusionPipeline.from_pretrained(source.location, trust_remote_code=False, **options)
+            pipeline = _load_framepack(source, options)
+        else:
+            pipeline = DiffusionPipeline.from_pretrained(source.location, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, AttributeError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(
-            f"Model {source.name!r} cannot be loaded: {reason or type(error).__name__}. "
-            "Its folder must be complete, as save_pretrained leaves it, with .safetensors weights."
+            f"Model {source.name!r} cannot be loaded: {reason or type(error).__name__}. {_COMPLETE}"
         ) from error
+    _refuse_weightless(source.name, pipeline)
+    return pipeline
+
+
+def _refuse_weightless(name: str, pipeline: Any) -> None:
+    """A parameter that no file holds is left on the meta device by diffusers, without a word."""
+    for part, module in pipeline.components.items():
+        parameters = module.named_parameters() if hasattr(module, "named_parameters") else ()
+        if empty := [parameter for parameter, value in parameters if value.is_meta]:
+            raise InputError(
+                f"Model {name!r} cannot be loaded: {len(empty)} weights of its {part} are in no file, such as "
+                f"{empty[0]}. {_COMPLETE}"
+            )
 
 
 def _dtypes(source: ModelSource, dtype: Any) -> dict[str, Any]:
@@ -163,6 +194,11 @@ def _local_source(name: str, folder: Path) -> ModelSource:
     for file in (folder / _INDEX, folder / _CONFIG):
         if file.exists():
             return ModelSource(name, str(folder), True, _index(name, _read_json(file)))
+    if (folder / _MODULAR_INDEX).exists():
+        raise InputError(
+            f"Folder {name!r} is a modular pipeline, which is not run from here; load it in Python with "
+            "ModularPipeline.from_pretrained, then alignvid.attach(pipeline)."
+        )
     raise InputError(
         f"Folder {name!r} is no diffusers pipeline: it has no {_INDEX}; "
         "give a folder written by pipeline.save_pretrained, or a Hub id."
@@ -214,6 +250,8 @@ def _download(repo: str, path: str) -> Path:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{str(file)!r} is missing. {_COMPLETE}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{str(file)!r} cannot be read as JSON: {error}; save the model again.") from error
     if not isinstance(content, dict):
@@ -223,4 +261,4 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _class_of(entry: Any) -> str | None:
     """The class in a model index's [library, class] pair."""
-    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    return entry[1] if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str) else None

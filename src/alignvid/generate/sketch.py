@@ -150,6 +150,8 @@ def _without_weights(source: ModelSource, class_name: str, config: Mapping[str, 
         with torch.device("meta"):
             return getattr(diffusers, class_name).from_config(dict(config))
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        named = config.get("_class_name", class_name)
+        reason = str(error) if named == class_name else f"it is that of a {named}"
         raise InputError(
-            f"The config of {class_name} in {source.name!r} does not describe one: {error}; save the model again."
+            f"The config of {class_name} in {source.name!r} does not describe one: {reason}; save the model again."
         ) from error

@@ -100,11 +100,12 @@ class Stack:
 
 
 def class_name(pipeline: Any) -> str:
-    """Name of the pipeline's class; empty for a bare transformer. A pipeline that is only sketched has it in its
-    config.
+    """Name of the pipeline's class; empty where it does not tell the task: for a bare transformer, and for a modular
+    pipeline, one of whose classes serves them all. A pipeline that is only sketched has it in its config.
     """
     config = getattr(pipeline, "config", None) or {}
-    return "" if pipeline is None else config.get("_class_name", type(pipeline).__name__)
+    name = "" if pipeline is None else config.get("_class_name", type(pipeline).__name__)
+    return "" if name.endswith("ModularPipeline") else name
 
 
 def square_grid(tokens: int) -> Grid:

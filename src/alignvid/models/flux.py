@@ -13,7 +13,7 @@ from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, clas
 from alignvid.models.token_ids import reference_tokens
 
 _FIRST_REFERENCE = 1
-_EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # a bare transformer may be given anything
+_EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # without a name: it may be given anything
 
 
 def double_and_single(pictures: tuple[str, ...]) -> tuple[Stack, ...]:

@@ -2,17 +2,22 @@
 
 Keys lie as [video | SigLIP image | glyphs | prompt | padding]. The image's tokens come first in the text stream, and
 all of them are valid, so that their number tells where the text begins; without an image they are padding at the end,
-zeroed and masked, and everything counts as text. The reference also lies in the channels.
+zeroed and masked, and everything counts as text. The reference also lies in the channels. A modular pipeline and a bare
+transformer serve both tasks: whether there is an image is read from its embeddings, once per run, as the model does.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from torch.utils.weak import WeakTensorKeyDictionary
+
 from alignvid.models.family import Arguments, Family, KeyNorm, ReferenceChannels, Site, Stack, class_name, square_grid
 from alignvid.models.family import patch_grid as frame_grid
 
 _FROM_TEXT = ("HunyuanVideo15Pipeline",)
+
+_image_tokens: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -24,7 +29,10 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Image tokens from their embeddings; the rest is text, or video."""
-    return {"image": arguments["image_embeds"].shape[1]}
+    embeddings = arguments["image_embeds"]
+    if embeddings not in _image_tokens:  # the same tensor at every step
+        _image_tokens[embeddings] = embeddings.shape[1] if bool(embeddings.any()) else 0
+    return {"image": _image_tokens[embeddings]}
 
 
 def reference_channels(transformer: Any) -> ReferenceChannels | None:

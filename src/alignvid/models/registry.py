@@ -51,17 +51,20 @@ def hosts(model: Any) -> list[Host]:
     """
     if isinstance(model, nn.Module):
         return [_host("transformer", model)]
+    if isinstance(model, type):
+        raise UnsupportedModel(f"{model.__name__} is a class; pass a model, as its from_pretrained gives it.")
     if not hasattr(model, "components"):
-        raise UnsupportedModel(f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one.")
+        raise UnsupportedModel(
+            f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one, as from_pretrained "
+            "gives it."
+        )
     components = dict(_transformer_components(model))
     if not components:
         raise UnsupportedModel(f"{type(model).__name__} has no transformer; {_what_is_supported()}")
     found = [(name, module) for name, module in components.items() if module is not None]
     if not found:
-        names = ", ".join(components)
-        raise AttachmentError(
-            f"{type(model).__name__} has no transformer loaded ({names} is None); load it, then attach."
-        )
+        names = f"{' and '.join(components)} {'is' if len(components) == 1 else 'are'} None"
+        raise AttachmentError(f"{type(model).__name__} has no transformer loaded ({names}); load it, then attach.")
     return [_host(name, module) for name, module in found]
 
 
