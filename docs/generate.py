@@ -142,7 +142,7 @@ def _refusals(table: list[PipelineFacts]) -> list[str]:
     for facts in table:
         for target, reason in facts.refused.items():
             by_reason.setdefault(reason, []).append(f"`{target}` of {facts.pipeline}")
-    lines = [f"- {', '.join(where)}: {reason}." for reason, where in by_reason.items()]
+    lines = [f"- {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
     return ["## What cannot be acted on, and why", "", *lines, ""] if lines else []
 
 

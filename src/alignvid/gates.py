@@ -78,7 +78,7 @@ class Gate:
         _refuse_replaced(self._projections)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
         running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
-        samples = active_samples(self.branch, running, arguments, family.batch_order)
+        samples = active_samples(self.branch, running, arguments, family.branches(arguments))
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
         is_acting = any(samples) if isinstance(samples, list) else samples

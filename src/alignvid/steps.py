@@ -182,7 +182,8 @@ class PassReader:
         self._step = step
         is_silent_batch = self.announced is None and self._pipeline is not None and bool(family.batch_order)
         if self.announced == BATCHED or is_silent_batch:
-            return "batched" if self._is_guided(samples_in(arguments)) else "cond"
+            is_told = callable(family.batch_order)
+            return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"
         if self.announced is not None:
             return pass_named(self.announced)
         return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"

@@ -16,6 +16,7 @@ from torch import nn
 import alignvid
 from alignvid import versions
 from alignvid.errors import AttachmentError, UnsupportedModel
+from alignvid.models import families
 from image_pipelines import FLUX_TRANSFORMER, SD3_TRANSFORMER, flux, flux_kontext
 from pipelines import generate
 
@@ -41,11 +42,16 @@ class RenamedProcessor(FluxAttnProcessor):
     """A name of one's own around diffusers' code."""
 
 
-def test_an_unsupported_class_is_refused_with_the_supported_ones():
+def test_an_unsupported_class_is_refused_with_the_nearest_supported_ones_and_no_others():
     with pytest.raises(
-        UnsupportedModel, match=r"SD3ControlNetModel is not supported; .*SD3Transformer2DModel.*25 lines"
-    ):
+        UnsupportedModel, match=r"SD3ControlNetModel is not supported; .*`alignvid models`.*25 lines"
+    ) as error:
         alignvid.attach(SD3ControlNetModel(**SD3_TRANSFORMER))
+    supported = {name for family in families().values() for name in family.transformers}
+    assert f"nearest of {len(supported)} supported" in str(error.value)
+    named = {name for name in supported if name in str(error.value)}
+    assert "SD3Transformer2DModel" in named
+    assert len(named) == 3
 
 
 def test_a_half_built_pipeline_is_refused():

@@ -20,6 +20,7 @@ from alignvid.errors import AttachmentError, UnknownTarget, UnsupportedModel
 from explicit_attention import Arguments, Forward, Keys, first_keys, forward, ground_truth, largest_difference
 from image_pipelines import BUILDERS
 from pipelines import generate
+from registry import by_name
 
 GAMMA = 1.35
 TOLERANCE = 1e-6  # fp32 rounds at 6e-8 of values around 1; a gain one per mille off would show at 1e-4 and more
@@ -125,7 +126,7 @@ def forwards_of(pipe: Any, call: Mapping[str, Any]) -> list[Arguments]:
     return seen
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(scope="module", params=by_name(LAYOUTS))
 def name(request):
     return request.param
 

@@ -19,6 +19,7 @@ from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
 from pipelines import Built, generate
+from registry import by_name
 from video_pipelines import BUILDERS
 from video_pipelines.wan_like import skyreels_df_t2v_asynchronous
 
@@ -51,8 +52,8 @@ def _cosmos(**video: int) -> list[Keys]:
     return _ltx(video)
 
 
-def _ltx2(video: dict[str, int]) -> list[Keys]:
-    sound = round(9 / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
+def _ltx2(video: dict[str, int], frames: int = 9) -> list[Keys]:
+    sound = round(frames / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
     others = {
         "audio_attn1": {"audio_self.audio": sound},
         "audio_attn2": {"audio_cross.text": 16},
@@ -94,6 +95,9 @@ LAYOUTS = {
     "ltx_condition": _ltx({"image": 2 * 8, "video": 2 * 8}),  # the later frame's tokens lie before the sequence
     "ltx2_t2v": _ltx2({"video": 5 * 4 * 8}),
     "ltx2_i2v": _ltx2({"image": 4 * 8, "video": 4 * 4 * 8}),
+    "ltx2_condition": _ltx2({"image": 3 * 32, "video": 2 * 32, "condition": 32}),
+    "ltx2_in_context": _ltx2({"image": 32, "video": 2 * 32, "condition": 3 * 32}, frames=5),
+    "ltx2_hdr": _ltx2({"video": 3 * 32, "condition": 3 * 32}, frames=5),
     "cogvideox_t2v": _COGVIDEOX,
     "cogvideox_i2v": _COGVIDEOX,
     "cogvideox_v2v": _COGVIDEOX,
@@ -136,6 +140,7 @@ LAYOUTS = {
     "skyreels_df_v2v": _wan({"video": 6}, text=24),
     "helios": _wan(_HELIOS, text=24),
     "anyflow": _wan({"video": 6}, text=24),
+    "anyflow_far": [Keys("blocks", "attn2", {"cross.text": 24})],
     # 32x64 pixels, 17 frames -> 5 latent frames of 2x4 tokens
     "kandinsky5_t2v": _self_and_cross(
         "visual_transformer_blocks", ("self_attention", "cross_attention"), {"video": 5 * 8}, text=16
@@ -156,6 +161,7 @@ LAYOUTS = {
     "cosmos2_v2w": _cosmos(image=8, video=2 * 8),
     "cosmos25_t2w": _cosmos(video=3 * 8),
     "cosmos25_v2w": _cosmos(image=2 * 8, video=8),
+    "cosmos25_transfer": _cosmos(image=8, video=8),
     "latte": [
         *_self_and_cross(_DOUBLE, ("attn1", "attn2"), {"video": 2 * 2}, text=16),
         Keys("temporal_transformer_blocks", "attn1", {"temporal.video": 3}),
@@ -187,7 +193,7 @@ def test_every_pipeline_has_a_layout():
 
 
 @pytest.mark.exercises("explicit softmax")
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", by_name(LAYOUTS))
 def test_each_target_is_the_explicit_softmax(name):
     pipe, layout, arguments = built(name)[0], LAYOUTS[name], late_forward(name)
     untouched = forward(pipe.transformer, arguments)
@@ -233,10 +239,11 @@ FIRST_FRAME = {
     "cosmos25_v2w": ((slice(None), slice(None), slice(2)), (slice(None), slice(None), slice(2, None))),
     "ltx_i2v": ((slice(None), slice(8)), (slice(None), slice(8, None))),
     "ltx2_i2v": ((slice(None), slice(32)), (slice(None), slice(32, None))),
+    "cosmos25_transfer": ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))),
 }
 
 
-@pytest.mark.parametrize("name", FIRST_FRAME)
+@pytest.mark.parametrize("name", by_name(FIRST_FRAME))
 def test_image_keys_are_those_of_the_first_frame_and_video_keys_of_the_later_ones(name):
     pipe, arguments = built(name)[0], late_forward(name)
     keys = next(keys for keys in LAYOUTS[name] if "self.image" in keys.tokens)
@@ -254,16 +261,19 @@ CLEAN = {
     "ltx_i2v": 1,
     "ltx_condition": 1,
     "ltx2_i2v": 1,
+    "ltx2_condition": 1,
+    "ltx2_in_context": 1,
+    "ltx2_hdr": 1,
     "skyreels_df_i2v": 2,
 }
 
 
-@pytest.mark.parametrize("name", CLEAN)
-def test_image_keys_are_exactly_those_whose_timestep_is_0(name):
+@pytest.mark.parametrize("name", by_name(CLEAN))
+def test_keys_of_references_are_exactly_those_whose_timestep_is_0(name):
     timestep = late_forward(name).kwargs["timestep"]
-    layout = next(keys.tokens for keys in LAYOUTS[name] if "self.image" in keys.tokens)
+    layout = next(keys.tokens for keys in LAYOUTS[name] if "self.video" in keys.tokens)
     is_clean = (timestep[-1] == 0).repeat_interleave(CLEAN[name])
-    assert is_clean.tolist() == [True] * layout["self.image"] + [False] * layout["self.video"]
+    assert is_clean.tolist() == [target != "self.video" for target, count in layout.items() for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -299,12 +309,17 @@ def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, sour
     assert set(tokens) <= set(range(start, stop))
 
 
+FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chunk, each with a schedule of its own
+    "helios": (0, 1, 4, 5),
+    "cosmos25_transfer": (0, 1, 4, 5),
+    "anyflow_far": (0, 3),  # the third one computes the keys to be kept
+}
 EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
 
 
 @pytest.mark.exercises("CFG branch")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", by_name(BUILDERS))
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
     embeddings = EMBEDDINGS.get(name, "prompt_embeds")
@@ -314,12 +329,10 @@ def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     assert {sample for samples in is_cond for sample in samples} == {True, False}
     with alignvid.attach(pipe, steps=(0.0, 0.3), branch=branch) as attachment:
         acted = acted_samples(pipe, call, attachment)
-    section = len(is_cond) // (2 if name == "helios" else 1)  # two chunks, each with a schedule of its own
-    in_first_step = [index % section < section // 2 for index in range(len(is_cond))]
-    wanted = branch == "cond"
+    first_step = FIRST_STEP.get(name, range(len(is_cond) // 2))
     assert acted == [
-        [is_first and sample == wanted for sample in samples]
-        for is_first, samples in zip(in_first_step, is_cond, strict=True)
+        [index in first_step and sample == (branch == "cond") for sample in samples]
+        for index, samples in enumerate(is_cond)
     ]
 
 
@@ -384,7 +397,7 @@ def test_frames_of_different_noise_are_in_the_window_of_the_noisiest():
 SHARED_SOFTMAX = [name for name, layout in LAYOUTS.items() if any(len(keys.tokens) > 1 for keys in layout)]
 
 
-@pytest.mark.parametrize("name", SHARED_SOFTMAX)
+@pytest.mark.parametrize("name", by_name(SHARED_SOFTMAX))
 def test_a_log_bias_acts_or_is_refused_with_the_reason(name):
     pipe, arguments = built(name)[0], late_forward(name)
     keys = next(keys for keys in LAYOUTS[name] if len(keys.tokens) > 1)

@@ -119,7 +119,7 @@ class Observation:
                 step=-1 if moment.step_index is None else moment.step_index,
                 noise_level=moment.noise_level,
                 running=running,
-                batch_order=host.family.batch_order or UNCONDITIONAL_FIRST,
+                batch_order=host.family.branches(arguments) or UNCONDITIONAL_FIRST,
                 token_counts={} if counts is None else counts(transformer, arguments),
                 grid=patch_grid(transformer, arguments["hidden_states"]) if self._recorder.needs_grid else (1, 1),
             )

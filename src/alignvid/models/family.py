@@ -146,9 +146,14 @@ class Family:
     """Timestep that the transformer is given at pure noise."""
     is_ascending: bool = False
     """Whether the transformer's timestep is 0 at pure noise and grows to `timestep_scale`."""
-    batch_order: tuple[str, ...] = ()
+    batch_order: tuple[str, ...] | Callable[[Arguments], tuple[str, ...]] = ()
     """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
-    classifier-free guidance in one batch and announces nothing, or in another order than this one."""
+    classifier-free guidance in one batch and announces nothing, or in another order than this one; or a function that
+    tells it from the arguments of the forward, where pipelines differ in how many they run."""
+
+    def branches(self, arguments: Arguments) -> tuple[str, ...]:
+        """Branches in the order in which the batch of a forward holds them; none if the family does not say."""
+        return self.batch_order(arguments) if callable(self.batch_order) else self.batch_order
 
     def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
         """The stacks that this very transformer has."""

@@ -16,8 +16,8 @@ from alignvid.models.token_ids import reference_tokens
 _FIRST_REFERENCE = 10
 _KEEPS_KEYS = "Flux2KleinKVPipeline"
 _REFUSAL = (
-    "this pipeline computes the keys of the reference image once, at the first step, and keeps them for all others: a "
-    "gain on them would act outside its window; use Flux2KleinPipeline, or streams=['text']"
+    "This pipeline computes the keys of the reference image once, at the first step, and keeps them for all others: a "
+    "gain on them would act outside its window; use Flux2KleinPipeline, or streams=['text']."
 )
 
 

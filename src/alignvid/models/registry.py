@@ -7,6 +7,7 @@ ones register the same way as those of a third party.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from alignvid.models.family import Family
 from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.models"
+_NEAREST = 3  # names in a message
 
 _registered: dict[str, Family] = {}
 
@@ -55,7 +57,7 @@ def hosts(model: Any) -> list[Host]:
         raise UnsupportedModel(f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one.")
     components = dict(_transformer_components(model))
     if not components:
-        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {_what_is_supported()}")
+        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {_what_is_supported(type(model).__name__)}")
     found = [(name, module) for name, module in components.items() if module is not None]
     if not found:
         names = ", ".join(components)
@@ -68,7 +70,7 @@ def hosts(model: Any) -> list[Host]:
 def family_of(transformer: nn.Module) -> Family:
     """The family that describes a transformer.
 
-    Raises: UnsupportedModel naming the supported classes; AttachmentError if it is wrapped by another tool.
+    Raises: UnsupportedModel naming the nearest supported classes; AttachmentError if it is wrapped by another tool.
     """
     class_names = [base.__name__ for base in type(transformer).__mro__]
     for family in families().values():
@@ -79,7 +81,8 @@ def family_of(transformer: nn.Module) -> Family:
             f"The transformer is wrapped in {type(transformer).__name__}, which alignvid does not see through; "
             f"attach before wrapping it, or to what lies inside, at `{path}`."
         )
-    raise UnsupportedModel(f"{type(transformer).__name__} is not supported; {_what_is_supported()}")
+    name = type(transformer).__name__
+    raise UnsupportedModel(f"{name} is not supported; {_what_is_supported(name)}")
 
 
 def _supported_inside(wrapper: nn.Module) -> str | None:
@@ -88,10 +91,11 @@ def _supported_inside(wrapper: nn.Module) -> str | None:
     return next((path for path, module in wrapper.named_modules() if type(module).__name__ in supported), None)
 
 
-def _what_is_supported() -> str:
-    supported = sorted(name for family in families().values() for name in family.transformers)
+def _what_is_supported(wanted: str) -> str:
+    supported = [name for family in families().values() for name in family.transformers]
+    nearest = ", ".join(get_close_matches(wanted, supported, n=_NEAREST, cutoff=0.0))
     return (
-        f"supported transformers are {', '.join(supported)}. "
+        f"the nearest of {len(supported)} supported transformers are {nearest} (`alignvid models` lists all). "
         "docs/families.md shows how to describe another one in 25 lines."
     )
 

@@ -13,7 +13,7 @@ _LINEAR = Site(
     "self",
     "attn1",
     (KeyNorm("norm_k", ("video",)),),
-    refusal="linear attention divides by the sum of its weights, so that one factor on all of its keys cancels",
+    refusal="Linear attention divides by the sum of its weights, so that one factor on all of its keys cancels.",
 )
 
 FAMILY = Family(
