@@ -372,6 +372,14 @@ def ready(pipe: DiffusionPipeline) -> DiffusionPipeline:
     return pipe
 
 
+def awoken(transformer: nn.Module) -> nn.Module:
+    """With weights drawn where they are zero, as those of modulations begin: blocks would do nothing."""
+    for weight in transformer.parameters():
+        if not weight.any():
+            nn.init.normal_(weight, std=0.1)
+    return transformer
+
+
 @torch.no_grad()
 def _draw_norm_weights(model: nn.Module) -> None:
     for module in model.modules():

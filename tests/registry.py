@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import image_pipelines
+import picture_pipelines
 import pipelines
 import video_pipelines
 
-BUILDERS = {**pipelines.BUILDERS, **image_pipelines.BUILDERS, **video_pipelines.BUILDERS}
+BUILDERS = {**pipelines.BUILDERS, **image_pipelines.BUILDERS, **picture_pipelines.BUILDERS, **video_pipelines.BUILDERS}
 
 ON_REQUEST = {"anyflow_far", "ltx2_in_context", "ltx2_hdr"}
 """Pipelines that take long, or that differ little from another one: they run with --run-slow."""

@@ -76,6 +76,8 @@ class Gate:
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
         _refuse_replaced(self._projections)
+        if family.check is not None:
+            family.check(arguments, self._streams)
         moment = self.clock.read(lambda: noise_level_in(family, arguments))
         running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
         samples = active_samples(self.branch, running, arguments, family.branches(arguments))

@@ -180,7 +180,7 @@ class PassReader:
         step = (schedule_count, step_index)
         self._order = self._order + 1 if step == self._step and step_index is not None else 0
         self._step = step
-        is_silent_batch = self.announced is None and self._pipeline is not None and bool(family.batch_order)
+        is_silent_batch = self.announced is None and self._pipeline is not None and bool(family.branches(arguments))
         if self.announced == BATCHED or is_silent_batch:
             is_told = callable(family.batch_order)
             return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"

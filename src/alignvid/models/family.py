@@ -7,7 +7,7 @@ docs/concepts.md explains the words; docs/families.md is a worked example.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -140,6 +140,9 @@ class Family:
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
     """Channels of the reference image in the input of this very transformer; None if it has none."""
+    check: Callable[[Arguments, Container[str]], None] | None = None
+    """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
+    that the call may switch on keeps keys over steps."""
     timestep_argument: str = "timestep"
     """What the transformer's forward calls its timestep."""
     timestep_scale: float = 1000.0
