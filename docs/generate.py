@@ -16,6 +16,7 @@ from alignvid import presets
 from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.exercised import PipelineFacts, model_table, recorded_combinations
+from alignvid.models.refused import REFUSED
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -142,8 +143,10 @@ def _refusals(table: list[PipelineFacts]) -> list[str]:
     for facts in table:
         for target, reason in facts.refused.items():
             by_reason.setdefault(reason, []).append(f"`{target}` of {facts.pipeline}")
+    for name, reason in REFUSED.items():
+        by_reason.setdefault(reason, []).append(name)
     lines = [f"- {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
-    return ["## What cannot be acted on, and why", "", *lines, ""] if lines else []
+    return ["## What cannot be acted on, and why", "", *lines, ""]
 
 
 def _commands(prefix: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:

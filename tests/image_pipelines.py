@@ -429,7 +429,9 @@ def glm_image() -> Built:
     pipe = assemble(
         diffusers.GlmImagePipeline, transformer, vae, parts={"processor": None, "vision_language_encoder": None}
     )
-    return pipe, image_call(height=32, width=64, guidance_scale=1.5, prior_token_ids=torch.zeros(1, 8).long()) | two_texts()
+    return pipe, image_call(
+        height=32, width=64, guidance_scale=1.5, prior_token_ids=torch.zeros(1, 8).long()
+    ) | two_texts()
 
 
 def krea2() -> Built:

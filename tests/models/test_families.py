@@ -166,7 +166,9 @@ def is_conditional(given: list[Any], given_another: list[Any]) -> list[bool]:
 
 
 def _samples(value: Any) -> list[Tensor]:
-    return [one for one in value if isinstance(one, Tensor)] if isinstance(value, Tensor | list) and len(value) < 4 else []
+    return (
+        [one for one in value if isinstance(one, Tensor)] if isinstance(value, Tensor | list) and len(value) < 4 else []
+    )
 
 
 GUIDED = {

@@ -327,7 +327,7 @@ def test_a_pipeline_that_packs_each_sample_otherwise_is_refused():
 
     pipe.__class__ = ZImageOmniPipeline
     pipe.register_to_config(_class_name="ZImageOmniPipeline")
-    with pytest.raises(UnsupportedModel, match=r"ZImageOmniPipeline is not supported.*use ZImagePipeline"):
+    with pytest.raises(UnsupportedModel, match=r"ZImageOmniPipeline is not supported\. .*use ZImagePipeline"):
         alignvid.attach(pipe)
 
 

@@ -1,4 +1,4 @@
-"""Real pipelines of diffusers for pictures, beyond those of tests/image_pipelines.py, made tiny; see tests/pipelines.py."""
+"""Real pipelines of diffusers for pictures, beyond those of image_pipelines.py, made tiny; see pipelines.py."""
 
 from picture_pipelines import apart, flux_like, joint
 

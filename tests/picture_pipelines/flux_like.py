@@ -6,7 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKLHunyuanImage, AutoencoderKLHunyuanImageRefiner, ClassifierFreeGuidance
+from diffusers import AutoencoderKLHunyuanImage, ClassifierFreeGuidance
 from diffusers.pipelines.longcat_image import pipeline_longcat_image_edit
 from transformers import SmolLM3Config, SmolLM3ForCausalLM
 

@@ -1,4 +1,4 @@
-"""One kind of block, text and picture in one softmax: PRX, JoyImage, ERNIE, Nucleus, Qwen-Image 2.1, Fibo 2, CogView 3."""
+"""One kind of block, with text and picture in one softmax: PRX, JoyImage, Qwen-Image 2.1, Fibo 2 and others."""
 
 from __future__ import annotations
 
@@ -199,7 +199,9 @@ def _prx_transformer(channels: int) -> Any:
 
 
 def _prx_texts() -> dict[str, Any]:
-    return {key: value.bool() if "mask" in key else value for key, value in masked_texts("prompt_attention_mask").items()}
+    return {
+        key: value.bool() if "mask" in key else value for key, value in masked_texts("prompt_attention_mask").items()
+    }
 
 
 def _embedded(prompt: list[str], **_: Any) -> tuple[torch.Tensor, torch.Tensor]:

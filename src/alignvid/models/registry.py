@@ -6,7 +6,7 @@ ones register the same way as those of a third party.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
-from alignvid.models.family import Family
+from alignvid.models.family import Family, class_name
+from alignvid.models.refused import REFUSED
 from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.models"
@@ -55,9 +56,11 @@ def hosts(model: Any) -> list[Host]:
         return [_host("transformer", model)]
     if not hasattr(model, "components"):
         raise UnsupportedModel(f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one.")
+    _check_refused(class_name(model))
     components = dict(_transformer_components(model))
     if not components:
-        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {_what_is_supported(type(model).__name__)}")
+        names = what_is_supported(class_name(model), supported_transformers())
+        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {names}")
     found = [(name, module) for name, module in components.items() if module is not None]
     if not found:
         names = ", ".join(components)
@@ -76,28 +79,39 @@ def family_of(transformer: nn.Module) -> Family:
     for family in families().values():
         if any(name in class_names for name in family.transformers):
             return family
+    _check_refused(type(transformer).__name__)
     if (path := _supported_inside(transformer)) is not None:
         raise AttachmentError(
             f"The transformer is wrapped in {type(transformer).__name__}, which alignvid does not see through; "
             f"attach before wrapping it, or to what lies inside, at `{path}`."
         )
     name = type(transformer).__name__
-    raise UnsupportedModel(f"{name} is not supported; {_what_is_supported(name)}")
+    raise UnsupportedModel(f"{name} is not supported; {what_is_supported(name, supported_transformers())}")
 
 
 def _supported_inside(wrapper: nn.Module) -> str | None:
     """Path of a supported transformer within a module of somebody else's, such as DataParallel's or PEFT's."""
-    supported = {name for family in families().values() for name in family.transformers}
+    supported = supported_transformers()
     return next((path for path, module in wrapper.named_modules() if type(module).__name__ in supported), None)
 
 
-def _what_is_supported(wanted: str) -> str:
-    supported = [name for family in families().values() for name in family.transformers]
+def supported_transformers() -> list[str]:
+    """Names of the transformer classes that a family describes."""
+    return [name for family in families().values() for name in family.transformers]
+
+
+def what_is_supported(wanted: str, supported: Collection[str]) -> str:
+    """The few names that come nearest, how many there are, and the way to one's own: the end of a message."""
     nearest = ", ".join(get_close_matches(wanted, supported, n=_NEAREST, cutoff=0.0))
     return (
-        f"the nearest of {len(supported)} supported transformers are {nearest} (`alignvid models` lists all). "
-        "docs/families.md shows how to describe another one in 25 lines."
+        f"the nearest of {len(supported)} that are: {nearest} (`alignvid models` lists all). docs/families.md shows "
+        "how to describe another one in 25 lines."
     )
+
+
+def _check_refused(name: str) -> None:
+    if (reason := REFUSED.get(name)) is not None:
+        raise UnsupportedModel(f"{name} is not supported. {reason}")
 
 
 def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:
