@@ -10,11 +10,28 @@ import pytest
 import image_pipelines
 import picture_pipelines
 import pipelines
+import sibling_pipelines
 import video_pipelines
 
-BUILDERS = {**pipelines.BUILDERS, **image_pipelines.BUILDERS, **picture_pipelines.BUILDERS, **video_pipelines.BUILDERS}
+SIBLINGS = {builder.__name__: builder for builder in sibling_pipelines.BUILDERS}
+BUILDERS = {
+    **pipelines.BUILDERS,
+    **image_pipelines.BUILDERS,
+    **picture_pipelines.BUILDERS,
+    **video_pipelines.BUILDERS,
+    **SIBLINGS,
+}
 
-ON_REQUEST = {"anyflow_far", "ltx2_in_context", "ltx2_hdr"}
+ON_REQUEST = {
+    *SIBLINGS,
+    "anyflow_far",
+    "ltx2_in_context",
+    "ltx2_hdr",
+    "hunyuan_image_refiner",
+    "prx_pixel",
+    "longcat_image",
+    "pixart_alpha",
+}
 """Pipelines that take long, or that differ little from another one: they run with --run-slow."""
 
 

@@ -78,14 +78,10 @@ class Gate:
         _refuse_replaced(self._projections)
         if family.check is not None:
             family.check(arguments, self._streams)
-        moment = self.clock.read(lambda: noise_level_in(family, arguments))
-        running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
-        samples = active_samples(self.branch, running, arguments, family.branches(arguments))
-        if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
-            samples = [False] * len(samples) if isinstance(samples, list) else False
+        noise_level, samples = (0.0, False) if family.prepares(arguments) else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
-        self.acting = Acting(which, moment.noise_level) if is_acting else None
+        self.acting = Acting(which, noise_level) if is_acting else None
         self.edges.see(self.passes.announced, samples if is_acting else False)
         self.forward_count += 1
         self.active_forward_count += is_acting
@@ -95,8 +91,18 @@ class Gate:
             self._warn_of_empty_streams()
         for effect in self.effects:
             if samples or effect.is_neutral_in_graph:
-                effect.prepare(self.host.transformer, arguments, moment.noise_level)
+                effect.prepare(self.host.transformer, arguments, noise_level)
             effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
+
+    def _read(self, arguments: Mapping[str, Any]) -> tuple[float, bool | list[bool]]:
+        """Noise level of a forward of some step, and which of its samples are acted on."""
+        family = self.host.family
+        moment = self.clock.read(lambda: noise_level_in(family, arguments))
+        running = self.passes.read(self.clock.schedule_count, moment.step_index, family, arguments)
+        samples = active_samples(self.branch, running, arguments, family.branches(arguments))
+        if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
+            samples = [False] * len(samples) if isinstance(samples, list) else False
+        return moment.noise_level, samples
 
     def _warn_of_empty_streams(self) -> None:
         """Once, where none of the streams that are acted on has a token."""

@@ -32,7 +32,11 @@ WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not;
 }
 
 
-BESIDES_STEPS = {"anyflow_far": 1}  # forwards of a run that belong to no step: they compute keys to be kept
+BESIDES_STEPS = {  # forwards of a run beyond those of its steps
+    "anyflow_far": 1,  # it computes keys to be kept
+    "wan_animate2": 1,  # it computes keys to be kept
+    "minimax_h3_fl2v": -1,  # its scheduler makes one step less than it is asked for
+}
 
 
 class Run(NamedTuple):

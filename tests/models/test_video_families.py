@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers.modular_pipelines.minimax_h3.before_denoise import MiniMaxH3Ref2VAPrepareLayoutStep
 from torch import Tensor, nn
 
 import alignvid
 from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
+from alignvid.models import minimax_h3
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
 from pipelines import Built, generate
 from registry import by_name
@@ -140,7 +143,14 @@ LAYOUTS = {
     "skyreels_df_v2v": _wan({"video": 6}, text=24),
     "helios": _wan(_HELIOS, text=24),
     "anyflow": _wan({"video": 6}, text=24),
+    # self-attention of these two is by blocks, which is no call of torch's that could be replaced
     "anyflow_far": [Keys("blocks", "attn2", {"cross.text": 24})],
+    "wan_animate2": [
+        Keys("blocks", "cross_attn", {"cross.text": 24}),
+        Keys("blocks", "cross_attn", {"cross.image": 5}),
+    ],
+    # frames of 2x4 tokens, two channels of sound
+    "minimax_h3_fl2v": [_joint("single", _DOUBLE, "attn", text=5, image=8, audio=2 * 3, video=2 * 8)],
     # 32x64 pixels, 17 frames -> 5 latent frames of 2x4 tokens
     "kandinsky5_t2v": _self_and_cross(
         "visual_transformer_blocks", ("self_attention", "cross_attention"), {"video": 5 * 8}, text=16
@@ -291,6 +301,8 @@ def test_keys_of_references_are_exactly_those_whose_timestep_is_0(name):
         ("helios", "latents_history_long", "self.history"),
         ("helios", "latents_history_short", "self.history"),
         ("helios", "hidden_states", "self.video"),
+        ("minimax_h3_fl2v", "encoder_hidden_states", "single.text"),
+        ("minimax_h3_fl2v", "audio_hidden_states", "single.audio"),
     ],
 )
 def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, source, target):
@@ -313,13 +325,14 @@ FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chu
     "helios": (0, 1, 4, 5),
     "cosmos25_transfer": (0, 1, 4, 5),
     "anyflow_far": (0, 3),  # the third one computes the keys to be kept
+    "wan_animate2": (1, 2),  # the first one does
 }
 EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
 
 
 @pytest.mark.exercises("CFG branch")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-@pytest.mark.parametrize("name", by_name(BUILDERS))
+@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name != "minimax_h3_fl2v"))  # one branch only
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
     embeddings = EMBEDDINGS.get(name, "prompt_embeds")
@@ -340,7 +353,7 @@ def given_texts(pipe: Any, call: dict[str, Any]) -> list[Tensor]:
     """The text that the transformer is given in each forward."""
     texts: list[Tensor] = []
     handle = pipe.transformer.register_forward_pre_hook(
-        lambda _, args, kwargs: texts.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+        lambda _, args, kwargs: texts.append(torch.stack(list(kwargs["encoder_hidden_states"]))), with_kwargs=True
     )
     generate(pipe, call)
     handle.remove()
@@ -474,3 +487,25 @@ def test_a_gain_on_all_keys_of_linear_attention_would_do_nothing():
     for hook in hooks:
         hook.remove()
     torch.testing.assert_close(scaled, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_no_gain_acts_in_a_forward_whose_keys_are_kept():
+    """AnyFlow FAR's second chunk looks back on the first one by keys of the third forward, whatever the window."""
+    pipe, call = BUILDERS["anyflow_far"]()
+    with alignvid.attach(pipe, streams=["text"], steps="all") as attachment:
+        assert acted_samples(pipe, call, attachment) == [[True, True]] * 2 + [[False, False]] + [[True, True]] * 2
+
+
+def test_given_and_generated_rows_of_minimax_are_told_apart_whatever_was_given():
+    """References: a picture, a sound, a video with sound; a sound last, just before the sound that is made."""
+    references = [SimpleNamespace(kind=kind, has_audio=kind == "video") for kind in ("image", "video", "audio")]
+    latents = [torch.zeros(1, 4, 1, 4, 4), torch.zeros(1, 4, 2, 4, 4)]
+    sounds = [torch.zeros(4, 8), torch.zeros(6, 8)]
+    layout = MiniMaxH3Ref2VAPrepareLayoutStep.build_ref2va_packed_sequence(
+        torch.ones(5), references, latents, sounds, 2, 4, 8, 3, (1, 2, 2), 2, 2, 0
+    )
+    names = ("position_ids", "token_tags", "video_indices", "audio_indices", "text_indices")
+    arguments = dict(zip(names, layout, strict=False))
+    given = 4 + (4 + 2 * 4) + 6
+    assert minimax_h3.token_counts(None, arguments) == {"text": 5, "image": given, "audio": 2 * 3}
+    assert len(layout[0]) == 5 + given + 2 * 3 + 2 * 8

@@ -6,7 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKLHunyuanImage, ClassifierFreeGuidance
+from diffusers import AutoencoderKLHunyuanImage, AutoencoderKLHunyuanImageRefiner, ClassifierFreeGuidance
 from diffusers.pipelines.longcat_image import pipeline_longcat_image_edit
 from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
@@ -61,14 +61,37 @@ def hunyuan_image() -> Built:
     )
     texts = {"text_encoder_2": None, "tokenizer_2": None, "ocr_guider": None}
     pipe = _hunyuan(diffusers.HunyuanImagePipeline, vae, parts=texts, in_channels=4, text_embed_2_dim=16)
-    call = image_call(height=8, width=16, distilled_guidance_scale=None) | masked_texts("prompt_embeds_mask")
+    call = image_call(height=8, width=16) | masked_texts("prompt_embeds_mask")
     for sign, valid in (("", 5), ("negative_", 3)):
         call[f"{sign}prompt_embeds_2"] = torch.randn(1, 5, 16)
         call[f"{sign}prompt_embeds_mask_2"] = torch.arange(5).lt(valid).long().unsqueeze(0)
     return pipe, call
 
 
-BUILDERS = (longcat_image, longcat_image_edit, bria_fibo, bria_fibo_edit, hunyuan_image)
+def hunyuan_image_refiner() -> Built:
+    """The picture to be refined lies in the channels; latents have a time axis."""
+    vae = AutoencoderKLHunyuanImageRefiner(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        spatial_compression_ratio=2,
+        temporal_compression_ratio=1,
+    )
+    sizes = {
+        "in_channels": 16,
+        "out_channels": 8,
+        "patch_size": (1, 1, 1),
+        "rope_axes_dim": (4, 6, 6),
+        "guidance_embeds": True,
+    }
+    pipe = _hunyuan(diffusers.HunyuanImageRefinerPipeline, vae, parts={}, **sizes)
+    call = image_call(height=8, width=16, image=reference_picture(), distilled_guidance_scale=3.0)
+    return pipe, call | masked_texts("prompt_embeds_mask")
+
+
+BUILDERS = (longcat_image, longcat_image_edit, bria_fibo, bria_fibo_edit, hunyuan_image, hunyuan_image_refiner)
 
 
 class _TextProcessor:
@@ -107,14 +130,12 @@ def _fibo(kind: type) -> Any:
 def _hunyuan(kind: type, vae: Any, *, parts: dict[str, Any], **config: Any) -> Any:
     torch.manual_seed(0)
     transformer = diffusers.HunyuanImageTransformer2DModel(
-        out_channels=4,
         num_attention_heads=2,
         attention_head_dim=16,
         num_layers=3,
         num_single_layers=3,
         num_refiner_layers=1,
         text_embed_dim=WIDTH,
-        rope_axes_dim=(8, 8),
-        **config,
+        **{"rope_axes_dim": (8, 8), "out_channels": 4} | config,
     )
     return assemble(kind, transformer, vae, parts={"guider": ClassifierFreeGuidance(4.0), **parts})

@@ -109,9 +109,11 @@ class Observation:
         self, host: Host, signature: inspect.Signature, transformer: nn.Module, args: Any, kwargs: Any
     ) -> None:
         arguments = signature.bind_partial(None, *args, **kwargs).arguments
+        self._place = None
+        if host.family.prepares(arguments):
+            return
         moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
         running = self._passes.read(self._clock.schedule_count, moment.step_index, host.family, arguments)
-        self._place = None
         if moment.is_in_window:
             counts = host.family.token_counts
             self._place = ForwardPlace(

@@ -140,6 +140,9 @@ class Family:
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
     """Channels of the reference image in the input of this very transformer; None if it has none."""
+    is_preparation: Callable[[Arguments], bool] | None = None
+    """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
+    act in it."""
     check: Callable[[Arguments, Container[str]], None] | None = None
     """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
     that the call may switch on keeps keys over steps."""
@@ -153,6 +156,10 @@ class Family:
     """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
     classifier-free guidance in one batch and announces nothing, or in another order than this one; or a function that
     tells it from the arguments of the forward, where pipelines differ in how many they run."""
+
+    def prepares(self, arguments: Arguments) -> bool:
+        """Whether a forward belongs to no step, for it computes what later ones keep."""
+        return self.is_preparation is not None and self.is_preparation(arguments)
 
     def branches(self, arguments: Arguments) -> tuple[str, ...]:
         """Branches in the order in which the batch of a forward holds them; none if the family does not say."""

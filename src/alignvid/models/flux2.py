@@ -41,7 +41,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
 FAMILY = Family(
     name="flux2",
     transformers=("Flux2Transformer2DModel",),
-    pipelines=("Flux2Pipeline", "Flux2KleinPipeline", _KEEPS_KEYS),
+    pipelines=("Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline", _KEEPS_KEYS),
     stacks=stacks,
     token_counts=token_counts,
     timestep_scale=1.0,

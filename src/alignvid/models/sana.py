@@ -19,7 +19,7 @@ _LINEAR = Site(
 FAMILY = Family(
     name="sana",
     transformers=("SanaTransformer2DModel",),
-    pipelines=("SanaPipeline", "SanaSprintPipeline"),
+    pipelines=("SanaPipeline", "SanaControlNetPipeline", "SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
     stacks=(Stack("transformer_blocks", (_CROSS, _LINEAR)),),
     batch_order=("uncond", "cond"),
 )
