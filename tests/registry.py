@@ -28,6 +28,7 @@ ON_REQUEST = {
     "ltx2_in_context",
     "ltx2_hdr",
     "hunyuan_image_refiner",
+    "bria_fibo2",
     "prx_pixel",
     "longcat_image",
     "pixart_alpha",

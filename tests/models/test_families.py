@@ -130,7 +130,7 @@ def test_what_is_recorded_of_it_is_what_it_is(name, run, record_property, pytest
     for fact, value in facts.items():
         record_property(fact, value)
     if not pytestconfig.getoption(OPTION):
-        assert facts.items() <= recorded()[name].items(), f"stale: pytest tests/models {OPTION}"
+        assert facts.items() <= recorded()[name].items(), f"stale: pytest tests/models --run-slow {OPTION}"
 
 
 def test_every_pipeline_that_a_family_names_was_run(pytestconfig):

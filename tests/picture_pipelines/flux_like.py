@@ -26,6 +26,16 @@ from pipelines import WAN_VAE, Built
 pipeline_longcat_image_edit.calculate_dimensions = lambda area, ratio: (16, 8)  # it brings any picture to a megapixel
 
 
+_HUNYUAN_VAE = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": (32, 32),
+    "layers_per_block": 1,
+    "spatial_compression_ratio": 2,
+}
+
+
 def longcat_image() -> Built:
     pipe, call = _longcat(diffusers.LongCatImagePipeline)
     return pipe, call | {"height": 8, "width": 16, "enable_prompt_rewrite": False}
@@ -50,15 +60,7 @@ def bria_fibo_edit() -> Built:
 
 def hunyuan_image() -> Built:
     """Texts of two encoders, with padding of its own each."""
-    vae = AutoencoderKLHunyuanImage(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        block_out_channels=(32, 32),
-        layers_per_block=1,
-        spatial_compression_ratio=2,
-        sample_size=32,
-    )
+    vae = AutoencoderKLHunyuanImage(**_HUNYUAN_VAE, sample_size=32)
     texts = {"text_encoder_2": None, "tokenizer_2": None, "ocr_guider": None}
     pipe = _hunyuan(diffusers.HunyuanImagePipeline, vae, parts=texts, in_channels=4, text_embed_2_dim=16)
     call = image_call(height=8, width=16) | masked_texts("prompt_embeds_mask")
@@ -70,15 +72,7 @@ def hunyuan_image() -> Built:
 
 def hunyuan_image_refiner() -> Built:
     """The picture to be refined lies in the channels; latents have a time axis."""
-    vae = AutoencoderKLHunyuanImageRefiner(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        block_out_channels=(32, 32),
-        layers_per_block=1,
-        spatial_compression_ratio=2,
-        temporal_compression_ratio=1,
-    )
+    vae = AutoencoderKLHunyuanImageRefiner(**_HUNYUAN_VAE, temporal_compression_ratio=1)
     sizes = {
         "in_channels": 16,
         "out_channels": 8,

@@ -6,32 +6,14 @@ Both passes of guidance are one batch.
 
 from __future__ import annotations
 
-from typing import Any
-
-from alignvid.models.family import Arguments, Family, Stack, class_name
-from alignvid.models.flux import double_and_single
-from alignvid.models.token_ids import reference_tokens
-
-_FIRST_REFERENCE = 1
-_FROM_TEXT = ("BriaFiboPipeline",)
-
-
-def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether there may be reference pictures."""
-    return double_and_single(("video",) if class_name(pipeline) in _FROM_TEXT else ("video", "image"))
-
-
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Text from its embeddings, references by their ids; the rest is video."""
-    image = reference_tokens(arguments["img_ids"], _FIRST_REFERENCE)
-    return {"text": arguments["encoder_hidden_states"].shape[1], "image": image}
-
+from alignvid.models.family import Family
+from alignvid.models.flux import counts_by_ids, with_references
 
 FAMILY = Family(
     name="bria_fibo",
     transformers=("BriaFiboTransformer2DModel",),
     pipelines=("BriaFiboPipeline", "BriaFiboEditPipeline"),
-    stacks=stacks,
-    token_counts=token_counts,
+    stacks=with_references(except_for=("BriaFiboPipeline",)),
+    token_counts=counts_by_ids(first_reference=1),
     batch_order=("uncond", "cond"),
 )

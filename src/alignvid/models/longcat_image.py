@@ -6,32 +6,14 @@ vision tokens of the language model count as text.
 
 from __future__ import annotations
 
-from typing import Any
-
-from alignvid.models.family import Arguments, Family, Stack, class_name
-from alignvid.models.flux import double_and_single
-from alignvid.models.token_ids import reference_tokens
-
-_FIRST_REFERENCE = 2
-_FROM_TEXT = ("LongCatImagePipeline",)
-
-
-def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether there may be a reference picture."""
-    return double_and_single(("video",) if class_name(pipeline) in _FROM_TEXT else ("video", "image"))
-
-
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Text from its embeddings, the reference by its ids; the rest is video."""
-    image = reference_tokens(arguments["img_ids"], _FIRST_REFERENCE)
-    return {"text": arguments["encoder_hidden_states"].shape[1], "image": image}
-
+from alignvid.models.family import Family
+from alignvid.models.flux import counts_by_ids, with_references
 
 FAMILY = Family(
     name="longcat_image",
     transformers=("LongCatImageTransformer2DModel",),
     pipelines=("LongCatImagePipeline", "LongCatImageEditPipeline"),
-    stacks=stacks,
-    token_counts=token_counts,
+    stacks=with_references(except_for=("LongCatImagePipeline",)),
+    token_counts=counts_by_ids(first_reference=2),
     timestep_scale=1.0,
 )

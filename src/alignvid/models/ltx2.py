@@ -20,6 +20,8 @@ _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not al
     "LTX2Pipeline": ("video",),
     "LTX2ImageToVideoPipeline": ("image", "video"),
     "LTX2HDRPipeline": ("video", "condition"),
+    "LTX2DFRPipeline": ("video",),  # its slots lie among the video's tokens
+    "LTX2DFRTemporalRefinePipeline": ("video",),
 }
 
 _clean_prefixes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
