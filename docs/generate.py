@@ -24,9 +24,10 @@ WIDTH = 100
 
 MODELS_HEAD = """# Which models does it work with?
 
-Written by `make docs` from what the tests found (`pytest tests/models --run-slow --record-models`). Each pipeline below was run
-from end to end: the real diffusers class, made tiny by its config, with random weights, on a CPU. That shows that the
-gain acts where it should; it says nothing about how much it helps a released model.
+Written by `make docs` from what the tests found (`pytest tests/models --run-slow --record-models`). Each pipeline below
+was run from end to end: the real diffusers class, made tiny by its config, with random weights, on a CPU; of modular
+ones the denoising. That shows that the gain acts where it should; it says nothing about how much it helps a released
+model.
 
 {pipelines} pipelines of {families} families.
 
