@@ -16,6 +16,7 @@ from alignvid import presets
 from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.exercised import PipelineFacts, model_table, recorded_combinations
+from alignvid.models.refused import REFUSED
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -23,9 +24,10 @@ WIDTH = 100
 
 MODELS_HEAD = """# Which models does it work with?
 
-Written by `make docs` from what the tests found (`pytest tests/models --record-models`). Each pipeline below was run
-from end to end: the real diffusers class, made tiny by its config, with random weights, on a CPU. That shows that the
-gain acts where it should; it says nothing about how much it helps a released model.
+Written by `make docs` from what the tests found (`pytest tests/models --run-slow --record-models`). Each pipeline below
+was run from end to end: the real diffusers class, made tiny by its config, with random weights, on a CPU; of modular
+ones the denoising. That shows that the gain acts where it should; it says nothing about how much it helps a released
+model.
 
 {pipelines} pipelines of {families} families.
 
@@ -261,8 +263,10 @@ def _refusals(table: list[PipelineFacts]) -> list[str]:
     for facts in table:
         for target, reason in facts.refused.items():
             by_reason.setdefault(reason, []).append(f"`{target}` of {facts.pipeline}")
-    lines = [f"- {', '.join(where)}: {reason}." for reason, where in by_reason.items()]
-    return ["## What cannot be acted on, and why", "", *lines, ""] if lines else []
+    for name, reason in REFUSED.items():
+        by_reason.setdefault(reason, []).append(name)
+    lines = [f"- {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
+    return ["## What cannot be acted on, and why", "", *lines, ""]
 
 
 def _commands(prefix: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:

@@ -7,6 +7,7 @@ columns cannot be confused, and reference pictures have another size than what i
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import diffusers
@@ -89,14 +90,14 @@ def flux_img2img() -> Built:
 
 def flux_inpaint() -> Built:
     pipe = _flux(diffusers.FluxInpaintPipeline)
-    call = _flux_call(image=picture(16, 8), mask_image=_mask_image(16, 8), strength=0.7)
+    call = _flux_call(image=picture(16, 8), mask_image=mask_image(16, 8), strength=0.7)
     return pipe, call
 
 
 def flux_fill() -> Built:
     """Inpainting by channels: noise 4, masked picture 4, mask 4 (one per pixel of a latent, 2x2 latents a token)."""
     pipe = _flux(diffusers.FluxFillPipeline, in_channels=12, out_channels=4)
-    return pipe, _flux_call(image=picture(16, 8), mask_image=_mask_image(16, 8))
+    return pipe, _flux_call(image=picture(16, 8), mask_image=mask_image(16, 8))
 
 
 def flux_control() -> Built:
@@ -119,7 +120,7 @@ def flux_kontext() -> Built:
 
 def flux_kontext_inpaint() -> Built:
     pipe = _flux(diffusers.FluxKontextInpaintPipeline)
-    call = _flux_call(image=picture(16, 8), mask_image=_mask_image(16, 8), strength=1.0)
+    call = _flux_call(image=picture(16, 8), mask_image=mask_image(16, 8), strength=1.0)
     return pipe, call | {"max_area": 128, "_auto_resize": False}
 
 
@@ -128,20 +129,20 @@ def flux2() -> Built:
 
 
 def flux2_edit() -> Built:
-    return _flux2(diffusers.Flux2Pipeline), _flux2_call(image=_reference())
+    return _flux2(diffusers.Flux2Pipeline), _flux2_call(image=reference_picture())
 
 
 def flux2_klein() -> Built:
     """Editing from two pictures, with an unconditional pass."""
     pipe = _flux2(diffusers.Flux2KleinPipeline)
-    call = _flux2_call(image=[_reference(), _reference()], negative_prompt_embeds=_embeddings())
+    call = _flux2_call(image=[reference_picture(), reference_picture()], negative_prompt_embeds=embeddings())
     return pipe, call
 
 
 def flux2_klein_kv() -> Built:
     """Editing with the reference's keys computed once and kept."""
     pipe = _flux2(diffusers.Flux2KleinKVPipeline)
-    call = _flux2_call(image=_reference())
+    call = _flux2_call(image=reference_picture())
     del call["guidance_scale"]
     return pipe, call
 
@@ -156,24 +157,24 @@ def qwen_image_img2img() -> Built:
 
 def qwen_image_inpaint() -> Built:
     pipe = _qwen(diffusers.QwenImageInpaintPipeline)
-    call = _qwen_call(image=picture(32, 16), mask_image=_mask_image(32, 16), strength=0.7)
+    call = _qwen_call(image=picture(32, 16), mask_image=mask_image(32, 16), strength=0.7)
     return pipe, call
 
 
 def qwen_image_edit() -> Built:
-    return _qwen(diffusers.QwenImageEditPipeline, parts={"processor": None}), _qwen_call(image=_reference())
+    return _qwen(diffusers.QwenImageEditPipeline, parts={"processor": None}), _qwen_call(image=reference_picture())
 
 
 def qwen_image_edit_inpaint() -> Built:
     pipe = _qwen(diffusers.QwenImageEditInpaintPipeline, parts={"processor": None})
-    call = _qwen_call(image=picture(32, 16), mask_image=_mask_image(32, 16), strength=0.7)
+    call = _qwen_call(image=picture(32, 16), mask_image=mask_image(32, 16), strength=0.7)
     return pipe, call
 
 
 def qwen_image_edit_plus() -> Built:
     """Editing from two reference pictures."""
     pipe = _qwen(diffusers.QwenImageEditPlusPipeline, parts={"processor": None})
-    return pipe, _qwen_call(image=[_reference(), picture(64, 48)])
+    return pipe, _qwen_call(image=[reference_picture(), picture(64, 48)])
 
 
 def qwen_image_layered() -> Built:
@@ -199,7 +200,7 @@ def sd3_img2img() -> Built:
 def sd3_inpaint() -> Built:
     """The pipeline allows no other number of channels."""
     pipe = _sd3(diffusers.StableDiffusion3InpaintPipeline, in_channels=16, out_channels=16)
-    call = _sd3_call(image=picture(16, 8), mask_image=_mask_image(16, 8), strength=0.7)
+    call = _sd3_call(image=picture(16, 8), mask_image=mask_image(16, 8), strength=0.7)
     return pipe, call
 
 
@@ -219,7 +220,7 @@ def z_image_img2img() -> Built:
 
 def z_image_inpaint() -> Built:
     pipe = _z_image(diffusers.ZImageInpaintPipeline)
-    call = _z_image_call(image=picture(32, 16), mask_image=_mask_image(32, 16), strength=0.7)
+    call = _z_image_call(image=picture(32, 16), mask_image=mask_image(32, 16), strength=0.7)
     return pipe, call
 
 
@@ -248,10 +249,10 @@ def lumina2() -> Built:
         axes_lens=(64, 32, 32),
         cap_feat_dim=WIDTH,
     )
-    pipe = _pipeline(diffusers.Lumina2Pipeline, transformer, kl_vae(4, blocks=2))
+    pipe = assemble(diffusers.Lumina2Pipeline, transformer, kl_vae(4, blocks=2))
     return pipe, {
-        **_call(height=32, width=64, guidance_scale=4.0),
-        **_masked_texts("prompt_attention_mask"),
+        **image_call(height=32, width=64, guidance_scale=4.0),
+        **masked_texts("prompt_attention_mask"),
     }
 
 
@@ -275,13 +276,13 @@ def hidream() -> Built:
         force_inference_output=True,
     )
     absent = ("text_encoder_3", "tokenizer_3", "text_encoder_4", "tokenizer_4")
-    pipe = _pipeline(
+    pipe = assemble(
         diffusers.HiDreamImagePipeline, transformer, kl_vae(4), text_encoders=2, parts=dict.fromkeys(absent)
     )
     pipe.default_sample_size = 12  # the pipeline brings any size to this area
-    call = _call(height=8, width=16, guidance_scale=5.0)
+    call = image_call(height=8, width=16, guidance_scale=5.0)
     for sign in ("", "negative_"):
-        call[f"{sign}prompt_embeds_t5"] = _embeddings()
+        call[f"{sign}prompt_embeds_t5"] = embeddings()
         call[f"{sign}prompt_embeds_llama3"] = torch.randn(2, 1, TEXT_TOKENS, WIDTH)
         call[f"{sign}pooled_prompt_embeds"] = torch.randn(1, WIDTH)
     return pipe, call
@@ -290,7 +291,7 @@ def hidream() -> Built:
 def sana() -> Built:
     """Linear attention within the picture, softmax without norms towards the text."""
     pipe = _sana(diffusers.SanaPipeline, flow_match_euler(shift=3.0))
-    call = _sana_call() | _masked_texts("prompt_attention_mask") | {"negative_prompt": None}
+    call = _sana_call() | masked_texts("prompt_attention_mask") | {"negative_prompt": None}
     return pipe, call | {"use_resolution_binning": False}
 
 
@@ -299,20 +300,20 @@ def sana_sprint() -> Built:
     pipe = _sana(
         diffusers.SanaSprintPipeline, diffusers.SCMScheduler(), guidance_embeds=True, qk_norm="rms_norm_across_heads"
     )
-    texts = {key: value for key, value in _masked_texts("prompt_attention_mask").items() if "negative" not in key}
+    texts = {key: value for key, value in masked_texts("prompt_attention_mask").items() if "negative" not in key}
     return pipe, _sana_call() | texts | {"num_inference_steps": 2, "use_resolution_binning": False}
 
 
 def cogview4() -> Built:
     torch.manual_seed(0)
-    pipe = _pipeline(diffusers.CogView4Pipeline, _cogview4_transformer(4), kl_vae(4, blocks=4))
-    return pipe, _call(height=32, width=64, guidance_scale=4.0) | _texts()
+    pipe = assemble(diffusers.CogView4Pipeline, _cogview4_transformer(4), kl_vae(4, blocks=4))
+    return pipe, image_call(height=32, width=64, guidance_scale=4.0) | two_texts()
 
 
 def cogview4_control() -> Built:
     torch.manual_seed(0)
-    pipe = _pipeline(diffusers.CogView4ControlPipeline, _cogview4_transformer(8), kl_vae(4, blocks=4))
-    return pipe, _call(height=32, width=64, guidance_scale=4.0, control_image=picture(64, 32)) | _texts()
+    pipe = assemble(diffusers.CogView4ControlPipeline, _cogview4_transformer(8), kl_vae(4, blocks=4))
+    return pipe, image_call(height=32, width=64, guidance_scale=4.0, control_image=picture(64, 32)) | two_texts()
 
 
 def aura_flow() -> Built:
@@ -330,26 +331,26 @@ def aura_flow() -> Built:
         out_channels=4,
         pos_embed_max_size=256,
     )
-    pipe = _pipeline(diffusers.AuraFlowPipeline, transformer, kl_vae(4, blocks=2))
-    return pipe, _call(height=16, width=32, guidance_scale=3.5) | _masked_texts("prompt_attention_mask")
+    pipe = assemble(diffusers.AuraFlowPipeline, transformer, kl_vae(4, blocks=2))
+    return pipe, image_call(height=16, width=32, guidance_scale=3.5) | masked_texts("prompt_attention_mask")
 
 
 def ovis_image() -> Built:
     torch.manual_seed(0)
     config = {key: value for key, value in FLUX_TRANSFORMER.items() if key != "pooled_projection_dim"}
     transformer = diffusers.OvisImageTransformer2DModel(**config | {"out_channels": 4})
-    pipe = _pipeline(diffusers.OvisImagePipeline, transformer, kl_vae(1))
-    return pipe, _call(height=8, width=16, guidance_scale=5.0, negative_prompt=None) | _texts()
+    pipe = assemble(diffusers.OvisImagePipeline, transformer, kl_vae(1))
+    return pipe, image_call(height=8, width=16, guidance_scale=5.0, negative_prompt=None) | two_texts()
 
 
 def bria() -> Built:
     torch.manual_seed(0)
     config = {key: value for key, value in FLUX_TRANSFORMER.items() if key != "pooled_projection_dim"}
     transformer = diffusers.BriaTransformer2DModel(**config)
-    pipe = _pipeline(
+    pipe = assemble(
         diffusers.BriaPipeline, transformer, kl_vae(1), parts={"image_encoder": None, "feature_extractor": None}
     )
-    return pipe, _call(height=8, width=16, guidance_scale=5.0) | _texts()
+    return pipe, image_call(height=8, width=16, guidance_scale=5.0) | two_texts()
 
 
 def hunyuan_dit() -> Built:
@@ -370,13 +371,13 @@ def hunyuan_dit() -> Built:
         text_len_t5=TEXT_TOKENS,
     )
     parts = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    pipe = _pipeline(
+    pipe = assemble(
         diffusers.HunyuanDiTPipeline, transformer, kl_vae(4), diffusers.DDPMScheduler(), text_encoders=2, parts=parts
     )
-    call = _call(height=16, width=16, guidance_scale=5.0, use_resolution_binning=False)
-    call |= _masked_texts("prompt_attention_mask")
+    call = image_call(height=16, width=16, guidance_scale=5.0, use_resolution_binning=False)
+    call |= masked_texts("prompt_attention_mask")
     for sign in ("", "negative_"):
-        call[f"{sign}prompt_embeds_2"] = _embeddings()
+        call[f"{sign}prompt_embeds_2"] = embeddings()
         call[f"{sign}prompt_attention_mask_2"] = torch.ones(1, TEXT_TOKENS, dtype=torch.long)
     return pipe, call
 
@@ -404,7 +405,7 @@ def omnigen() -> Built:
     pipeline_omnigen.OmniGenMultiModalProcessor = processor_omnigen.OmniGenMultiModalProcessor
     scheduler = FlowMatchEulerDiscreteScheduler(invert_sigmas=True, num_train_timesteps=1)
     pipe = diffusers.OmniGenPipeline(transformer, scheduler, kl_vae(4, blocks=4), build_tokenizer())
-    call = _call(height=32, width=64, guidance_scale=2.5, img_guidance_scale=1.6)
+    call = image_call(height=32, width=64, guidance_scale=2.5, img_guidance_scale=1.6)
     prompt = "a cat puts <img><|image_1|></img> on sunglasses"
     return ready(pipe), call | {"prompt": prompt, "input_images": [picture(48, 32)], "max_input_image_size": 48}
 
@@ -425,10 +426,12 @@ def glm_image() -> Built:
     )
     vae = kl_vae(4, blocks=4)
     vae.register_to_config(latents_mean=[0.0] * 4, latents_std=[1.0] * 4)
-    pipe = _pipeline(
+    pipe = assemble(
         diffusers.GlmImagePipeline, transformer, vae, parts={"processor": None, "vision_language_encoder": None}
     )
-    return pipe, _call(height=32, width=64, guidance_scale=1.5, prior_token_ids=torch.zeros(1, 8).long()) | _texts()
+    return pipe, image_call(
+        height=32, width=64, guidance_scale=1.5, prior_token_ids=torch.zeros(1, 8).long()
+    ) | two_texts()
 
 
 def krea2() -> Built:
@@ -452,11 +455,11 @@ def krea2() -> Built:
         axes_dims_rope=(4, 2, 2),
     )
     parts = {"text_encoder_select_layers": (0, 1), "is_distilled": False, "patch_size": 2}
-    pipe = _pipeline(diffusers.Krea2Pipeline, transformer, _qwen_vae(), parts=parts)
+    pipe = assemble(diffusers.Krea2Pipeline, transformer, qwen_vae(), parts=parts)
     for name, weight in pipe.transformer.named_parameters():
         if "norm_q" in name or "norm_k" in name:
             weight.data -= 1.0  # its norms add one to their weights
-    call = _call(height=16, width=32, guidance_scale=4.5)
+    call = image_call(height=16, width=32, guidance_scale=4.5)
     for sign, valid in (("", TEXT_TOKENS - 2), ("negative_", TEXT_TOKENS - 5)):
         call[f"{sign}prompt_embeds"] = torch.randn(1, TEXT_TOKENS, 2, WIDTH)
         call[f"{sign}prompt_embeds_mask"] = torch.arange(TEXT_TOKENS).lt(valid).unsqueeze(0)
@@ -548,6 +551,20 @@ def kl_vae(latent_channels: int, *, blocks: int = 1) -> AutoencoderKL:
     )
 
 
+def flux2_vae(latent_channels: int) -> AutoencoderKLFlux2:
+    """An autoencoder that makes 4 pixels a latent."""
+    return AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(4,) * 3,
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=1,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
 class _FourTransforms:
     """What OmniGen's processor uses of torchvision."""
 
@@ -568,7 +585,7 @@ class _FourTransforms:
         return lambda pixels: (pixels - mean[0]) / std[0]
 
 
-def _pipeline(
+def assemble(
     kind: type[DiffusionPipeline],
     transformer: torch.nn.Module,
     vae: torch.nn.Module,
@@ -577,7 +594,8 @@ def _pipeline(
     text_encoders: int = 1,
     parts: dict[str, Any] | None = None,
 ) -> DiffusionPipeline:
-    absent = [f"{part}{number}" for number in ("", "_2")[:text_encoders] for part in ("text_encoder", "tokenizer")]
+    encoders = [f"{part}{number}" for number in ("", "_2")[:text_encoders] for part in ("text_encoder", "tokenizer")]
+    absent = [part for part in encoders if part in inspect.signature(kind).parameters]
     scheduler = scheduler or flow_match_euler(shift=3.0)
     pipe = kind(scheduler=scheduler, vae=vae, transformer=transformer, **dict.fromkeys(absent), **parts or {})
     return ready(pipe)
@@ -586,33 +604,23 @@ def _pipeline(
 def _flux(kind: type[DiffusionPipeline], *, parts: dict[str, Any] | None = None, **config: Any) -> DiffusionPipeline:
     torch.manual_seed(0)
     transformer = diffusers.FluxTransformer2DModel(**FLUX_TRANSFORMER | config)
-    return _pipeline(kind, transformer, kl_vae(1), text_encoders=2, parts=parts)
+    return assemble(kind, transformer, kl_vae(1), text_encoders=2, parts=parts)
 
 
 def _flux_call(**more: Any) -> dict[str, Any]:
-    call = _call(height=8, width=16, guidance_scale=3.5, **more)
-    return call | {"prompt_embeds": _embeddings(), "pooled_prompt_embeds": torch.randn(1, WIDTH)}
+    call = image_call(height=8, width=16, guidance_scale=3.5, **more)
+    return call | {"prompt_embeds": embeddings(), "pooled_prompt_embeds": torch.randn(1, WIDTH)}
 
 
 def _flux2(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
     torch.manual_seed(0)
     config = {key: value for key, value in FLUX_TRANSFORMER.items() if key != "pooled_projection_dim"}
     config |= {"axes_dims_rope": [4, 4, 4, 4], "guidance_embeds": kind is diffusers.Flux2Pipeline}
-    vae = AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(4,) * 3,
-        layers_per_block=1,
-        latent_channels=1,
-        norm_num_groups=1,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    return _pipeline(kind, diffusers.Flux2Transformer2DModel(**config), vae)
+    return assemble(kind, diffusers.Flux2Transformer2DModel(**config), flux2_vae(1))
 
 
 def _flux2_call(**more: Any) -> dict[str, Any]:
-    return _call(height=16, width=32, guidance_scale=4.0, prompt_embeds=_embeddings(), **more)
+    return image_call(height=16, width=32, guidance_scale=4.0, prompt_embeds=embeddings(), **more)
 
 
 def _qwen(
@@ -623,34 +631,34 @@ def _qwen(
     **config: Any,
 ) -> DiffusionPipeline:
     torch.manual_seed(0)
-    autoencoder = _qwen_vae(**vae or {})
-    return _pipeline(kind, diffusers.QwenImageTransformer2DModel(**QWEN_TRANSFORMER | config), autoencoder, parts=parts)
+    autoencoder = qwen_vae(**vae or {})
+    return assemble(kind, diffusers.QwenImageTransformer2DModel(**QWEN_TRANSFORMER | config), autoencoder, parts=parts)
 
 
-def _qwen_vae(**config: Any) -> AutoencoderKLQwenImage:
+def qwen_vae(**config: Any) -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage(
         base_dim=8,
-        dim_mult=[1, 2, 4],
         num_res_blocks=1,
-        temperal_downsample=[False, True],
-        **{"z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4} | config,
+        **{"dim_mult": [1, 2, 4], "temperal_downsample": [False, True]}
+        | {"z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+        | config,
     )
 
 
 def _qwen_call(**more: Any) -> dict[str, Any]:
-    return _call(height=16, width=32, true_cfg_scale=2.0, **more) | _masked_texts("prompt_embeds_mask")
+    return image_call(height=16, width=32, true_cfg_scale=2.0, **more) | masked_texts("prompt_embeds_mask")
 
 
 def _sd3(kind: type[DiffusionPipeline], **config: Any) -> DiffusionPipeline:
     torch.manual_seed(0)
     transformer = diffusers.SD3Transformer2DModel(**SD3_TRANSFORMER | config)
     parts = dict.fromkeys(("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor"))
-    return _pipeline(kind, transformer, kl_vae(transformer.config.in_channels), text_encoders=2, parts=parts)
+    return assemble(kind, transformer, kl_vae(transformer.config.in_channels), text_encoders=2, parts=parts)
 
 
 def _sd3_call(**more: Any) -> dict[str, Any]:
     pooled = {f"{sign}pooled_prompt_embeds": torch.randn(1, WIDTH) for sign in ("", "negative_")}
-    return _call(height=8, width=16, guidance_scale=5.0, **more) | _texts() | pooled
+    return image_call(height=8, width=16, guidance_scale=5.0, **more) | two_texts() | pooled
 
 
 def _z_image(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
@@ -666,13 +674,13 @@ def _z_image(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
         axes_dims=[8, 4, 4],
         axes_lens=[256, 32, 32],
     )
-    return _pipeline(kind, transformer, kl_vae(4, blocks=2))
+    return assemble(kind, transformer, kl_vae(4, blocks=2))
 
 
 def _z_image_call(**more: Any) -> dict[str, Any]:
     """Texts of different length in one batch: 32 and 64 tokens after padding."""
     texts = {"prompt_embeds": [torch.randn(40, WIDTH)], "negative_prompt_embeds": [torch.randn(7, WIDTH)]}
-    return _call(height=16, width=32, guidance_scale=5.0, **more) | texts
+    return image_call(height=16, width=32, guidance_scale=5.0, **more) | texts
 
 
 def _chroma(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
@@ -680,13 +688,13 @@ def _chroma(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
     config = {key: value for key, value in FLUX_TRANSFORMER.items() if key != "pooled_projection_dim"}
     approximator = {"approximator_num_channels": 8, "approximator_hidden_dim": 32, "approximator_layers": 1}
     transformer = diffusers.ChromaTransformer2DModel(**config | approximator)
-    return _pipeline(kind, transformer, kl_vae(1), parts={"image_encoder": None, "feature_extractor": None})
+    return assemble(kind, transformer, kl_vae(1), parts={"image_encoder": None, "feature_extractor": None})
 
 
 def _chroma_call(**more: Any) -> dict[str, Any]:
-    texts = _masked_texts("prompt_attention_mask")
+    texts = masked_texts("prompt_attention_mask")
     texts = {key: value.bool() if "mask" in key else value for key, value in texts.items()}
-    return _call(height=8, width=16, guidance_scale=4.0, **more) | texts
+    return image_call(height=8, width=16, guidance_scale=4.0, **more) | texts
 
 
 def _sana(kind: type[DiffusionPipeline], scheduler: Any, **config: Any) -> DiffusionPipeline:
@@ -723,11 +731,11 @@ def _sana(kind: type[DiffusionPipeline], scheduler: Any, **config: Any) -> Diffu
         decoder_act_fns="silu",
         scaling_factor=0.41407,
     )
-    return _pipeline(kind, transformer, vae, scheduler)
+    return assemble(kind, transformer, vae, scheduler)
 
 
 def _sana_call() -> dict[str, Any]:
-    return _call(height=32, width=64, guidance_scale=4.5)
+    return image_call(height=32, width=64, guidance_scale=4.5)
 
 
 def _cogview4_transformer(in_channels: int) -> torch.nn.Module:
@@ -746,32 +754,32 @@ def _cogview4_transformer(in_channels: int) -> torch.nn.Module:
     )
 
 
-def _call(**more: Any) -> dict[str, Any]:
+def image_call(**more: Any) -> dict[str, Any]:
     return {"num_inference_steps": 3, "output_type": "latent", **more}
 
 
-def _embeddings() -> Tensor:
+def embeddings() -> Tensor:
     return torch.randn(1, TEXT_TOKENS, WIDTH)
 
 
-def _texts() -> dict[str, Tensor]:
-    return {"prompt_embeds": _embeddings(), "negative_prompt_embeds": _embeddings()}
+def two_texts() -> dict[str, Tensor]:
+    return {"prompt_embeds": embeddings(), "negative_prompt_embeds": embeddings()}
 
 
-def _masked_texts(name: str) -> dict[str, Tensor]:
+def masked_texts(name: str) -> dict[str, Tensor]:
     """Texts with padding at their end, less of it in the prompt than in the negative one."""
     masks = {
         f"{sign}{name}": (torch.arange(TEXT_TOKENS) < valid).long().unsqueeze(0)
         for sign, valid in (("", TEXT_TOKENS - 2), ("negative_", TEXT_TOKENS - 5))
     }
-    return _texts() | masks
+    return two_texts() | masks
 
 
-def _reference() -> Image.Image:
+def reference_picture() -> Image.Image:
     return picture(64, 64, (20, 80, 160))
 
 
-def _mask_image(width: int, height: int) -> Image.Image:
+def mask_image(width: int, height: int) -> Image.Image:
     mask = Image.new("L", (width, height), 0)
     mask.paste(255, (0, 0, width // 2, height))
     return mask

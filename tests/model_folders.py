@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import DiffusionPipeline, PixArtSigmaPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPTextConfig,
@@ -20,7 +20,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from pipelines import framepack_f1, hunyuan_t2v, unipc, wan22_i2v, wan_i2v, wan_t2v
+from pipelines import framepack_f1, hunyuan_t2v, wan22_i2v, wan_i2v, wan_t2v
 
 WORDS = ("the", "cat", "puts", "on", "sunglasses", "a", "dog", "red", "circle", "disappears")
 
@@ -38,9 +38,22 @@ def save_wan22_i2v(folder: Path) -> Path:
 
 
 def save_unsupported(folder: Path) -> Path:
-    """A text-to-image pipeline of a family that alignvid does not know."""
-    parts = {"vae": None, "text_encoder": None, "tokenizer": None}
-    PixArtSigmaPipeline(scheduler=unipc(3.0), transformer=_pixart_transformer(), **parts).save_pretrained(folder)
+    """A text-to-image pipeline without a transformer."""
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(4, 8),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=2,
+        cross_attention_dim=8,
+        attention_head_dim=2,
+    )
+    absent = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+    pipe = StableDiffusionPipeline(
+        unet=unet, scheduler=DDIMScheduler(steps_offset=1, clip_sample=False), **absent, requires_safety_checker=False
+    )
+    pipe.save_pretrained(folder)
     return folder
 
 
@@ -64,21 +77,6 @@ def _text_encoder(vocabulary_size: int) -> UMT5EncoderModel:
     torch.manual_seed(0)
     sizes = {"d_model": 32, "d_kv": 16, "num_heads": 2, "d_ff": 32, "num_layers": 1}
     return UMT5EncoderModel(UMT5Config(vocab_size=vocabulary_size, **sizes)).eval()
-
-
-def _pixart_transformer() -> torch.nn.Module:
-    from diffusers import PixArtTransformer2DModel
-
-    return PixArtTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        in_channels=4,
-        cross_attention_dim=16,
-        caption_channels=16,
-        num_layers=1,
-        sample_size=8,
-        use_additional_conditions=False,
-    )
 
 
 def save_flux_kontext(folder: Path) -> Path:

@@ -276,7 +276,9 @@ BUILDERS = {
 def generate(pipe: DiffusionPipeline, call: dict[str, Any], **changes: Any) -> Tensor:
     """What the pipeline makes from the same seed every time; the latents, unless `output_type` says otherwise."""
     output = pipe(**call | changes, generator=torch.Generator().manual_seed(0))
-    made = output.frames if hasattr(output, "frames") else output.images
+    if isinstance(output, Tensor):  # of a modular pipeline
+        return output
+    made = next(getattr(output, name) for name in ("frames", "images", "image") if hasattr(output, name))
     return torch.cat(made, 2) if isinstance(made, list) else made  # FramePack gives the latents by section
 
 
@@ -370,6 +372,14 @@ def ready(pipe: DiffusionPipeline) -> DiffusionPipeline:
             _draw_norm_weights(component.eval())
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def awoken(transformer: nn.Module) -> nn.Module:
+    """With weights drawn where they are zero, as those of modulations begin: blocks would do nothing."""
+    for weight in transformer.parameters():
+        if not weight.any():
+            nn.init.normal_(weight, std=0.1)
+    return transformer
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What tests found on pipelines, written down for tables: `pytest tests/models tests/combinations --record-models`.
+"""What tests found on pipelines, written down: `pytest tests/models tests/combinations --run-slow --record-models`.
 
 A test says by `@pytest.mark.exercises("…")` what it exercises on the pipeline that its parameter `name` builds, for the
 model table; or by `@pytest.mark.combines`, for the table of what works together, that its parameter `combination` is

@@ -141,10 +141,9 @@ def remove(module: nn.Module, effect: Effect) -> None:
         _drop_traces(module)
         return
     module.__class__ = base_of(type(module))
+    # Where somebody wrapped our forward or class meanwhile, it still reads the effect, now inert.
     is_ours_beneath = "forward" in vars(module) or hasattr(type(module), "_alignvid_base")
-    if (
-        not is_ours_beneath
-    ):  # else somebody wrapped our forward or class meanwhile: it still reads the effect, now inert
+    if not is_ours_beneath:
         vars(module).pop(_ATTRIBUTE, None)
 
 

@@ -81,17 +81,13 @@ class Gate:
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
         refuse_parts(self.host, self.recipe.modulation, self.placements)
-        moment = self.clock.read(lambda: noise_level_in(family, arguments))
-        if self.clock.schedule_count != self._checked_schedule:
-            self._look_at_all()
         _refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
-        samples = active_samples(self.recipe.branch, running, arguments, family.batch_order)
-        if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
-            samples = [False] * len(samples) if isinstance(samples, list) else False
+        if family.check is not None:
+            family.check(arguments, self._streams)
+        noise_level, samples = (0.0, False) if family.prepares(arguments) else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
-        self.acting = Acting(which, moment.noise_level) if is_acting else None
+        self.acting = Acting(which, noise_level) if is_acting else None
         self.edges.see(self.passes.announced, samples if is_acting else False)
         self.forward_count += 1
         self.active_forward_count += is_acting
@@ -101,15 +97,27 @@ class Gate:
             self._warn_of_empty_streams()
         for effect in self.effects:
             if samples or effect.is_neutral_in_graph:
-                effect.prepare(self.host.transformer, arguments, moment.noise_level)
+                effect.prepare(self.host.transformer, arguments, noise_level)
             effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
+
+    def _read(self, arguments: Mapping[str, Any]) -> tuple[float, bool | list[bool]]:
+        """Noise level of a forward of some step, and which of its samples are acted on."""
+        family = self.host.family
+        moment = self.clock.read(lambda: noise_level_in(family, arguments))
+        if self.clock.schedule_count != self._checked_schedule:
+            self._look_at_all()
+        running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
+        samples = active_samples(self.recipe.branch, running, arguments, family.branches(arguments))
+        if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
+            samples = [False] * len(samples) if isinstance(samples, list) else False
+        return moment.noise_level, samples
 
     def _look_at_all(self) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code."""
         _refuse_replaced(self._locations)
         foreign = foreign_site(self.placements)
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
-            warn_of_processor(foreign, stacklevel=5)
+            warn_of_processor(foreign, stacklevel=6)
         self._foreign = foreign
         self._checked_schedule = self.clock.schedule_count
 

@@ -183,9 +183,10 @@ class PassReader:
         self._order = self._order + 1 if step == self._step and step_index is not None else 0
         self._step = step
         name = self.announced or self._guided_pass(host.name)
-        is_silent_batch = name is None and self._pipeline is not None and bool(host.family.batch_order)
+        is_silent_batch = name is None and self._pipeline is not None and bool(host.family.branches(arguments))
         if name == BATCHED or is_silent_batch:
-            return "batched" if self._is_guided(samples_in(arguments)) else "cond"
+            is_told = callable(host.family.batch_order)
+            return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"
         if name is not None:
             return pass_named(name)
         return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"

@@ -133,11 +133,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(alignvid, tmp_path, monkey
     assert not Path("out").exists() or not list(Path("out").iterdir())
 
 
-def test_an_unsupported_model_is_refused_with_the_supported_ones(alignvid, unsupported, tmp_path):
+def test_an_unsupported_model_is_refused_with_the_nearest_supported_ones(alignvid, unsupported, tmp_path):
     code, _, err = alignvid("generate", "--model", unsupported, "--prompt", "a cat", "--out", tmp_path / "out")
     assert code == 2
-    assert "PixArtSigmaPipeline" in err
-    assert "WanImageToVideoPipeline" in err
+    assert "StableDiffusionPipeline" in err
+    assert "StableDiffusion3Pipeline" in err
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(alignvid, wan, tmp_path):

@@ -55,10 +55,19 @@ def test_a_broken_index_is_refused(tmp_path, content):
         find_model(str(tmp_path))
 
 
-def test_an_unsupported_family_is_refused_with_the_supported_ones(unsupported_folder):
-    message = r"PixArtSigmaPipeline of .* is not supported; .*WanImageToVideoPipeline"
+def test_an_unsupported_family_is_refused_with_the_nearest_supported_ones(unsupported_folder):
+    message = r"StableDiffusionPipeline of .* is not supported; the nearest of \d+ that are: StableDiffusion3Pipeline, "
     with pytest.raises(UnsupportedModel, match=message):
         find_model(str(unsupported_folder))
+
+
+def test_a_family_that_cannot_be_supported_is_refused_with_the_reason(wan_i2v_folder, tmp_path):
+    folder = copy_of(wan_i2v_folder, tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["transformer"] = ["diffusers", "StableAudioDiTModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsupportedModel, match=r"is not supported\. It makes sound alone"):
+        find_model(str(folder))
 
 
 def test_a_part_that_is_missing_is_refused(wan_i2v_folder, tmp_path):

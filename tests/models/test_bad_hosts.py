@@ -7,15 +7,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel, SD3ControlNetModel
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, SD3ControlNetModel
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import nn
 
 import alignvid
 from alignvid import versions
 from alignvid.errors import AttachmentError, UnsupportedModel
+from alignvid.models import families
+from alignvid.models.refused import REFUSED
 from image_pipelines import FLUX_TRANSFORMER, SD3_TRANSFORMER, flux, flux_kontext
 from pipelines import generate
 
@@ -41,11 +44,28 @@ class RenamedProcessor(FluxAttnProcessor):
     """A name of one's own around diffusers' code."""
 
 
-def test_an_unsupported_class_is_refused_with_the_supported_ones():
+def test_an_unsupported_class_is_refused_with_the_nearest_supported_ones_and_no_others():
     with pytest.raises(
-        UnsupportedModel, match=r"SD3ControlNetModel is not supported; .*SD3Transformer2DModel.*25 lines"
-    ):
+        UnsupportedModel, match=r"SD3ControlNetModel is not supported; .*`alignvid models`.*25 lines"
+    ) as error:
         alignvid.attach(SD3ControlNetModel(**SD3_TRANSFORMER))
+    supported = {name for family in families().values() for name in family.transformers}
+    assert f"nearest of {len(supported)} that are" in str(error.value)
+    named = {name for name in supported if name in str(error.value)}
+    assert "SD3Transformer2DModel" in named
+    assert len(named) == 3
+
+
+def test_what_cannot_be_attached_to_is_refused_with_the_reason():
+    transformer = DiTTransformer2DModel(num_attention_heads=2, attention_head_dim=8, num_layers=1, sample_size=8)
+    with pytest.raises(UnsupportedModel, match=r"DiTTransformer2DModel is not supported\. It is told a class and no"):
+        alignvid.attach(transformer)
+
+
+def test_nothing_is_both_refused_and_described():
+    described = [name for family in families().values() for name in (*family.pipelines, *family.transformers)]
+    assert set(REFUSED).isdisjoint(described)
+    assert all(hasattr(diffusers, name) for name in REFUSED)
 
 
 def test_a_half_built_pipeline_is_refused():

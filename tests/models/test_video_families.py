@@ -8,17 +8,21 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers.modular_pipelines.minimax_h3.before_denoise import MiniMaxH3Ref2VAPrepareLayoutStep
 from torch import Tensor, nn
 
 import alignvid
 from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
+from alignvid.models import minimax_h3
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
 from pipelines import Built, generate
+from registry import by_name
 from video_pipelines import BUILDERS
 from video_pipelines.wan_like import skyreels_df_t2v_asynchronous
 
@@ -51,8 +55,8 @@ def _cosmos(**video: int) -> list[Keys]:
     return _ltx(video)
 
 
-def _ltx2(video: dict[str, int]) -> list[Keys]:
-    sound = round(9 / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
+def _ltx2(video: dict[str, int], frames: int = 9) -> list[Keys]:
+    sound = round(frames / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
     others = {
         "audio_attn1": {"audio_self.audio": sound},
         "audio_attn2": {"audio_cross.text": 16},
@@ -94,6 +98,9 @@ LAYOUTS = {
     "ltx_condition": _ltx({"image": 2 * 8, "video": 2 * 8}),  # the later frame's tokens lie before the sequence
     "ltx2_t2v": _ltx2({"video": 5 * 4 * 8}),
     "ltx2_i2v": _ltx2({"image": 4 * 8, "video": 4 * 4 * 8}),
+    "ltx2_condition": _ltx2({"image": 3 * 32, "video": 2 * 32, "condition": 32}),
+    "ltx2_in_context": _ltx2({"image": 32, "video": 2 * 32, "condition": 3 * 32}, frames=5),
+    "ltx2_hdr": _ltx2({"video": 3 * 32, "condition": 3 * 32}, frames=5),
     "cogvideox_t2v": _COGVIDEOX,
     "cogvideox_i2v": _COGVIDEOX,
     "cogvideox_v2v": _COGVIDEOX,
@@ -136,6 +143,14 @@ LAYOUTS = {
     "skyreels_df_v2v": _wan({"video": 6}, text=24),
     "helios": _wan(_HELIOS, text=24),
     "anyflow": _wan({"video": 6}, text=24),
+    # self-attention of these two is by blocks, which is no call of torch's that could be replaced
+    "anyflow_far": [Keys("blocks", "attn2", {"cross.text": 24})],
+    "wan_animate2": [
+        Keys("blocks", "cross_attn", {"cross.text": 24}),
+        Keys("blocks", "cross_attn", {"cross.image": 5}),
+    ],
+    # frames of 2x4 tokens, two channels of sound
+    "minimax_h3_fl2v": [_joint("single", _DOUBLE, "attn", text=5, image=8, audio=2 * 3, video=2 * 8)],
     # 32x64 pixels, 17 frames -> 5 latent frames of 2x4 tokens
     "kandinsky5_t2v": _self_and_cross(
         "visual_transformer_blocks", ("self_attention", "cross_attention"), {"video": 5 * 8}, text=16
@@ -156,6 +171,7 @@ LAYOUTS = {
     "cosmos2_v2w": _cosmos(image=8, video=2 * 8),
     "cosmos25_t2w": _cosmos(video=3 * 8),
     "cosmos25_v2w": _cosmos(image=2 * 8, video=8),
+    "cosmos25_transfer": _cosmos(image=8, video=8),
     "latte": [
         *_self_and_cross(_DOUBLE, ("attn1", "attn2"), {"video": 2 * 2}, text=16),
         Keys("temporal_transformer_blocks", "attn1", {"temporal.video": 3}),
@@ -187,7 +203,7 @@ def test_every_pipeline_has_a_layout():
 
 
 @pytest.mark.exercises("explicit softmax")
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", by_name(LAYOUTS))
 def test_each_target_is_the_explicit_softmax(name):
     pipe, layout, arguments = built(name)[0], LAYOUTS[name], late_forward(name)
     untouched = forward(pipe.transformer, arguments)
@@ -233,10 +249,11 @@ FIRST_FRAME = {
     "cosmos25_v2w": ((slice(None), slice(None), slice(2)), (slice(None), slice(None), slice(2, None))),
     "ltx_i2v": ((slice(None), slice(8)), (slice(None), slice(8, None))),
     "ltx2_i2v": ((slice(None), slice(32)), (slice(None), slice(32, None))),
+    "cosmos25_transfer": ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))),
 }
 
 
-@pytest.mark.parametrize("name", FIRST_FRAME)
+@pytest.mark.parametrize("name", by_name(FIRST_FRAME))
 def test_image_keys_are_those_of_the_first_frame_and_video_keys_of_the_later_ones(name):
     pipe, arguments = built(name)[0], late_forward(name)
     keys = next(keys for keys in LAYOUTS[name] if "self.image" in keys.tokens)
@@ -254,16 +271,19 @@ CLEAN = {
     "ltx_i2v": 1,
     "ltx_condition": 1,
     "ltx2_i2v": 1,
+    "ltx2_condition": 1,
+    "ltx2_in_context": 1,
+    "ltx2_hdr": 1,
     "skyreels_df_i2v": 2,
 }
 
 
-@pytest.mark.parametrize("name", CLEAN)
-def test_image_keys_are_exactly_those_whose_timestep_is_0(name):
+@pytest.mark.parametrize("name", by_name(CLEAN))
+def test_keys_of_references_are_exactly_those_whose_timestep_is_0(name):
     timestep = late_forward(name).kwargs["timestep"]
-    layout = next(keys.tokens for keys in LAYOUTS[name] if "self.image" in keys.tokens)
+    layout = next(keys.tokens for keys in LAYOUTS[name] if "self.video" in keys.tokens)
     is_clean = (timestep[-1] == 0).repeat_interleave(CLEAN[name])
-    assert is_clean.tolist() == [True] * layout["self.image"] + [False] * layout["self.video"]
+    assert is_clean.tolist() == [target != "self.video" for target, count in layout.items() for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +301,8 @@ def test_image_keys_are_exactly_those_whose_timestep_is_0(name):
         ("helios", "latents_history_long", "self.history"),
         ("helios", "latents_history_short", "self.history"),
         ("helios", "hidden_states", "self.video"),
+        ("minimax_h3_fl2v", "encoder_hidden_states", "single.text"),
+        ("minimax_h3_fl2v", "audio_hidden_states", "single.audio"),
     ],
 )
 def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, source, target):
@@ -299,12 +321,18 @@ def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, sour
     assert set(tokens) <= set(range(start, stop))
 
 
+FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chunk, each with a schedule of its own
+    "helios": (0, 1, 4, 5),
+    "cosmos25_transfer": (0, 1, 4, 5),
+    "anyflow_far": (0, 3),  # the third one computes the keys to be kept
+    "wan_animate2": (1, 2),  # the first one does
+}
 EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
 
 
 @pytest.mark.exercises("CFG branch")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name != "minimax_h3_fl2v"))  # one branch only
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
     embeddings = EMBEDDINGS.get(name, "prompt_embeds")
@@ -314,12 +342,10 @@ def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     assert {sample for samples in is_cond for sample in samples} == {True, False}
     with alignvid.attach(pipe, steps=(0.0, 0.3), branch=branch) as attachment:
         acted = acted_samples(pipe, call, attachment)
-    section = len(is_cond) // (2 if name == "helios" else 1)  # two chunks, each with a schedule of its own
-    in_first_step = [index % section < section // 2 for index in range(len(is_cond))]
-    wanted = branch == "cond"
+    first_step = FIRST_STEP.get(name, range(len(is_cond) // 2))
     assert acted == [
-        [is_first and sample == wanted for sample in samples]
-        for is_first, samples in zip(in_first_step, is_cond, strict=True)
+        [index in first_step and sample == (branch == "cond") for sample in samples]
+        for index, samples in enumerate(is_cond)
     ]
 
 
@@ -327,7 +353,7 @@ def given_texts(pipe: Any, call: dict[str, Any]) -> list[Tensor]:
     """The text that the transformer is given in each forward."""
     texts: list[Tensor] = []
     handle = pipe.transformer.register_forward_pre_hook(
-        lambda _, args, kwargs: texts.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+        lambda _, args, kwargs: texts.append(torch.stack(list(kwargs["encoder_hidden_states"]))), with_kwargs=True
     )
     generate(pipe, call)
     handle.remove()
@@ -384,7 +410,7 @@ def test_frames_of_different_noise_are_in_the_window_of_the_noisiest():
 SHARED_SOFTMAX = [name for name, layout in LAYOUTS.items() if any(len(keys.tokens) > 1 for keys in layout)]
 
 
-@pytest.mark.parametrize("name", SHARED_SOFTMAX)
+@pytest.mark.parametrize("name", by_name(SHARED_SOFTMAX))
 def test_a_log_bias_acts_or_is_refused_with_the_reason(name):
     pipe, arguments = built(name)[0], late_forward(name)
     keys = next(keys for keys in LAYOUTS[name] if len(keys.tokens) > 1)
@@ -472,3 +498,25 @@ def test_without_an_image_all_of_hunyuan15s_text_is_text_even_where_no_pipeline_
     with alignvid.attach(pipe.transformer, recipe):
         actual = forward(pipe.transformer, arguments)
     assert torch.equal(actual.sample, expected.sample)
+
+
+def test_no_gain_acts_in_a_forward_whose_keys_are_kept():
+    """AnyFlow FAR's second chunk looks back on the first one by keys of the third forward, whatever the window."""
+    pipe, call = BUILDERS["anyflow_far"]()
+    with alignvid.attach(pipe, streams=["text"], steps="all") as attachment:
+        assert acted_samples(pipe, call, attachment) == [[True, True]] * 2 + [[False, False]] + [[True, True]] * 2
+
+
+def test_given_and_generated_rows_of_minimax_are_told_apart_whatever_was_given():
+    """References: a picture, a sound, a video with sound; a sound last, just before the sound that is made."""
+    references = [SimpleNamespace(kind=kind, has_audio=kind == "video") for kind in ("image", "video", "audio")]
+    latents = [torch.zeros(1, 4, 1, 4, 4), torch.zeros(1, 4, 2, 4, 4)]
+    sounds = [torch.zeros(4, 8), torch.zeros(6, 8)]
+    layout = MiniMaxH3Ref2VAPrepareLayoutStep.build_ref2va_packed_sequence(
+        torch.ones(5), references, latents, sounds, 2, 4, 8, 3, (1, 2, 2), 2, 2, 0
+    )
+    names = ("position_ids", "token_tags", "video_indices", "audio_indices", "text_indices")
+    arguments = dict(zip(names, layout, strict=False))
+    given = 4 + (4 + 2 * 4) + 6
+    assert minimax_h3.token_counts(None, arguments) == {"text": 5, "image": given, "audio": 2 * 3}
+    assert len(layout[0]) == 5 + given + 2 * 3 + 2 * 8

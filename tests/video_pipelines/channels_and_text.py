@@ -26,9 +26,8 @@ from diffusers import (
     SanaVideoPipeline,
     SanaVideoTransformer3DModel,
 )
-from torch import nn
 
-from pipelines import WAN_VAE, Built, flow_match_euler, picture, ready
+from pipelines import WAN_VAE, Built, awoken, flow_match_euler, picture, ready
 
 TEXT_TOKENS = 16
 WIDTH = 24  # of the text embeddings
@@ -154,7 +153,7 @@ def _kandinsky5(kind: type, *, has_reference: bool) -> Any:
         attention_type="regular",
     )
     return kind(
-        transformer=_awoken(transformer),
+        transformer=awoken(transformer),
         vae=_kandinsky_vae(),
         text_encoder=None,
         tokenizer=None,
@@ -199,19 +198,12 @@ def _kandinsky6() -> Kandinsky6TI2VAPipeline:
     }
     nothing = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
     return Kandinsky6TI2VAPipeline(
-        transformer=_awoken(transformer),
+        transformer=awoken(transformer),
         vae=_kandinsky_vae(),
         scheduler=flow_match_euler(shift=7.0),
         **sound,
         **nothing,
     )
-
-
-def _awoken(transformer: nn.Module) -> nn.Module:
-    for weight in transformer.parameters():
-        if not weight.any():  # modulations begin at zero: blocks would do nothing
-            nn.init.normal_(weight, std=0.1)
-    return transformer
 
 
 def _kandinsky_vae() -> AutoencoderKLHunyuanVideo:

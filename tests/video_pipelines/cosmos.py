@@ -10,8 +10,10 @@ from diffusers import (
     AutoencoderKLCosmos,
     AutoencoderKLWan,
     Cosmos2_5_PredictBasePipeline,
+    Cosmos2_5_TransferPipeline,
     Cosmos2TextToImagePipeline,
     Cosmos2VideoToWorldPipeline,
+    CosmosControlNetModel,
     CosmosTextToWorldPipeline,
     CosmosTransformer3DModel,
     CosmosVideoToWorldPipeline,
@@ -21,6 +23,7 @@ from diffusers import (
 from diffusers.models.transformers import transformer_cosmos
 from diffusers.pipelines.cosmos import (
     pipeline_cosmos2_5_predict,
+    pipeline_cosmos2_5_transfer,
     pipeline_cosmos2_text2image,
     pipeline_cosmos2_video2world,
     pipeline_cosmos_text2world,
@@ -75,6 +78,7 @@ for _module in (
     pipeline_cosmos2_text2image,
     pipeline_cosmos2_video2world,
     pipeline_cosmos2_5_predict,
+    pipeline_cosmos2_5_transfer,
 ):
     _module.CosmosSafetyChecker = NothingIsUnsafe
 
@@ -111,20 +115,49 @@ def cosmos25_t2w() -> Built:
     return ready(pipe), _call()
 
 
+def cosmos25_transfer() -> Built:
+    """A control video, by blocks of a ControlNet; chunk by chunk, each on the last frame of the one before."""
+    torch.manual_seed(0)
+    controlnet = CosmosControlNetModel(
+        n_controlnet_blocks=2,
+        in_channels=16 + 1 + 1,
+        latent_channels=16 + 1 + 1,
+        model_channels=32,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        mlp_ratio=2,
+        text_embed_dim=WIDTH,
+        adaln_lora_dim=4,
+        max_size=(4, 32, 32),
+    )
+    pipe = Cosmos2_5_TransferPipeline(
+        None,
+        None,
+        _transformer(in_channels=16 + 1, out_channels=16, extra_pos_embed_type=None, controlnet_block_every_n=2),
+        AutoencoderKLWan(**WAN_VAE),
+        unipc(flow_shift=5.0),
+        controlnet,
+        NothingIsUnsafe(),
+    )
+    return ready(pipe), _call(controls=[picture(64, 32)] * 9, num_frames=9, num_frames_per_chunk=5)
+
+
 def cosmos25_v2w() -> Built:
     """A given video of five frames: two clean latent frames."""
     pipe, call = cosmos25_t2w()
     return pipe, call | {"video": [picture(64, 32)] * 5}
 
 
-BUILDERS = (cosmos1_t2w, cosmos1_v2w, cosmos2_t2i, cosmos2_v2w, cosmos25_t2w, cosmos25_v2w)
+BUILDERS = (cosmos1_t2w, cosmos1_v2w, cosmos2_t2i, cosmos2_v2w, cosmos25_t2w, cosmos25_v2w, cosmos25_transfer)
 
 
 def _karras() -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True)
 
 
-def _transformer(*, in_channels: int, out_channels: int, extra_pos_embed_type: str | None) -> CosmosTransformer3DModel:
+def _transformer(
+    *, in_channels: int, out_channels: int, extra_pos_embed_type: str | None, **config: Any
+) -> CosmosTransformer3DModel:
     return CosmosTransformer3DModel(
         in_channels=in_channels,
         out_channels=out_channels,
@@ -137,6 +170,7 @@ def _transformer(*, in_channels: int, out_channels: int, extra_pos_embed_type: s
         max_size=(4, 32, 32),
         rope_scale=(2.0, 1.0, 1.0),
         extra_pos_embed_type=extra_pos_embed_type,
+        **config,
     )
 
 

@@ -10,7 +10,10 @@ from diffusers import (
     AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
     FlowMatchEulerDiscreteScheduler,
+    LTX2ConditionPipeline,
+    LTX2HDRPipeline,
     LTX2ImageToVideoPipeline,
+    LTX2InContextPipeline,
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
     LTXConditionPipeline,
@@ -20,12 +23,16 @@ from diffusers import (
 )
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+from diffusers.pipelines.ltx2.pipeline_ltx2_hdr_lora import LTX2HDRReferenceCondition
+from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
 
 from pipelines import Built, picture, ready
 
 TEXT_TOKENS = 16
 WIDTH = 32  # of the text embeddings
+_LTX2_ROTARY = {"rope_double_precision": False, "rope_type": "split"}
 
 
 def ltx_t2v() -> Built:
@@ -61,7 +68,35 @@ def ltx2_i2v() -> Built:
     return ready(_ltx2(LTX2ImageToVideoPipeline)), call
 
 
-BUILDERS = (ltx_t2v, ltx_i2v, ltx_condition, ltx2_t2v, ltx2_i2v)
+def ltx2_condition() -> Built:
+    """A condition on the first frames, in their place, and one on a later frame, put behind the sequence."""
+    torch.manual_seed(0)
+    conditions = [
+        LTX2VideoCondition(frames=[picture(64, 32)] * 3),
+        LTX2VideoCondition(frames=picture(64, 32, colour=(20, 80, 160)), index=3, crf=0),
+    ]
+    return ready(_ltx2(LTX2ConditionPipeline)), _ltx2_call(conditions=conditions)
+
+
+def ltx2_in_context() -> Built:
+    """A first frame, and a reference video behind the sequence, for a LoRA that learned to follow it."""
+    torch.manual_seed(0)
+    references = {
+        "conditions": [LTX2VideoCondition(frames=picture(64, 32, colour=(20, 80, 160)), crf=0)],
+        "reference_conditions": [LTX2ReferenceCondition(frames=[picture(64, 32)] * 3)],
+    }
+    return ready(_ltx2(LTX2InContextPipeline)), _ltx2_call(**references, num_frames=5)
+
+
+def ltx2_hdr() -> Built:
+    """Bright and dark regained after a reference video; no sound, and guidance is off."""
+    torch.manual_seed(0)
+    reference = LTX2HDRReferenceCondition(frames=[picture(64, 32)] * 3)
+    call = _ltx2_call(reference_conditions=[reference], num_frames=5)
+    return ready(_ltx2(LTX2HDRPipeline)), {key: value for key, value in call.items() if not key.startswith("audio_")}
+
+
+BUILDERS = (ltx_t2v, ltx_i2v, ltx_condition, ltx2_t2v, ltx2_i2v, ltx2_condition, ltx2_in_context, ltx2_hdr)
 
 
 def _ltx(kind: type) -> Any:
@@ -106,19 +141,19 @@ def _ltx_call(**more: Any) -> dict[str, Any]:
 
 
 def _ltx2(kind: type) -> Any:
-    attention = {"num_attention_heads": 4, "attention_head_dim": 8, "num_layers": 1, "num_learnable_registers": None}
-    connectors = {f"{name}_connector_{key}": value for name in ("video", "audio") for key, value in attention.items()}
-    audio_vae = AutoencoderKLLTX2Audio(
-        base_channels=4,
-        ch_mult=(1,),
-        num_res_blocks=1,
-        resolution=32,
-        latent_channels=2,
-        norm_type="pixel",
-        causality_axis="height",
-        mid_block_add_attention=False,
-        mel_bins=8,
+    return kind(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=_ltx2_vae(),
+        audio_vae=_ltx2_audio_vae(),
+        text_encoder=None,
+        tokenizer=None,
+        connectors=_ltx2_connectors(),
+        transformer=_ltx2_transformer(),
+        vocoder=_ltx2_vocoder(),
     )
+
+
+def _ltx2_vae() -> AutoencoderKLLTX2Video:
     vae = AutoencoderKLLTX2Video(
         latent_channels=4,
         block_out_channels=(8,),
@@ -135,45 +170,61 @@ def _ltx2(kind: type) -> Any:
         patch_size_t=1,
     )
     vae.use_framewise_encoding = vae.use_framewise_decoding = False
-    return kind(
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=vae,
-        audio_vae=audio_vae,
-        text_encoder=None,
-        tokenizer=None,
-        connectors=LTX2TextConnectors(
-            caption_channels=WIDTH,
-            text_proj_in_factor=1,
-            connector_rope_base_seq_len=32,
-            rope_double_precision=False,
-            rope_type="split",
-            **connectors,
-        ),
-        transformer=LTX2VideoTransformer3DModel(
-            in_channels=4,
-            out_channels=4,
-            num_attention_heads=2,
-            attention_head_dim=8,
-            cross_attention_dim=16,
-            audio_in_channels=4,
-            audio_out_channels=4,
-            audio_num_attention_heads=2,
-            audio_attention_head_dim=4,
-            audio_cross_attention_dim=8,
-            num_layers=3,
-            caption_channels=WIDTH,
-            rope_double_precision=False,
-            rope_type="split",
-        ),
-        vocoder=LTX2Vocoder(
-            in_channels=16,
-            hidden_channels=32,
-            upsample_kernel_sizes=[4, 4],
-            upsample_factors=[2, 2],
-            resnet_kernel_sizes=[3],
-            resnet_dilations=[[1, 3, 5]],
-            output_sampling_rate=16000,
-        ),
+    return vae
+
+
+def _ltx2_audio_vae() -> AutoencoderKLLTX2Audio:
+    return AutoencoderKLLTX2Audio(
+        base_channels=4,
+        ch_mult=(1,),
+        num_res_blocks=1,
+        resolution=32,
+        latent_channels=2,
+        norm_type="pixel",
+        causality_axis="height",
+        mid_block_add_attention=False,
+        mel_bins=8,
+    )
+
+
+def _ltx2_connectors() -> LTX2TextConnectors:
+    attention = {"num_attention_heads": 4, "attention_head_dim": 8, "num_layers": 1, "num_learnable_registers": None}
+    return LTX2TextConnectors(
+        caption_channels=WIDTH,
+        text_proj_in_factor=1,
+        connector_rope_base_seq_len=32,
+        **_LTX2_ROTARY,
+        **{f"{name}_connector_{key}": value for name in ("video", "audio") for key, value in attention.items()},
+    )
+
+
+def _ltx2_transformer() -> LTX2VideoTransformer3DModel:
+    return LTX2VideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        audio_in_channels=4,
+        audio_out_channels=4,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=4,
+        audio_cross_attention_dim=8,
+        num_layers=3,
+        caption_channels=WIDTH,
+        **_LTX2_ROTARY,
+    )
+
+
+def _ltx2_vocoder() -> LTX2Vocoder:
+    return LTX2Vocoder(
+        in_channels=16,
+        hidden_channels=32,
+        upsample_kernel_sizes=[4, 4],
+        upsample_factors=[2, 2],
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
+        output_sampling_rate=16000,
     )
 
 

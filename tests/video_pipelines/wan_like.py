@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AnyFlowFARPipeline,
+    AnyFlowFARTransformer3DModel,
     AnyFlowPipeline,
     AnyFlowTransformer3DModel,
     AutoencoderKLWan,
@@ -139,6 +141,23 @@ def anyflow() -> Built:
     return ready(pipe), _call()
 
 
+def anyflow_far() -> Built:
+    """Two chunks of one latent frame, the second looking back on keys that were kept of the first."""
+    torch.manual_seed(0)
+    config = {key: value for key, value in WAN_TRANSFORMER.items() if key != "qk_norm"}
+    transformer = AnyFlowFARTransformer3DModel(
+        **config,
+        chunk_partition=(1, 1),
+        full_chunk_limit=2,
+        compressed_patch_size=(1, 2, 2),
+        gate_value=0.25,
+        deltatime_type="r",
+    )
+    pipe = _pipeline(AnyFlowFARPipeline, transformer)
+    pipe.scheduler = FlowMapEulerDiscreteScheduler(shift=5.0)
+    return ready(pipe), _call(num_frames=5)
+
+
 BUILDERS = (
     wan_v2v,
     lucy_edit,
@@ -151,6 +170,7 @@ BUILDERS = (
     skyreels_df_v2v,
     helios,
     anyflow,
+    anyflow_far,
 )
 
 

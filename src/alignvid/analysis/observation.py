@@ -109,9 +109,11 @@ class Observation:
         self, host: Host, signature: inspect.Signature, transformer: nn.Module, args: Any, kwargs: Any
     ) -> None:
         arguments = signature.bind_partial(None, *args, **kwargs).arguments
+        self._place = None
+        if host.family.prepares(arguments):
+            return
         moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
         running = self._passes.read(self._clock.schedule_count, moment.step_index, host, arguments)
-        self._place = None
         if moment.is_in_window:
             counts = host.family.token_counts
             self._place = ForwardPlace(
@@ -119,7 +121,7 @@ class Observation:
                 step=-1 if moment.step_index is None else moment.step_index,
                 noise_level=moment.noise_level,
                 running=running,
-                batch_order=host.family.batch_order or UNCONDITIONAL_FIRST,
+                batch_order=host.family.branches(arguments) or UNCONDITIONAL_FIRST,
                 token_counts={} if counts is None else counts(transformer, arguments),
                 grid=patch_grid(transformer, arguments["hidden_states"]) if self._recorder.needs_grid else (1, 1),
             )

@@ -12,6 +12,8 @@ from typing import Any
 from alignvid.errors import InputError, UnsupportedModel
 from alignvid.generate.spec import MINIATURE
 from alignvid.models import families
+from alignvid.models.refused import REFUSED
+from alignvid.models.registry import supported_transformers, what_is_supported
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _INDEX = "model_index.json"
@@ -92,17 +94,20 @@ def find_model(name: str) -> ModelSource:
 def check_supported(source: ModelSource) -> None:
     """Refuse a pipeline whose transformer no family describes.
 
-    Raises: UnsupportedModel naming what is supported; InputError if a supported pipeline lacks its transformer.
+    Raises: UnsupportedModel with the reason, or naming the nearest of what is supported; InputError if a supported
+    pipeline lacks its transformer.
     """
-    _refuse_other_transformer(source)
-    known = families().values()
-    transformers = {name for family in known for name in family.transformers}
-    if not any(_class_of(source.index.get(part)) in transformers for part in ("transformer", "transformer_2")):
-        pipelines = sorted(name for family in known for name in family.pipelines)
-        raise UnsupportedModel(
-            f"{source.pipeline_class} of {source.name!r} is not supported; supported pipelines are "
-            f"{', '.join(pipelines)}. docs/families.md shows how to add one."
-        )
+    parts = [_class_of(source.index.get(part)) for part in ("transformer", "transformer_2")]
+    refused = next((REFUSED[name] for name in (source.pipeline_class, *parts) if name in REFUSED), None)
+    if refused is None:
+        _refuse_other_transformer(source)
+    if refused is None and any(part in supported_transformers() for part in parts):
+        return
+    pipelines = [name for family in families().values() for name in family.pipelines]
+    raise UnsupportedModel(
+        f"{source.pipeline_class} of {source.name!r} is not supported"
+        + (f". {refused}" if refused else f"; {what_is_supported(source.pipeline_class, pipelines)}")
+    )
 
 
 def _refuse_other_transformer(source: ModelSource) -> None:

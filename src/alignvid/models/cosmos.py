@@ -46,6 +46,7 @@ FAMILY = Family(
         "Cosmos2TextToImagePipeline",
         "Cosmos2VideoToWorldPipeline",
         "Cosmos2_5_PredictBasePipeline",
+        "Cosmos2_5_TransferPipeline",
     ),
     stacks=stacks,
     token_counts=token_counts,

@@ -7,7 +7,7 @@ docs/concepts.md explains the words; docs/families.md is a worked example.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -141,15 +141,30 @@ class Family:
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
     """Channels of the reference image in the input of this very transformer; None if it has none."""
+    is_preparation: Callable[[Arguments], bool] | None = None
+    """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
+    act in it."""
+    check: Callable[[Arguments, Container[str]], None] | None = None
+    """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
+    that the call may switch on keeps keys over steps."""
     timestep_argument: str = "timestep"
     """What the transformer's forward calls its timestep."""
     timestep_scale: float = 1000.0
     """Timestep that the transformer is given at pure noise."""
     is_ascending: bool = False
     """Whether the transformer's timestep is 0 at pure noise and grows to `timestep_scale`."""
-    batch_order: tuple[str, ...] = ()
+    batch_order: tuple[str, ...] | Callable[[Arguments], tuple[str, ...]] = ()
     """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
-    classifier-free guidance in one batch and announces nothing, or in another order than this one."""
+    classifier-free guidance in one batch and announces nothing, or in another order than this one; or a function that
+    tells it from the arguments of the forward, where pipelines differ in how many they run."""
+
+    def prepares(self, arguments: Arguments) -> bool:
+        """Whether a forward belongs to no step, for it computes what later ones keep."""
+        return self.is_preparation is not None and self.is_preparation(arguments)
+
+    def branches(self, arguments: Arguments) -> tuple[str, ...]:
+        """Branches in the order in which the batch of a forward holds them; none if the family does not say."""
+        return self.batch_order(arguments) if callable(self.batch_order) else self.batch_order
 
     def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
         """The stacks that this very transformer has."""

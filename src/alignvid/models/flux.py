@@ -7,13 +7,13 @@ norm for text and one for pictures, single-stream blocks one over all. Chroma, O
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
 from alignvid.models.token_ids import reference_tokens
 
-_FIRST_REFERENCE = 1
-_EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # without a name: it may be given anything
+_EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # a bare transformer may be given anything
 
 
 def double_and_single(pictures: tuple[str, ...]) -> tuple[Stack, ...]:
@@ -30,10 +30,26 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return double_and_single(("video", "image") if can_edit else ("video",))
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Text from its embeddings, reference pictures by their ids; the rest is video."""
-    ids = arguments["img_ids"]
-    return {"text": arguments["encoder_hidden_states"].shape[1], "image": reference_tokens(ids, _FIRST_REFERENCE)}
+def with_references(except_for: tuple[str, ...]) -> Callable[[Any, Any], tuple[Stack, ...]]:
+    """Stacks of a transformer that edits pictures, of the pipelines that make them from text alone without those."""
+
+    def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+        return double_and_single(("video",) if class_name(pipeline) in except_for else ("video", "image"))
+
+    return stacks
+
+
+def counts_by_ids(first_reference: int) -> Callable[[Any, Arguments], dict[str, int]]:
+    """Counts of text, by its embeddings, and of reference pictures, by their position ids; the rest is video.
+
+    `first_reference`: the id with which the family numbers its first reference picture.
+    """
+
+    def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+        image = reference_tokens(arguments["img_ids"], first_reference)
+        return {"text": arguments["encoder_hidden_states"].shape[1], "image": image}
+
+    return token_counts
 
 
 FAMILY = Family(
@@ -45,11 +61,15 @@ FAMILY = Family(
         "FluxInpaintPipeline",
         "FluxFillPipeline",
         "FluxControlPipeline",
+        "FluxControlImg2ImgPipeline",
+        "FluxControlInpaintPipeline",
         "FluxControlNetPipeline",
+        "FluxControlNetImg2ImgPipeline",
+        "FluxControlNetInpaintPipeline",
         "FluxKontextPipeline",
         "FluxKontextInpaintPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
+    token_counts=counts_by_ids(first_reference=1),
     timestep_scale=1.0,
 )

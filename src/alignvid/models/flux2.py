@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
-from alignvid.models.token_ids import reference_tokens
+from alignvid.models.family import Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.flux import counts_by_ids
 
-_FIRST_REFERENCE = 10
 _KEEPS_KEYS = "Flux2KleinKVPipeline"
 _REFUSAL = (
-    "this pipeline computes the keys of the reference image once, at the first step, and keeps them for all others: a "
-    "gain on them would act outside its window; use Flux2KleinPipeline, or streams=['text']"
+    "This pipeline computes the keys of the reference image once, at the first step, and keeps them for all others: a "
+    "gain on them would act outside its window; use Flux2KleinPipeline, or streams=['text']."
 )
 
 
@@ -32,17 +31,11 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Text from its embeddings, references by their ids, none once their keys are kept; the rest is video."""
-    image = reference_tokens(arguments["img_ids"], _FIRST_REFERENCE)
-    return {"text": arguments["encoder_hidden_states"].shape[1], "image": image}
-
-
 FAMILY = Family(
     name="flux2",
     transformers=("Flux2Transformer2DModel",),
-    pipelines=("Flux2Pipeline", "Flux2KleinPipeline", _KEEPS_KEYS),
+    pipelines=("Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline", _KEEPS_KEYS),
     stacks=stacks,
-    token_counts=token_counts,
+    token_counts=counts_by_ids(first_reference=10),  # none once their keys are kept
     timestep_scale=1.0,
 )

@@ -1,4 +1,4 @@
-"""Kandinsky 5: text-to-video and image-to-video.
+"""Kandinsky 5: text-to-video and image-to-video, and pictures alike.
 
 Norms are called query_norm and key_norm. In image-to-video the first latent frame is kept clean: a prefix of the
 sequence; the reference also lies in the channels. Latents are (batch, frames, height, width, channels). With sparse
@@ -39,7 +39,7 @@ def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
 FAMILY = Family(
     name="kandinsky5",
     transformers=("Kandinsky5Transformer3DModel",),
-    pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline"),
+    pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline", "Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"),
     stacks=stacks,
     token_counts=token_counts,
 )

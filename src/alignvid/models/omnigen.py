@@ -2,7 +2,8 @@
 
 The gain acts on the keys' projection. Reference pictures lie inside the text, where their placeholders stand, elsewhere
 in each sample: they count as text. The generated picture begins with the token that tells the time. All passes of
-guidance are one batch, the conditional one first; timesteps ascend from 0 at pure noise to 1.
+guidance are one batch, the conditional one first; with reference pictures a third one sees these without the prompt,
+which makes it an unconditional one. Timesteps ascend from 0 at pure noise to 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"video": 1 + grid.height * grid.width}
 
 
+def batch_order(arguments: Arguments) -> tuple[str, ...]:
+    """Three passes where pictures lie in the last third of the batch, else two."""
+    samples, with_pictures = len(arguments["hidden_states"]), arguments["input_image_sizes"] or ()
+    has_third = any(3 * sample >= 2 * samples for sample in with_pictures)
+    return ("cond", "uncond", "uncond") if has_third else ("cond", "uncond")
+
+
 FAMILY = Family(
     name="omnigen",
     transformers=("OmniGenTransformer2DModel",),
@@ -28,5 +36,5 @@ FAMILY = Family(
     token_counts=token_counts,
     timestep_scale=1.0,
     is_ascending=True,
-    batch_order=("cond", "uncond"),
+    batch_order=batch_order,
 )

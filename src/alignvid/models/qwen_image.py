@@ -64,6 +64,8 @@ FAMILY = Family(
         "QwenImageEditInpaintPipeline",
         "QwenImageEditPlusPipeline",
         "QwenImageLayeredPipeline",
+        "QwenImageControlNetPipeline",
+        "QwenImageControlNetInpaintPipeline",
     ),
     stacks=stacks,
     token_counts=token_counts,

@@ -6,7 +6,8 @@ ones register the same way as those of a third party.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
@@ -14,10 +15,12 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
-from alignvid.models.family import Family
+from alignvid.models.family import Family, class_name
+from alignvid.models.refused import REFUSED
 from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.models"
+_NEAREST = 3  # names in a message
 
 _registered: dict[str, Family] = {}
 
@@ -58,9 +61,11 @@ def hosts(model: Any) -> list[Host]:
             f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one, as from_pretrained "
             "gives it."
         )
+    _check_refused(class_name(model))
     components = dict(_transformer_components(model))
     if not components:
-        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {_what_is_supported()}")
+        names = what_is_supported(class_name(model), supported_transformers())
+        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {names}")
     found = [(name, module) for name, module in components.items() if module is not None]
     if not found:
         names = f"{' and '.join(components)} {'is' if len(components) == 1 else 'are'} None"
@@ -71,32 +76,45 @@ def hosts(model: Any) -> list[Host]:
 def family_of(transformer: nn.Module) -> Family:
     """The family that describes a transformer.
 
-    Raises: UnsupportedModel naming the supported classes; AttachmentError if it is wrapped by another tool.
+    Raises: UnsupportedModel naming the nearest supported classes; AttachmentError if it is wrapped by another tool.
     """
     class_names = [base.__name__ for base in type(transformer).__mro__]
     for family in families().values():
         if any(name in class_names for name in family.transformers):
             return family
+    _check_refused(type(transformer).__name__)
     if (path := _supported_inside(transformer)) is not None:
         raise AttachmentError(
             f"The transformer is wrapped in {type(transformer).__name__}, which alignvid does not see through; "
             f"attach before wrapping it, or to what lies inside, at `{path}`."
         )
-    raise UnsupportedModel(f"{type(transformer).__name__} is not supported; {_what_is_supported()}")
+    name = type(transformer).__name__
+    raise UnsupportedModel(f"{name} is not supported; {what_is_supported(name, supported_transformers())}")
 
 
 def _supported_inside(wrapper: nn.Module) -> str | None:
     """Path of a supported transformer within a module of somebody else's, such as DataParallel's or PEFT's."""
-    supported = {name for family in families().values() for name in family.transformers}
+    supported = supported_transformers()
     return next((path for path, module in wrapper.named_modules() if type(module).__name__ in supported), None)
 
 
-def _what_is_supported() -> str:
-    supported = sorted(name for family in families().values() for name in family.transformers)
+def supported_transformers() -> list[str]:
+    """Names of the transformer classes that a family describes."""
+    return [name for family in families().values() for name in family.transformers]
+
+
+def what_is_supported(wanted: str, supported: Collection[str]) -> str:
+    """The few names that come nearest, how many there are, and the way to one's own: the end of a message."""
+    nearest = ", ".join(get_close_matches(wanted, supported, n=_NEAREST, cutoff=0.0))
     return (
-        f"supported transformers are {', '.join(supported)}. "
-        "docs/families.md shows how to describe another one in 25 lines."
+        f"the nearest of {len(supported)} that are: {nearest} (`alignvid models` lists all). docs/families.md shows "
+        "how to describe another one in 25 lines."
     )
+
+
+def _check_refused(name: str) -> None:
+    if (reason := REFUSED.get(name)) is not None:
+        raise UnsupportedModel(f"{name} is not supported. {reason}")
 
 
 def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:

@@ -13,13 +13,13 @@ _LINEAR = Site(
     "self",
     "attn1",
     (KeyNorm("norm_k", ("video",)),),
-    refusal="linear attention divides by the sum of its weights, so that one factor on all of its keys cancels",
+    refusal="Linear attention divides by the sum of its weights, so that one factor on all of its keys cancels.",
 )
 
 FAMILY = Family(
     name="sana",
     transformers=("SanaTransformer2DModel",),
-    pipelines=("SanaPipeline", "SanaSprintPipeline"),
+    pipelines=("SanaPipeline", "SanaControlNetPipeline", "SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
     stacks=(Stack("transformer_blocks", (_CROSS, _LINEAR)),),
     batch_order=("uncond", "cond"),
 )

@@ -23,7 +23,13 @@ _SELF = Site("self", "attn2", (KeyNorm("norm_k", ("video",), sequence_dim=2, is_
 FAMILY = Family(
     name="sd3",
     transformers=("SD3Transformer2DModel",),
-    pipelines=("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
+    pipelines=(
+        "StableDiffusion3Pipeline",
+        "StableDiffusion3Img2ImgPipeline",
+        "StableDiffusion3InpaintPipeline",
+        "StableDiffusion3ControlNetPipeline",
+        "StableDiffusion3ControlNetInpaintingPipeline",
+    ),
     stacks=(Stack("transformer_blocks", (_DOUBLE, _SELF)),),
     grids={"double.video": patch_grid, "self.video": patch_grid},
     batch_order=("uncond", "cond"),

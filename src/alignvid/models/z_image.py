@@ -1,7 +1,7 @@
 """Z-Image: one stack of single-stream blocks, keys in the order [video | text], both padded to a multiple of 32.
 
 Padding counts to its stream, for the model attends to it. Both passes of guidance are one batch, the conditional half
-first; timesteps ascend from 0 at pure noise to 1. The Omni pipeline packs its sequence in another order, by sample.
+first; timesteps ascend from 0 at pure noise to 1.
 """
 
 from __future__ import annotations
@@ -9,21 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from alignvid.errors import UnsupportedModel
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack
 
 _MULTIPLE = 32
 _SINGLE = Site("single", "attention", (KeyNorm("norm_k", ("video", "text")),))
-
-
-def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """The stack of joint blocks; those that refine text or picture alone are left out."""
-    if class_name(pipeline) == "ZImageOmniPipeline":
-        raise UnsupportedModel(
-            "ZImageOmniPipeline is not supported: each sample of its batch has its text end elsewhere, so that streams "
-            "cannot be told apart; use ZImagePipeline."
-        )
-    return (Stack("layers", (_SINGLE,)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
@@ -44,7 +33,7 @@ FAMILY = Family(
     name="z_image",
     transformers=("ZImageTransformer2DModel",),
     pipelines=("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
-    stacks=stacks,
+    stacks=(Stack("layers", (_SINGLE,)),),  # those that refine text or picture alone are left out
     token_counts=token_counts,
     timestep_argument="t",
     timestep_scale=1.0,

@@ -1,0 +1,34 @@
+"""Pipelines and transformers of diffusers that cannot be attached to, and why.
+
+What is neither here nor described by a family could be, in 25 lines: docs/families.md.
+"""
+
+from __future__ import annotations
+
+_SOUND = "It makes sound alone: there is no picture that a prompt and a reference could disagree on."
+_MASKED = "It fills in masked tokens instead of removing noise: there is no noise level that a window could go by."
+_PERTURBED = (
+    "It runs a third, perturbed pass in the batch of the two others, with attention processors of its own; use the "
+    "pipeline without perturbed-attention guidance."
+)
+
+REFUSED = {
+    "AceStepTransformer1DModel": _SOUND,
+    "DiTTransformer2DModel": "It is told a class and no prompt: there is no text to follow.",
+    "HunyuanDiTPAGPipeline": _PERTURBED,
+    "Kandinsky6SRTransformer3DModel": "It enlarges a video and is told no prompt: there is no text to follow.",
+    "LongCatAudioDiTTransformer": _SOUND,
+    "PixArtSigmaPAGPipeline": _PERTURBED,
+    "RFD4ProteinaTransformer": "It makes proteins: there is no text to follow.",
+    "SanaPAGPipeline": _PERTURBED,
+    "StableAudio3DiTModel": _SOUND,
+    "StableAudioDiTModel": _SOUND,
+    "StableDiffusion3PAGImg2ImgPipeline": _PERTURBED,
+    "StableDiffusion3PAGPipeline": _PERTURBED,
+    "Transformer2DModel": _MASKED,
+    "UVit2DModel": _MASKED,
+    "ZImageOmniPipeline": (
+        "Each sample of its batch has its text end elsewhere, so that streams cannot be told apart; use ZImagePipeline."
+    ),
+}
+"""Reason, as sentences, by the name of a pipeline's class or a transformer's."""
