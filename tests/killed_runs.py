@@ -74,12 +74,12 @@ class Typed:
         begun = len(computed(self.log))
         process = self.start()
         if moment == "start":
-            process.join(rng.uniform(0, pace.start_s))
+            time.sleep(rng.uniform(0, pace.start_s))  # join(timeout) would wait for the end of what was exec'd
         else:
             wanted = begun + rng.randint(1, 3)
             _wait(process, lambda: len(computed(self.log)) >= wanted, _POLL_S["job"])
         if moment == "job":
-            process.join(rng.uniform(0, pace.job_s))
+            time.sleep(rng.uniform(0, pace.job_s))
         if moment == "write":
             _wait(process, lambda: next((self.folder / "videos").glob(".*.part"), None), _POLL_S["write"])
         killed = kill(process)
