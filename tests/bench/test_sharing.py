@@ -214,4 +214,4 @@ def test_a_ctrl_c_that_a_library_turned_into_an_error_is_no_failed_job(worker, m
 
     monkeypatch.setattr(worker, "_clips", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(tasks_of([Variant("baseline", None, None, None)])[0], [IMAGE])
+        worker.run(tasks_of([Variant("baseline")])[0], [IMAGE])
