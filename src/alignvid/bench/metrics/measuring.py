@@ -78,8 +78,8 @@ def measure_run(
         ratio: For the protocol "released": the shape to stretch to; the nearest to the first video's unless given.
         on_row: Told of every new row.
 
-    Raises: InputError for an unknown metric, name of weights or device, a protocol that a metric does not know, a folder
-    without a run or videos, or one that another process measures.
+    Raises: InputError for an unknown metric, name of weights or device, a protocol that a metric does not know, or a
+    folder without a run, without videos, or that another process measures.
     """
     folder.info()
     metrics = find_metrics(names)
