@@ -38,9 +38,9 @@ def worker_rows(samples: int = 16, repeats: int = 3) -> list[Row]:
     for workers, paces in enumerate(zip(*pairs, strict=True), start=1):
         jobs_per_s = statistics.median(pace.jobs_per_s for pace in paces)
         start_s = statistics.median(pace.start_s for pace in paces)
-        rows.append((f"{workers} on Ray", f"{jobs_per_s:.2f} jobs/s, the first after {start_s:.0f} s", "", count))
+        rows.append(Row(f"{workers} on Ray", f"{jobs_per_s:.2f} jobs/s, the first after {start_s:.0f} s", "", count))
     spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    return [*rows, (f"2 workers / 1, on {os.cpu_count()} cores", spread, f"≥ {TARGET}", count)]
+    return [*rows, Row(f"2 workers / 1, on {os.cpu_count()} cores", spread, f"≥ {TARGET}", count)]
 
 
 def pace_of(workers: int, samples: int) -> Pace:
