@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ import families
 import measures
 import modulations
 import overhead
+import ray_workers
 import scoring
 import sizes
 import startup
@@ -43,6 +45,8 @@ SECTIONS = {
     "demo": Section("The demo's sixteen videos", startup.demo_rows),
     "scoring": Section("Scores and report of a whole run", scoring.scoring_rows),
 }
+if find_spec("ray"):  # an extra of 200 MB
+    SECTIONS["ray"] = Section("Workers on Ray", ray_workers.worker_rows)
 BY_FAMILY = ("families", "sizes")
 
 

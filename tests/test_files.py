@@ -1,26 +1,15 @@
+import multiprocessing
 import os
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from alignvid import files
-from alignvid.errors import OutputError
-from alignvid.files import writable_folder, write_bytes, write_together
+from alignvid.errors import InputError, OutputError
+from alignvid.files import held, writable_folder, write_bytes, write_together
+from full_disk import file_size_limit
 
 MEBIBYTE = 1 << 20
-
-
-@contextmanager
-def file_size_limit(limit_bytes: int):
-    """A real refusal of the system in the middle of a write, as on a full disk, for any user."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -74,3 +63,29 @@ def test_a_read_only_folder_is_refused(tmp_path):
 def test_a_folder_that_nobody_may_write_into_is_refused():
     with pytest.raises(OutputError, match="Cannot write into '/proc'"):
         writable_folder(Path("/proc"))
+
+
+def test_a_lock_keeps_another_process_out_until_its_holder_ends_however_it_ends(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    is_held, lock = fork.Event(), tmp_path / ".lock"
+
+    def hold():
+        with held(lock, busy=""):
+            is_held.set()
+            fork.Event().wait()
+
+    holder = fork.Process(target=hold)
+    holder.start()
+    assert is_held.wait(60)
+    with pytest.raises(InputError, match="busy elsewhere"), held(lock, busy="busy elsewhere"):
+        pytest.fail("two processes are in")
+    holder.kill()
+    holder.join()
+    with held(lock, busy="still held"):
+        pass
+
+
+def test_a_lock_where_nothing_can_be_written_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"Cannot write into .*file'"), held(tmp_path / "file" / ".lock", busy=""):
+        pytest.fail("there is no lock")

@@ -79,3 +79,17 @@ class OutputError(AlignvidError, OSError):
 
 class MissingExtra(AlignvidError, ImportError):
     """An optional dependency is missing; the message holds the pip line that installs it."""
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is behind an error: libraries that clean up after one may fail at it, and say something else."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, KeyboardInterrupt):
+            return True
+        if one is not None and one not in seen:
+            seen.append(one)
+            waiting += [one.__cause__, one.__context__]
+    return False

@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from alignvid.errors import OutputError
+from filelock import FileLock, Timeout
+
+from alignvid.errors import InputError, OutputError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -55,6 +58,31 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
+@contextlib.contextmanager
+def held(lock: Path, *, busy: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep other processes out of the block, by a lock that the system frees when this process ends, however it ends.
+
+    On a file system without locks nobody is kept out.
+
+    Raises: InputError with the text `busy` if another process has it for longer than `wait_s`; OutputError if the file
+    cannot be made.
+    """
+    file_lock = FileLock(lock, timeout=wait_s)
+    try:
+        with contextlib.suppress(NotImplementedError):
+            file_lock.acquire()
+    except Timeout as error:
+        raise InputError(busy) from error
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write into {str(lock.parent)!r}: {_reason(error)}; the folder must be writable."
+        ) from error
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
 def sha256_of_bytes(data: bytes) -> str:
     """The SHA-256 of bytes in memory."""
     return hashlib.sha256(data).hexdigest()
@@ -72,7 +100,8 @@ def sha256_of_file(path: Path) -> str:
 @contextlib.contextmanager
 def _parts(folder: Path, contents: Mapping[str, bytes]) -> Iterator[dict[str, Path]]:
     """The contents on disk under names that end in `.part`; what is not renamed by the end is removed."""
-    parts = {name: folder / f".{name}.{os.getpid()}.part" for name in contents}
+    token = secrets.token_hex(4)  # process ids repeat: in containers on one disk the first process of each is number 1
+    parts = {name: folder / f".{name}.{token}.part" for name in contents}
     try:
         for name, data in contents.items():
             with parts[name].open("wb") as file:

@@ -29,7 +29,7 @@ def question(number, *, variant="baseline", verdict=Verdict.YES, expected="yes",
         resolution=(64, 64),
         questions=(item,),
     )
-    return AnsweredQuestion(f"{variant}{number}", variant, sample, item, "videos/a.mp4", 64, 64, verdict)
+    return AnsweredQuestion(f"{variant}{number}", variant, sample, item, "videos/a.mp4", "0", 64, 64, verdict)
 
 
 def test_a_draw_gives_each_stratum_its_share():

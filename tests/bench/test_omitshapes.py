@@ -121,6 +121,7 @@ def test_questions_of_any_seed_and_edit_are_sound(kind):
 )
 def test_a_claim_is_answered_from_what_is_seen(text, shapes, expected):
     assert Claim.parse(text).holds(shapes.__contains__) is expected
+    assert Claim.parse(text).is_true_of(shapes) is expected
 
 
 def test_a_count_counts_cells_not_readings():

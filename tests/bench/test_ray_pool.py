@@ -89,6 +89,31 @@ def test_a_worker_that_cannot_load_its_model_says_so_once(plan, tmp_path):
         run_plan(plan, tmp_path / "run", pool=RayPool(no_model))
 
 
+def test_a_worker_that_cannot_load_its_model_for_another_reason_says_that(plan, tmp_path):
+    def no_memory():
+        raise MemoryError("no room")
+
+    with pytest.raises(InputError, match="cannot load the model: MemoryError: no room"):
+        run_plan(plan, tmp_path / "run", pool=RayPool(no_memory))
+
+
+def test_a_worker_that_dies_while_it_loads_is_replaced_twice_and_then_said_to_die(plan, tmp_path):
+    def dies():
+        with (tmp_path / "starts").open("a") as file:
+            file.write(".")
+        os._exit(1)
+
+    with pytest.raises(InputError, match="died 3 times while it loaded the model"):
+        run_plan(plan, tmp_path / "run", pool=RayPool(dies))
+
+    assert (tmp_path / "starts").read_text() == "..."
+
+
+def test_workers_that_ask_for_more_gpus_than_there_are_do_not_wait_for_them(plan, tmp_path):
+    with pytest.raises(InputError, match=r"2 workers with 64 GPUs each need 128, and there are \d+ here"):
+        run_plan(plan, tmp_path / "run", pool=RayPool(StubWorker, workers=2, gpus_per_worker=64))
+
+
 @pytest.mark.parametrize(("workers", "gpus"), [(0, 0.0), (1, -1.0), (1, 1.5)])
 def test_a_pool_that_cannot_be_is_refused(workers, gpus):
     with pytest.raises(InputError, match="choose"):

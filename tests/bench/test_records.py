@@ -2,7 +2,8 @@ import pytest
 
 from alignvid.bench.records import AnswerRecord, append_rows, read_rows
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import InputError
+from alignvid.errors import InputError, OutputError
+from full_disk import file_size_limit
 
 
 def answer(question: str) -> AnswerRecord:
@@ -52,3 +53,18 @@ def test_a_row_of_another_schema_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="schema version 99"):
         list(read_rows(path, AnswerRecord))
+
+
+def test_a_full_disk_keeps_the_rows_before_it_and_the_same_line_again_goes_on(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [answer("a")])
+
+    with (
+        file_size_limit(path.stat().st_size + 10),
+        pytest.raises(OutputError, match=r"Cannot append .*free"),
+    ):
+        append_rows(path, [answer("b")])
+
+    assert list(read_rows(path, AnswerRecord)) == [answer("a")]
+    append_rows(path, [answer("b")])
+    assert list(read_rows(path, AnswerRecord)) == [answer("a"), answer("b")]

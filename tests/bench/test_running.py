@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -159,6 +160,43 @@ def test_shards_make_every_job_once(planned, tmp_path):
     assert len(counts) == 16
     assert set(counts.values()) == {1}
     assert do(planned(), tmp_path / "run", tmp_path / "log").made == 0
+
+
+def at_the_same_time(runs):
+    """Exit codes of functions in processes of their own."""
+    return [wait_for(child) for child in [start(run) for run in runs]]
+
+
+def test_shards_that_start_at_the_same_moment_make_every_job_once(planned, tmp_path):
+    plans = [replace(planned(), spec=replace(planned().spec, shard=(index, 3))) for index in range(3)]
+
+    codes = at_the_same_time([partial(do, plan, tmp_path / "run", tmp_path / "log", pause_s=0.01) for plan in plans])
+
+    assert codes == [0, 0, 0]
+    assert sorted(computed(tmp_path / "log")) == sorted(job.id for job in planned().jobs)
+    do(planned(), tmp_path / "calm", tmp_path / "calm-log")
+    assert contents(tmp_path / "run") == contents(tmp_path / "calm")
+
+
+def test_variants_that_are_added_at_the_same_moment_are_all_planned(planned, tmp_path):
+    plans = [planned(variants=[f"v{index}: gamma=1.{index}"], seeds=[0]) for index in range(1, 5)]
+    plans = [replace(plan, spec=replace(plan.spec, shard=(index, 4))) for index, plan in enumerate(plans)]
+
+    assert at_the_same_time([partial(do, plan, tmp_path / "run", tmp_path / "log") for plan in plans]) == [0] * 4
+
+    assert sorted(RunFolder(tmp_path / "run").info().variant_names) == ["v1", "v2", "v3", "v4"]
+
+
+def test_a_second_process_on_the_same_jobs_is_refused_and_the_first_goes_on(planned, tmp_path):
+    first = start(partial(do, planned(), tmp_path / "run", tmp_path / "log", pause_s=0.05))
+    while not computed(tmp_path / "log"):
+        time.sleep(0.01)
+
+    with pytest.raises(InputError, match=r"is being run by another process; .*--shard 0/2 and 1/2"):
+        do(planned(), tmp_path / "run", tmp_path / "log")
+
+    assert wait_for(first) == 0
+    assert len(computed(tmp_path / "log")) == 16
 
 
 def test_a_sample_that_cannot_be_used_is_counted_with_its_reason(tmp_path):

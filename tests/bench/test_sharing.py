@@ -203,3 +203,15 @@ def test_in_a_batch_no_clip_depends_on_which_others_run():
     assert digests[2] == alone[0].record.frames_sha256 == turned[0].record.frames_sha256
     assert digests[0] == turned[1].record.frames_sha256
     assert len(set(digests)) == 3
+
+
+def test_a_ctrl_c_that_a_library_turned_into_an_error_is_no_failed_job(worker, monkeypatch):
+    def interrupted(*arguments):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("trying to pop from empty mode stack")
+
+    monkeypatch.setattr(worker, "_clips", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(tasks_of([Variant("baseline")])[0], [IMAGE])

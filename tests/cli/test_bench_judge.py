@@ -2,9 +2,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from alignvid.files import held
 from rendered_runs import rendered_run
 
 
@@ -112,6 +114,31 @@ def test_an_audit_of_an_unjudged_run_says_what_to_type(alignvid, run):
     code, _, err = alignvid("bench", "audit", run.path)
     assert code == 2
     assert "has no answers yet; type: alignvid bench judge" in err
+
+
+def test_an_audit_shows_no_video_but_the_one_that_was_judged(alignvid, run):
+    alignvid("bench", "judge", run.path, "--judge", "rule")
+    video = run.path / run.videos()[0].file
+    video.write_bytes(video.read_bytes() + b"more")
+    code, out, err = alignvid("bench", "audit", run.path)
+    assert (code, out) == (2, "")
+    assert f"{video.name}' is gone, or is not the video that was judged" in err
+    assert not (run.path / "audit.html").exists()
+
+
+def test_a_run_without_videos_has_nothing_to_judge(alignvid, run):
+    for record in run.videos():
+        run.write_video(replace(record, status="failed", error="no luck"), None)
+    code, out, err = alignvid("bench", "judge", run.path, "--judge", "rule")
+    assert (code, out) == (2, "")
+    assert "has no videos yet; 4 jobs failed; type the line of `alignvid bench run` again" in err
+
+
+def test_a_run_that_is_being_judged_is_left_alone(alignvid, run):
+    with held(run.path / ".judging.lock", busy=""):
+        code, _, err = alignvid("bench", "judge", run.path, "--judge", "rule")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is being judged by another process; wait until it ends" in err
 
 
 def test_commands_of_the_bench_are_listed_without_torch():

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from alignvid.files import held
 from metric_models import moving_square, save_run
 
 
@@ -76,3 +77,18 @@ def test_a_folder_without_a_run_is_refused(alignvid, tmp_path):
     code, _, err = alignvid("bench", "measure", tmp_path, "--metrics", "temporal_flickering")
     assert code == 2
     assert "holds no run" in err
+
+
+def test_a_run_without_videos_is_one_sentence(alignvid, run):
+    for file in (run / "videos").iterdir():
+        file.unlink()
+    code, out, err = alignvid("bench", "measure", run, "--metrics", "temporal_flickering")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "has no videos yet; type the line of `alignvid bench run` again" in err
+
+
+def test_a_run_that_is_being_measured_is_left_alone(alignvid, run):
+    with held(run / ".measuring.lock", busy=""):
+        code, _, err = alignvid("bench", "measure", run, "--metrics", "temporal_flickering")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is being measured by another process; wait until it ends" in err

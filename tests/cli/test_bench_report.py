@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -21,6 +22,14 @@ def test_the_command_says_in_one_sentence_what_cannot_be_shown(alignvid, run, tm
     code, out, err = alignvid("bench", "report", run, "--out", tmp_path / "file")
     assert (code, out) == (2, "")
     assert "Cannot write into" in err and err.count("\n") == 1
+
+
+def test_the_command_says_which_videos_are_damaged_and_ends_with_1(alignvid, run):
+    video = sorted((run / "videos").glob("*.mp4"))[0]
+    video.write_bytes(video.read_bytes()[:-1])
+    code, out, err = alignvid("bench", "report", run, "--json")
+    assert (code, json.loads(out)["damaged"]) == (1, 1)
+    assert err.startswith("Damaged files of videos: 1 (sample_") and err.count("\n") == 1
 
 
 def test_scores_and_reports_are_made_without_torch(run):

@@ -41,6 +41,7 @@ def test_the_same_line_again_says_that_all_is_there(alignvid, out):
         (["--size", "big"], "--size 'big' is none"),
         (["--size", "50x64"], "width 50 is not a multiple of 16"),
         (["--shard", "4/4"], "shard 4/4 does not exist"),
+        (["--shard", "0/0"], "shard 0/0 does not exist; give a part of 1 or more"),
         (["--limit", "0"], "limit 0 leaves no sample"),
         (["--guidance", "-1"], "guidance -1.0 is out of range"),
         (["--batch", "100"], "batch 100 is out of range"),

@@ -82,6 +82,13 @@ def test_a_wrong_option_is_one_sentence(alignvid, run, options, sentence):
     assert err.count("\n") == 1
 
 
+def test_a_run_file_that_holds_something_else_is_one_sentence(alignvid, run):
+    (run / "run.json").write_text("[]")
+    code, _, err = alignvid("bench", "score", run)
+    assert code == 2
+    assert "is of another version of alignvid" in err and err.count("\n") == 1
+
+
 def test_a_folder_that_is_no_run_is_one_sentence(alignvid, tmp_path):
     code, _, err = alignvid("bench", "score", tmp_path / "nothing")
     assert code == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alignvid.cli.main import cli
+from alignvid.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = sorted(cli.commands)
@@ -64,3 +65,15 @@ def test_python_dash_m_is_the_same_command():
     command = [sys.executable, "-m", "alignvid", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("alignvid, version ")
+
+
+def test_a_ctrl_c_that_a_library_turned_into_an_error_of_its_own_ends_with_130(alignvid, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise InputError("The config does not describe a model.")  # noqa: B904  # as a library does
+
+    monkeypatch.setattr("alignvid.bench.running.run", interrupted)
+    code, out, err = alignvid("bench", "run", "--data", "omitshapes", "--out", tmp_path / "run")
+    assert (code, out, err) == (130, "", "alignvid: Interrupted; nothing unfinished was kept.\n")

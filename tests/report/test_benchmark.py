@@ -11,6 +11,7 @@ from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.scorecard import score_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError, MissingExtra, OutputError
+from alignvid.files import sha256_of_bytes
 from alignvid.report.benchmark import write_report
 from alignvid.report.gallery import gallery_script
 from alignvid.report.plots import plots
@@ -62,7 +63,7 @@ def card(scored):
 
 
 def report_of(run, card):
-    return write_report(run.path, run.path / "report", card)
+    return write_report(run.path, run.path / "report", card).page
 
 
 def test_the_folder_holds_all_that_the_page_names(run, card):
@@ -97,12 +98,37 @@ def test_videos_take_no_second_place_on_the_disk(run, card):
 
 def test_a_video_that_was_made_anew_replaces_the_one_in_the_report(run, card):
     page = report_of(run, card)
-    video = next((run.path / "videos").glob("*.mp4"))
-    video.unlink()
-    video.write_bytes(moving_square(8))
-    report_of(run, card)
-    assert (page.parent / "videos" / video.name).read_bytes() == video.read_bytes()
+    anew = moving_square(8)
+    record = replace(run.videos()[0], sha256=sha256_of_bytes(anew))
+    run.write_video(record, anew)
+    report_of(run, card_of(run))
+    assert (page.parent / record.file).read_bytes() == anew
     assert list(page.parent.rglob("*.part")) == []
+
+
+def test_a_damaged_video_is_named_and_not_shown_until_it_is_whole_again(run, card):
+    report_of(run, card)
+    record = run.videos()[0]
+    video = run.path / record.file
+    whole = video.read_bytes()
+    video.write_bytes(whole[:-100] + b"\0" * 100)  # in place: the first report's link has the damage, too
+
+    page, damaged = write_report(run.path, run.path / "report", card)
+
+    assert damaged == [record]
+    name = f"{record.sample}, {record.variant}, seed {record.seed}"
+    assert f"Damaged files of videos: 1 ({name})." in page.read_text()
+    assert not (page.parent / record.file).exists()
+    gallery = (page.parent / "gallery.js").read_text()
+    assert gallery.count("damaged: the file is not the video that was judged") == 1
+    assert record.job not in gallery
+    assert (page.parent / "scores.json").read_bytes() == card.to_json()
+
+    video.write_bytes(whole)
+    page, damaged = write_report(run.path, run.path / "report", card)
+    assert damaged == []
+    assert "Damaged" not in page.read_text()
+    assert (page.parent / record.file).read_bytes() == whole
 
 
 def test_a_disk_without_links_gets_copies(run, card, monkeypatch):

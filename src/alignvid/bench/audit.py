@@ -20,6 +20,7 @@ from alignvid.bench.judged_run import JudgedRun
 from alignvid.bench.samples import Question, Sample
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
+from alignvid.files import sha256_of_file
 
 HumanAnswer = Literal["yes", "no", "unclear"]
 Key = tuple[str, str]
@@ -39,6 +40,8 @@ class AnsweredQuestion:
     question: Question
     video: str
     """Relative to the run's folder."""
+    video_sha256: str
+    """Of the file that was judged."""
     width: int | None
     height: int | None
     verdict: Verdict
@@ -64,6 +67,7 @@ def answered_questions(run: JudgedRun) -> list[AnsweredQuestion]:
             sample=samples[cell.sample],
             question=question,
             video=str(video.file),
+            video_sha256=str(video.sha256),
             width=video.width,
             height=video.height,
             verdict=row.verdict,
@@ -86,6 +90,20 @@ def draw(questions: Iterable[AnsweredQuestion], count: int, seed: int) -> list[A
     step, start = len(ordered) / count, rng.random()
     chosen = [ordered[int((index + start) * step)] for index in range(count)]
     return [chosen[index] for index in rng.permutation(count)]
+
+
+def check_videos(run: Path, items: Iterable[AnsweredQuestion]) -> None:
+    """Make sure that people will see what the judge saw.
+
+    Raises: InputError naming a video that is gone, or is not the one that was judged.
+    """
+    for video, sha256 in sorted({(item.video, item.video_sha256) for item in items}):
+        file = run / video
+        if not file.is_file() or sha256_of_file(file) != sha256:
+            raise InputError(
+                f"{str(file)!r} is gone, or is not the video that was judged; "
+                "type the line of `alignvid bench run` again."
+            )
 
 
 def read_human_answers(path: Path, known: Mapping[Key, AnsweredQuestion]) -> dict[Key, HumanAnswer]:

@@ -7,7 +7,7 @@ A claim's id says all of it, so that the id of a question is enough to answer it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -56,8 +56,11 @@ class Claim:
 
     def holds(self, is_there: Callable[[Shape], bool]) -> bool:
         """Whether it is true of what was seen: `is_there` says of a shape whether it is in its cell."""
-        cells = {shape.cell for shape in self.shapes() if is_there(shape)}
-        return bool(cells) if self.quantity is None else len(cells) == self.quantity
+        return self._counts({shape.cell for shape in self.shapes() if is_there(shape)})
+
+    def is_true_of(self, shapes: Iterable[Shape]) -> bool:
+        """Whether it is true of a scene of these shapes."""
+        return self._counts({shape.cell for shape in shapes if self._fits(shape)})
 
     def shapes(self) -> Iterator[Shape]:
         """Every shape that fits the description."""
@@ -74,3 +77,17 @@ class Claim:
     def is_about_the_same_as(self, other: Claim) -> bool:
         """Whether the descriptions are equal, so that one answer gives the other away."""
         return replace(self, quantity=None) == replace(other, quantity=None)
+
+    def _counts(self, cells: set[int]) -> bool:
+        return bool(cells) if self.quantity is None else len(cells) == self.quantity
+
+    def _fits(self, shape: Shape) -> bool:
+        return all(
+            wanted in (None, there)
+            for wanted, there in (
+                (self.colour, shape.colour),
+                (self.kind, shape.kind),
+                (self.size, shape.size),
+                (self.cell, shape.cell),
+            )
+        )

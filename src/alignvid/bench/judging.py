@@ -7,21 +7,17 @@ FAIL.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, Reply
 from alignvid.bench.records import AnswerRecord, JudgeRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.samples import Question, Sample
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import InputError
-from alignvid.files import sha256_of_file
+from alignvid.files import held, sha256_of_file
 
 _LOCK = ".judging.lock"
 Key = tuple[str, str, str]
@@ -57,10 +53,12 @@ def judge_run(
 
     `on_answer` is given each new answer and how many were open at the start.
 
-    Raises: InputError if the folder holds no run or is being judged; AlignvidError from a judge that cannot go on.
+    Raises: InputError if the folder holds no run, no videos, or is being judged; AlignvidError from a judge that cannot
+    go on.
     """
     samples = run.samples()[:limit]
-    with _alone(run.path):
+    run.videos_to_read()
+    with held(run.path / _LOCK, busy=f"{str(run.path)!r} is being judged by another process; wait until it ends."):
         run.add_judge(_judge_record(judge.identity))
         known = _known(run, judge.identity)
         videos = _videos(run, samples, known)
@@ -177,13 +175,3 @@ def _tally(
                 counts.update(verdicts)
                 kept += len(verdicts)
     return Tally(identity, counts, len(rows), kept)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the run for this process: a file of records has one writer."""
-    try:
-        with FileLock(folder / _LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(f"{str(folder)!r} is being judged by another process; wait until it ends.") from error

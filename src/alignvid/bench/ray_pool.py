@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alignvid.bench.attempts import MAX_CRASHES
 from alignvid.bench.jobs import Task
 from alignvid.bench.pools import Begin
 from alignvid.bench.tasks import Unit
@@ -47,6 +48,7 @@ class RayPool:
             return
         ray = _connected(self.address, self.workers)
         try:
+            self._check_gpus(ray)
             yield from self._results(ray, deque(units), begin)
         finally:
             ray.shutdown()
@@ -76,14 +78,37 @@ class RayPool:
                 yield made
             feed(actor, own)
 
+    def _check_gpus(self, ray: Any) -> None:
+        """Workers for which this machine has no GPU would be waited for without end; a cluster may grow."""
+        there, wanted = ray.cluster_resources().get("GPU", 0.0), self.workers * self.gpus_per_worker
+        if self.address == LOCAL and wanted > there:
+            raise InputError(
+                f"{self.workers} workers with {self.gpus_per_worker:g} GPUs each need {wanted:g}, and there are "
+                f"{there:g} here; choose fewer workers or a smaller --gpus-per-worker."
+            )
+
     def _actors(self, ray: Any, count: int) -> list[Any]:
-        """New workers, ready to run. Raises: InputError if the model cannot be loaded there."""
+        """New workers, ready to run. Raises: InputError if they cannot load the model, or die of it."""
         remote = ray.remote(num_cpus=1, num_gpus=self.gpus_per_worker, max_restarts=0, max_task_retries=0)(_Actor)
-        actors = [remote.remote(self.make_worker) for _ in range(count)]
-        for problem in ray.get([actor.problem.remote() for actor in actors]):
-            if problem is not None:
-                raise InputError(problem)
-        return actors
+        ready: list[Any] = []
+        for _ in range(MAX_CRASHES):
+            started = [remote.remote(self.make_worker) for _ in range(count - len(ready))]
+            ready += [actor for actor in started if self._is_ready(ray, actor)]
+            if len(ready) == count:
+                return ready
+        raise InputError(
+            f"A worker died {MAX_CRASHES} times while it loaded the model; is there memory for {self.workers} of them?"
+        )
+
+    def _is_ready(self, ray: Any, actor: Any) -> bool:
+        """Whether it has loaded the model; False if its process died. Raises: InputError if there is no such model."""
+        try:
+            problem = ray.get(actor.problem.remote())
+        except ray.exceptions.RayActorError:
+            return False
+        if problem is not None:
+            raise InputError(problem)
+        return True
 
 
 class _Actor:
@@ -95,6 +120,8 @@ class _Actor:
             self._worker = make_worker()
         except AlignvidError as error:  # told to the user in one sentence, which a dead process could not do
             self._problem = str(error)
+        except Exception as error:
+            self._problem = f"A worker cannot load the model: {type(error).__name__}: {error}"
 
     def problem(self) -> str | None:
         return self._problem

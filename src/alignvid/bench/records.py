@@ -10,11 +10,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import InputError
+from alignvid.errors import InputError, OutputError
 
 SCHEMA_VERSION = 1
 NOT_LOADED = "not loaded"
@@ -160,13 +161,28 @@ def append_rows(path: Path, rows: Iterable[AnyRecord]) -> None:
     """Append rows, each as one write, and flush them to the disk; a torn last line is removed first.
 
     One process appends to a file at a time.
+
+    Raises: OutputError if they cannot be written; the rows before them stay.
     """
-    remove_torn_line(path)
-    with path.open("ab") as file:
-        for row in rows:
-            file.write(json.dumps(to_row(row), ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    lines = [json.dumps(to_row(row), ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows]
+    try:
+        remove_torn_line(path)
+        with path.open("ab", buffering=0) as file:
+            for line in lines:
+                _write_all(file, line)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"Cannot append to {str(path)!r}: {error.strerror}; free some space and type the same line again, "
+            "what was there is kept."
+        ) from error
+
+
+def _write_all(file: FileIO, line: bytes) -> None:
+    """A file that is almost full takes a part of a line, and refuses the rest."""
+    rest = memoryview(line)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def remove_torn_line(path: Path) -> None:

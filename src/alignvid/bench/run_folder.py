@@ -75,7 +75,7 @@ class RunFolder:
                 f"{str(self.path)!r} holds no run ({error}); give a folder that `alignvid bench run` wrote."
             ) from error
         known = {item.name for item in fields(RunInfo)}
-        if values.get("schema_version") != SCHEMA_VERSION or set(values) != known:
+        if not isinstance(values, dict) or values.get("schema_version") != SCHEMA_VERSION or set(values) != known:
             raise InputError(f"{str(file)!r} is of another version of alignvid; run the benchmark anew.")
         return RunInfo(**values)
 
@@ -94,6 +94,16 @@ class RunFolder:
         """
         rows = [_video(file) for file in self._video_files()]
         return sorted(rows, key=lambda row: (row.sample, row.variant, row.seed))
+
+    def videos_to_read(self) -> list[VideoRecord]:
+        """The same. Raises: InputError if no job is done, so that there is nothing to judge or to measure."""
+        rows = self.videos()
+        if not any(row.status == "done" for row in rows):
+            failed = f"; {len(rows)} jobs failed" if rows else ""
+            raise InputError(
+                f"{str(self.path)!r} has no videos yet{failed}; type the line of `alignvid bench run` again."
+            )
+        return rows
 
     def answers(self) -> list[AnswerRecord]:
         """The last answer of each judge, protocol and settings to each question about each job."""

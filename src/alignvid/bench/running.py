@@ -23,7 +23,11 @@ from alignvid.bench.spec import BenchSpec
 from alignvid.bench.tasks import shard_of, units_of
 from alignvid.bench.worker import failed
 from alignvid.errors import InputError
-from alignvid.files import writable_folder
+from alignvid.files import held, writable_folder
+
+_PLAN_LOCK = ".planning.lock"
+_WAIT_S = 60.0
+"""For the plan: shards that start at the same moment write it one after the other, each joined with the last."""
 
 
 @dataclass
@@ -94,7 +98,21 @@ def run_plan(
 ) -> RunResult:
     """Do what is missing of a plan; see `run`."""
     folder = RunFolder(writable_folder(Path(out)))
-    plan.write(folder)
+    with held(folder.path / _PLAN_LOCK, busy=f"{str(out)!r} is being planned elsewhere; try again.", wait_s=_WAIT_S):
+        plan.write(folder)
+    index, count = plan.spec.shard
+    busy = f"{str(out)!r} is being run by another process; wait until it ends, or share the work: --shard 0/2 and 1/2."
+    with held(folder.path / f".running-{index}-of-{count}.lock", busy=busy):
+        return _run_planned(plan, folder, pool, on_plan, on_record)
+
+
+def _run_planned(
+    plan: Plan,
+    folder: RunFolder,
+    pool: Pool,
+    on_plan: Callable[[RunResult], None],
+    on_record: Callable[[VideoRecord], None],
+) -> RunResult:
     writable_folder(folder.path / VIDEOS)
     jobs = shard_of(plan.jobs, batch=plan.spec.batch, shard=plan.spec.shard)
     records = {record.job: record for record in folder.videos()}

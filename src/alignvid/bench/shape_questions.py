@@ -37,7 +37,7 @@ def questions_of(scene: Scene, seed: int) -> tuple[Question, ...]:
     """The questions of a scene; the first asks for the edit itself. The seed decides choice and wording."""
     rng = np.random.default_rng([seed, 1])
     drafts = _drafts(scene, rng)
-    answers = {draft.claim: draft.claim.holds(scene.edited_shapes.__contains__) for draft in drafts}
+    answers = {draft.claim: draft.claim.is_true_of(scene.edited_shapes) for draft in drafts}
     chosen = _choose(drafts, answers, rng)
     return tuple(
         Question(

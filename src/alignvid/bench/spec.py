@@ -52,6 +52,8 @@ class BenchSpec:
         if self.half is not None and self.half not in HALVES:
             raise InputError(f"half {self.half!r} is unknown; choose one of {', '.join(HALVES)}.")
         index, count = self.shard
+        if count < 1:
+            raise InputError(f"shard {index}/{count} does not exist; give a part of 1 or more, such as 0/2.")
         if not 0 <= index < count:
             raise InputError(
                 f"shard {index}/{count} does not exist; shards of {count} are 0/{count} to {count - 1}/{count}."

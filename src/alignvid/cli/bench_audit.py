@@ -40,7 +40,7 @@ def audit(
     The page shows neither variant nor verdict nor expected answer. With --answers: sensitivity, specificity, Cohen's
     kappa, and scores corrected for the judge's errors.
     """
-    from alignvid.bench.audit import answered_questions, draw
+    from alignvid.bench.audit import answered_questions, check_videos, draw
     from alignvid.bench.judged_run import Asked, read_judged_run
     from alignvid.bench.run_folder import RunFolder
     from alignvid.report.audit import write_audit_page
@@ -51,6 +51,7 @@ def audit(
         _compare(questions, answers, seed, as_json)
         return
     drawn = draw(questions, count, seed)
+    check_videos(run, drawn)
     page = write_audit_page(run, drawn)
     if as_json:
         print_json({"page": str(page), "questions": len(drawn), "of": len(questions)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,18 @@ from alignvid.cli.terminal import examples, json_option, print_json
 def report(run: Path, out: Path | None, as_json: bool, **asked: Any) -> None:
     """Show RUN as a page: tables, plots with intervals, and every video beside its rivals with each verdict.
 
-    The folder holds all that the page needs, videos too: it opens from disk and can be moved or zipped.
+    The folder holds all that the page needs, videos too: it opens from disk and can be moved or zipped. Exit code 1:
+    some videos are damaged, and not shown.
     """
     card = scorecard(run, **asked)
-    from alignvid.report.benchmark import write_report
+    from alignvid.report.benchmark import damage, write_report
 
-    page = write_report(run, out or run / "report", card)
+    page, damaged = write_report(run, out or run / "report", card)
+    for sentence in damage(damaged):
+        click.echo(sentence, err=True)
     if as_json:
-        print_json({"page": str(page), "videos": len(card.run.videos), "samples": len(card.run.samples)})
+        counts = {"videos": len(card.run.videos), "damaged": len(damaged), "samples": len(card.run.samples)}
+        print_json({"page": str(page), **counts})
     else:
         click.echo(page)
+    sys.exit(1 if damaged else 0)

@@ -13,10 +13,11 @@ from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
 from alignvid.cli.look import doctor, inspect, models, presets
 from alignvid.cli.terminal import examples
-from alignvid.errors import AlignvidError
+from alignvid.errors import AlignvidError, is_interrupt
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_INTERRUPT = "Interrupted; nothing unfinished was kept."
 
 
 @click.group(
@@ -41,12 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="alignvid", standalone_mode=False
         )
-    except AlignvidError as error:
-        code = _say(str(error), _BAD_INPUT)
     except click.ClickException as error:
         code = _say(error.format_message(), _BAD_INPUT)
     except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
-        code = _say(str(error.__cause__ or error) or "Interrupted; nothing unfinished was kept.", _INTERRUPTED)
+        code = _say(str(error.__cause__ or error) or _INTERRUPT, _INTERRUPTED)
+    except Exception as error:
+        if is_interrupt(error):
+            code = _say(_INTERRUPT, _INTERRUPTED)
+        elif isinstance(error, AlignvidError):
+            code = _say(str(error), _BAD_INPUT)
+        else:
+            raise
     sys.exit(code)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
+from alignvid.bench.records import VideoRecord
 from alignvid.bench.scorecard import SCORES_JSON, Scorecard
 from alignvid.bench.scores import DIMENSIONS, QUESTION_CATEGORY
 from alignvid.errors import InputError, OutputError
-from alignvid.files import writable_folder, write_together
+from alignvid.files import sha256_of_file, writable_folder, write_together
 from alignvid.report.gallery import gallery_script, image_file, video_file
 from alignvid.report.page import PAGE_FILE, part, template
 from alignvid.report.plots import Plot, plots
@@ -26,6 +28,7 @@ from alignvid.report.tables import (
 )
 
 GALLERY_FILE = "gallery.js"
+_MOST_NAMED = 3
 _ANY = ("", "any")
 _OUTCOMES = (
     _ANY,
@@ -38,8 +41,16 @@ _OUTCOMES = (
 _ORDERS = (("", "as in the data"), ("gains", "largest gains first"), ("losses", "largest losses first"))
 
 
-def write_report(run: Path, out: Path, card: Scorecard) -> Path:
-    """Write the report into a folder, and return the page's path. Videos are hard links where the disk allows it.
+class Report(NamedTuple):
+    """What was written."""
+
+    page: Path
+    damaged: list[VideoRecord]
+    """Videos whose file is not the one on record: named, not shown; the scores are of the one on record."""
+
+
+def write_report(run: Path, out: Path, card: Scorecard) -> Report:
+    """Write the report into a folder. Videos are hard links where the disk allows it.
 
     Args:
         run: The run's folder.
@@ -51,20 +62,32 @@ def write_report(run: Path, out: Path, card: Scorecard) -> Path:
     """
     drawn = plots(card)  # first: it may lack its extra
     writable_folder(out)
-    for source, target in _media(card):
-        _place(run / _inside(source), out / _inside(target))
-    page = _page(card, drawn).encode()
-    write_together(out, {**score_files(card), GALLERY_FILE: gallery_script(card.run), PAGE_FILE: page})
-    return out / PAGE_FILE
-
-
-def _media(card: Scorecard) -> Iterator[tuple[str, str]]:
-    """Files by their paths in the run and in the report."""
+    damaged: list[VideoRecord] = []
     for sample in card.run.samples:
-        yield sample.image_path, image_file(sample)
-    for video in card.run.videos.values():
-        if video.status == "done":
-            yield video.file or video_file(video), video_file(video)
+        _place(run / _inside(sample.image_path), out / _inside(image_file(sample)))
+    for video in (video for video in card.run.videos.values() if video.status == "done"):
+        source, target = _existing(run / _inside(video.file or video_file(video))), out / _inside(video_file(video))
+        if sha256_of_file(source) == video.sha256:
+            _place(source, target)
+        else:
+            damaged.append(video)
+            target.unlink(missing_ok=True)  # of an earlier report; it may be a link to the damaged file
+    page = _page(card, drawn, damage(damaged)).encode()
+    gallery = gallery_script(card.run, frozenset(video.job for video in damaged))
+    write_together(out, {**score_files(card), GALLERY_FILE: gallery, PAGE_FILE: page})
+    return Report(out / PAGE_FILE, damaged)
+
+
+def damage(damaged: Sequence[VideoRecord]) -> list[str]:
+    """What a reader must know of videos whose file is not the one on record; no sentence where there is none."""
+    if not damaged:
+        return []
+    named = [f"{video.sample}, {video.variant}, seed {video.seed}" for video in damaged[:_MOST_NAMED]]
+    more = f" and {len(damaged) - _MOST_NAMED} more" if len(damaged) > _MOST_NAMED else ""
+    return [
+        f"Damaged files of videos: {len(damaged)} ({'; '.join(named)}{more}). They are not shown, and their scores are "
+        "of the videos on record; type the line of alignvid bench run again to make them anew, then report again."
+    ]
 
 
 def _inside(path: str) -> str:
@@ -76,10 +99,15 @@ def _inside(path: str) -> str:
     return path
 
 
-def _place(source: Path, target: Path) -> None:
-    """Link or copy one file, under its name only when it is whole; what is there already stays."""
+def _existing(source: Path) -> Path:
     if not source.is_file():
         raise InputError(f"{str(source)!r} is gone, and the records name it; put it back, or resume the run.")
+    return source
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link or copy one file, under its name only when it is whole; what is there already stays."""
+    _existing(source)
     if target.exists() and os.path.samefile(source, target):
         return
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -98,11 +126,11 @@ def _place(source: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _page(card: Scorecard, drawn: list[Plot]) -> str:
+def _page(card: Scorecard, drawn: list[Plot], damage: list[str]) -> str:
     tables = [*score_tables(card), *metric_tables(card), published_table(card)]
     return template("benchmark.html.jinja").render(
         title=f"Benchmark: {card.run.info.data.get('name')} on {card.run.info.model.get('name')}",
-        sentences=sentences(card),
+        sentences=[*sentences(card), *damage],
         counts=[(variant, *_count(card, variant)) for variant in card.run.variants],
         files=(SCORES_MD, SCORES_CSV, SCORES_JSON),
         plots=drawn,

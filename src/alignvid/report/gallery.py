@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from typing import Any
 from urllib.parse import quote
 
@@ -14,13 +15,18 @@ from alignvid.bench.samples import Question, Sample
 from alignvid.report.page import PIXEL_ART_BELOW
 
 
-def gallery_script(run: JudgedRun) -> bytes:
-    """A script that sets GALLERY; a page opened from a file may load scripts beside it, but no JSON."""
+def gallery_script(run: JudgedRun, damaged: Set[str] = frozenset()) -> bytes:
+    """A script that sets GALLERY; a page opened from a file may load scripts beside it, but no JSON.
+
+    Args:
+        run: What is shown.
+        damaged: Jobs whose file is not the video on record.
+    """
     data = {
         "variants": list(run.variants),
         "seeds": run.seeds,
         "pixel_art_below": PIXEL_ART_BELOW,
-        "samples": [_sample(run, sample) for sample in run.samples],
+        "samples": [_sample(run, sample, damaged) for sample in run.samples],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return f"const GALLERY = {text};\n".encode()
@@ -37,7 +43,7 @@ def video_file(video: VideoRecord) -> str:
     return f"{VIDEOS}/{video.job}.mp4"
 
 
-def _sample(run: JudgedRun, sample: Sample) -> dict[str, Any]:
+def _sample(run: JudgedRun, sample: Sample, damaged: Set[str]) -> dict[str, Any]:
     videos = [[run.videos.get(Cell(sample.id, variant, seed)) for seed in run.seeds] for variant in run.variants]
     names = ("id", "prompt", "main_category", "sub_category", "domain", "expected_change")
     return {
@@ -46,18 +52,20 @@ def _sample(run: JudgedRun, sample: Sample) -> dict[str, Any]:
         "width": sample.resolution[0],
         "height": sample.resolution[1],
         "questions": [vars(question) for question in sample.questions],
-        "videos": [[_video(video) for video in seeds] for seeds in videos],
+        "videos": [[_video(video, damaged) for video in seeds] for seeds in videos],
         "answers": [
             [[_answer(run, video, question) for question in sample.questions] for video in seeds] for seeds in videos
         ],
     }
 
 
-def _video(video: VideoRecord | None) -> dict[str, Any]:
+def _video(video: VideoRecord | None, damaged: Set[str]) -> dict[str, Any]:
     if video is None:
         return {"error": "no video yet"}
     if video.status == "failed":
         return {"error": f"failed: {video.error}"}
+    if video.job in damaged:
+        return {"error": "damaged: the file is not the video that was judged"}
     return {
         "file": quote(video_file(video)),
         "width": video.width or 1,

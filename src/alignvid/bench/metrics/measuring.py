@@ -18,11 +18,13 @@ from alignvid.bench.metrics.weights import check_names
 from alignvid.bench.records import MetricRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.samples import Sample
-from alignvid.errors import AlignvidError, InputError
+from alignvid.errors import AlignvidError, InputError, is_interrupt
+from alignvid.files import held
 from alignvid.generate.device import choose_device
 
 SETTINGS_FILE = "metric-settings.json"
 """In the run's folder: the settings behind each digest in metrics.jsonl."""
+_LOCK = ".measuring.lock"
 
 _logger = logging.getLogger(__name__)
 
@@ -77,22 +79,24 @@ def measure_run(
         on_row: Told of every new row.
 
     Raises: InputError for an unknown metric, name of weights or device, a protocol that a metric does not know, or a
-    folder without a run.
+    folder without a run, without videos, or that another process measures.
     """
     folder.info()
     metrics = find_metrics(names)
     check_names(sources, metrics)
     protocol = _protocol_for(metrics, protocol)
     chosen_device = choose_device(device, "float32", "none").name
-    records = folder.videos()
+    records = folder.videos_to_read()
     done = [record for record in records if record.status == "done"]
     ratio = _ratio(done, protocol, ratio)
     extra = {} if ratio is None else {"ratio": list(ratio), "opencv": library_version("opencv-python-headless")}
     ready = [
         prepare(metric, protocol=protocol, sources=sources, device=chosen_device, extra=extra) for metric in metrics
     ]
-    _note_settings(folder, ready)
-    rows = _measure_all(folder, done, ready, protocol, ratio, on_row)
+    busy = f"{str(folder.path)!r} is being measured by another process; wait until it ends."
+    with held(folder.path / _LOCK, busy=busy):
+        _note_settings(folder, ready)
+        rows = _measure_all(folder, done, ready, protocol, ratio, on_row)
     return Measured(
         protocol=protocol,
         videos=len(done),
@@ -155,6 +159,8 @@ def _measured(measure: Measure, blank: MetricRecord, footage: Footage) -> Metric
     except AlignvidError as error:
         return replace(blank, error=str(error))
     except Exception as error:  # one video must not end the run of all
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         _logger.exception("%s failed on %s", blank.metric, blank.job)
         return replace(blank, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     if not is_finite(measurement):
