@@ -56,7 +56,7 @@ def test_a_broken_index_is_refused(tmp_path, content):
 
 
 def test_an_unsupported_family_is_refused_with_the_nearest_supported_ones(unsupported_folder):
-    message = r"StableDiffusionPipeline of .* is not supported; the nearest of \d+ that are: StableDiffusion3Pipeline, "
+    message = r"StableDiffusionPipeline of .* is not supported; nearest among the \d+ .* supported: StableDiffusion3"
     with pytest.raises(UnsupportedModel, match=message):
         find_model(str(unsupported_folder))
 

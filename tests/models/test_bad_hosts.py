@@ -50,7 +50,7 @@ def test_an_unsupported_class_is_refused_with_the_nearest_supported_ones_and_no_
     ) as error:
         alignvid.attach(SD3ControlNetModel(**SD3_TRANSFORMER))
     supported = {name for family in families().values() for name in family.transformers}
-    assert f"nearest of {len(supported)} that are" in str(error.value)
+    assert f"nearest among the {len(supported)} that are supported: " in str(error.value)
     named = {name for name in supported if name in str(error.value)}
     assert "SD3Transformer2DModel" in named
     assert len(named) == 3

@@ -64,8 +64,10 @@ def hosts(model: Any) -> list[Host]:
     _check_refused(class_name(model))
     components = dict(_transformer_components(model))
     if not components:
-        names = what_is_supported(class_name(model), supported_transformers())
-        raise UnsupportedModel(f"{type(model).__name__} has no transformer; {names}")
+        raise UnsupportedModel(
+            f"{type(model).__name__} has no transformer, so that there is nothing to act on; `alignvid models` lists "
+            "the pipelines that are supported."
+        )
     found = [(name, module) for name, module in components.items() if module is not None]
     if not found:
         names = f"{' and '.join(components)} {'is' if len(components) == 1 else 'are'} None"
@@ -107,8 +109,8 @@ def what_is_supported(wanted: str, supported: Collection[str]) -> str:
     """The few names that come nearest, how many there are, and the way to one's own: the end of a message."""
     nearest = ", ".join(get_close_matches(wanted, supported, n=_NEAREST, cutoff=0.0))
     return (
-        f"the nearest of {len(supported)} that are: {nearest} (`alignvid models` lists all). docs/families.md shows "
-        "how to describe another one in 25 lines."
+        f"nearest among the {len(supported)} that are supported: {nearest} (`alignvid models` lists all). "
+        "docs/families.md shows how to describe another one in 25 lines."
     )
 
 
