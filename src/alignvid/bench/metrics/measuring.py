@@ -217,7 +217,7 @@ def _protocol_for(metrics: Sequence[Metric], asked: ProtocolName | None) -> Prot
     narrow = next(metric for metric in metrics if asked not in metric.protocols)
     raise InputError(
         f"The metric {narrow.name} is defined by the protocol {' or '.join(narrow.protocols)} only"
-        f"{'' if asked is None else f', not {asked}'}; measure it in a line of its own."
+        f"{'' if asked is None else f', not {asked}'}; choose that, or measure it in a line of its own."
     )
 
 
