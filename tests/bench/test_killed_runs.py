@@ -23,7 +23,7 @@ def kill_often(folder, kills, line=LINE, samples=4, kill=kill_driver, lost_per_k
 
     calm, pace = undisturbed(typed("calm"))
     rng, moments, done = random.Random(0), itertools.cycle(MOMENTS), 0
-    for number in range(kills):  # a run that ended leaves nothing to kill
+    for number in range(3 * kills):  # a run that ended leaves nothing to kill, nor does one whose workers are to come
         run, killed = typed(f"run-{number}"), 0
         while done + killed < kills and run.kill(next(moments), rng, pace, kill):
             killed += 1
