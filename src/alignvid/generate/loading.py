@@ -99,27 +99,17 @@ def check_supported(source: ModelSource) -> None:
     """
     parts = [_class_of(source.index.get(part)) for part in ("transformer", "transformer_2")]
     refused = next((REFUSED[name] for name in (source.pipeline_class, *parts) if name in REFUSED), None)
-    if refused is None:
-        _refuse_other_transformer(source)
     if refused is None and any(part in supported_transformers() for part in parts):
         return
     pipelines = [name for family in families().values() for name in family.pipelines]
-    raise UnsupportedModel(
-        f"{source.pipeline_class} of {source.name!r} is not supported"
-        + (f". {refused}" if refused else f"; {what_is_supported(source.pipeline_class, pipelines)}")
-    )
-
-
-def _refuse_other_transformer(source: ModelSource) -> None:
-    """A supported pipeline that has no transformer, or one that no family describes, is not called unsupported."""
-    known = families().values()
-    classes = [_class_of(source.index.get(part)) for part in ("transformer", "transformer_2")]
-    is_described = any(name in family.transformers for family in known for name in classes)
-    if is_described or not any(source.pipeline_class in family.pipelines for family in known):
-        return
-    if found := next((name for name in classes if name is not None), None):
+    model = f"{source.pipeline_class} of {source.name!r}"
+    if refused is not None:
+        raise UnsupportedModel(f"{model} is not supported. {refused}")
+    if source.pipeline_class not in pipelines:
+        raise UnsupportedModel(f"{model} is not supported; {what_is_supported(source.pipeline_class, pipelines)}")
+    if found := next((part for part in parts if part is not None), None):
         raise UnsupportedModel(
-            f"{source.pipeline_class} of {source.name!r} has {found} for its transformer, which no family describes; "
+            f"{model} has {found} for its transformer, which no family describes; "
             "save the model again, or describe it as docs/families.md shows."
         )
     raise InputError(f"Model {source.name!r} has no transformer: its {_INDEX} names none. {_COMPLETE}")
