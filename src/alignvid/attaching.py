@@ -76,7 +76,7 @@ def attach(
     for host in found:
         refuse_parts(host, recipe.modulation, placements[host.name])
     _warn_of_extremes(recipe)
-    if site := next((site for items in placements.values() if (site := foreign_site(items))), None):
+    if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
     attachment = Attachment(name, recipe, found, placements, pipeline)
     attachment.install()

@@ -64,7 +64,7 @@ def write_report(run: Path, out: Path, card: Scorecard) -> Report:
     writable_folder(out)
     damaged: list[VideoRecord] = []
     for sample in card.run.samples:
-        _place(run / _inside(sample.image_path), out / _inside(image_file(sample)))
+        _place(_existing(run / _inside(sample.image_path)), out / _inside(image_file(sample)))
     for video in (video for video in card.run.videos.values() if video.status == "done"):
         source, target = _existing(run / _inside(video.file or video_file(video))), out / _inside(video_file(video))
         if sha256_of_file(source) == video.sha256:
@@ -107,7 +107,6 @@ def _existing(source: Path) -> Path:
 
 def _place(source: Path, target: Path) -> None:
     """Link or copy one file, under its name only when it is whole; what is there already stays."""
-    _existing(source)
     if target.exists() and os.path.samefile(source, target):
         return
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
