@@ -10,16 +10,19 @@ import pytest
 import image_pipelines
 import picture_pipelines
 import pipelines
+import reading_pipelines
 import sibling_pipelines
 import video_pipelines
 
 SIBLINGS = {builder.__name__: builder for builder in sibling_pipelines.BUILDERS}
+READING = {builder.__name__: builder for builder in reading_pipelines.BUILDERS}
 BUILDERS = {
     **pipelines.BUILDERS,
     **image_pipelines.BUILDERS,
     **picture_pipelines.BUILDERS,
     **video_pipelines.BUILDERS,
     **SIBLINGS,
+    **READING,
 }
 
 ON_REQUEST = {

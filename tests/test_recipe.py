@@ -28,7 +28,7 @@ def test_recipe_reads_toml():
     text = """
     blocks = "first-half"
     steps = { unit = "fraction", start = 0.0, stop = 0.3 }
-    modulation = { kind = "scalar", gamma = 1.35, powers = { "*.text" = 1.0, "*.image" = 1.0 } }
+    modulation = { kind = "scalar", gamma = 1.35, powers = { "*.text" = 1.0, "*.vision" = 1.0, "*.image" = 1.0 } }
     """
     assert Recipe.from_dict(tomllib.loads(text)) == Recipe()
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from torch.utils.hooks import RemovableHandle
+
 from alignvid.effects import Inserted, Installed, install, remove, remove_copies
 from alignvid.errors import AttachmentError
 from alignvid.gates import Gate, install_gate, remove_gate
@@ -50,6 +52,7 @@ class Attachment:
         locations = [item.location for items in self.placements.values() for item in items]
         self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
         self._gates = [self._gate(host, clock, passes) for host in hosts]
+        self._watches: list[RemovableHandle] = []
 
     def install(self) -> None:
         """Put the gains and gates in force; if anything fails, nothing stays."""
@@ -61,6 +64,7 @@ class Attachment:
             for gate in self._gates:
                 gate.attachment = self
                 install_gate(gate)
+                self._watches += gate.watch(self._pipeline)
             self.is_attached = True
         except BaseException:
             self._remove()
@@ -194,4 +198,6 @@ class Attachment:
             remove_copies(gate.host.transformer)
         for neutral in self._inserted:
             neutral.take_out()
+        while self._watches:
+            self._watches.pop().remove()
         self.is_attached = False

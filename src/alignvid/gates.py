@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from alignvid.caches import EdgeWatch
 from alignvid.effects import Effect, base_of, same_named_subclass
@@ -74,6 +75,11 @@ class Gate:
         self._checked_schedule: int | None = None
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
+
+    def watch(self, pipeline: Any) -> list[RemovableHandle]:
+        """Hooks that note what the token counts must know; none where no effect reads them."""
+        watch = self.host.family.watch
+        return [] if watch is None or not self._needs_token_counts else watch(self.host.transformer, pipeline)
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

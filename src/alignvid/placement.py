@@ -15,7 +15,7 @@ from alignvid.modulation import Modulation, split_target
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet
 
-_MAY_BE_ABSENT = ("*.text", "*.image", "*.history")  # so that one recipe serves models with and without a reference
+_MAY_BE_ABSENT = ("*.text", "*.vision", "*.image", "*.history")  # one recipe serves models with and without a reference
 
 
 class NormLocation(NamedTuple):

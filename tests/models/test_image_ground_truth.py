@@ -102,8 +102,10 @@ LAYOUTS = {
     "nucleus_image": [_double({"video": 8, "text": _TEXT})],
     # before the picture of 4x8 tokens, run by run: a word, a reference of 4x4 tokens in 4 slots, 7 words
     "qwen_image21": [
-        *(_single({"text": end}, "transformer_blocks") for end in (1, 1 + 16, 1 + 16 + 7)),
-        _single({"text": 1 + 16 + 7, "video": 32}, "transformer_blocks"),
+        _single({"image": 1}, "transformer_blocks"),
+        _single({"image": 1 + 16}, "transformer_blocks"),
+        _single({"image": 1 + 16, "text": 7}, "transformer_blocks"),
+        _single({"image": 1 + 16, "text": 7, "video": 32}, "transformer_blocks"),
     ],
     # a gist of 12 words; 16x32 pixels, 4 a latent, 2x2 latents a token, and a reference of that size
     "bria_fibo2_edit": [

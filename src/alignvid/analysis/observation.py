@@ -84,6 +84,8 @@ class Observation:
         hook = partial(self._begin_forward, host, inspect.signature(type(host.transformer).forward))
         self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
+        if host.family.watch is not None:
+            self._handles += host.family.watch(host.transformer, self._clock.pipeline)
         if hasattr(host.transformer, "cache_context"):
             self._contexts.append((host.transformer, vars(host.transformer).get("cache_context")))
             object.__setattr__(host.transformer, "cache_context", _announcing(host.transformer, self._passes))

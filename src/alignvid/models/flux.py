@@ -16,11 +16,11 @@ from alignvid.models.token_ids import reference_tokens
 _EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # a bare transformer may be given anything
 
 
-def double_and_single(pictures: tuple[str, ...]) -> tuple[Stack, ...]:
+def double_and_single(pictures: tuple[str, ...], text: tuple[str, ...] = ("text",)) -> tuple[Stack, ...]:
     """Double-stream blocks, whose text runs through norms of its own, and single-stream blocks; text lies first."""
-    norms = (KeyNorm("norm_k", pictures), KeyNorm("norm_added_k", ("text",)))
-    double = Site("double", "attn", norms, is_joint=True, joint_order=("text", *pictures))
-    single = Site("single", "attn", (KeyNorm("norm_k", ("text", *pictures)),))
+    norms = (KeyNorm("norm_k", pictures), KeyNorm("norm_added_k", text))
+    double = Site("double", "attn", norms, is_joint=True, joint_order=(*text, *pictures))
+    single = Site("single", "attn", (KeyNorm("norm_k", (*text, *pictures)),))
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 
 

@@ -2,8 +2,7 @@
 
 Double-stream blocks have one key norm for video and one for text. Single-stream blocks have one norm over [video |
 text]; with `token_replace` the first latent frame of the video tokens is the reference image. In both kinds of
-image-to-video the text stream begins with the vision tokens of the language model that encodes the prompt: they count
-as text.
+image-to-video the text begins with what the language model made of the image, the stream `vision`.
 """
 
 from __future__ import annotations
@@ -12,24 +11,34 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, class_name
+from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
+
+_READING_PICTURES = ("HunyuanVideoImageToVideoPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference."""
+    """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference, the pipeline
+    whether the language model reads it.
+    """
     replaces_first_frame = transformer.config.image_condition_type == "token_replace"
     video = ("image", "video") if replaces_first_frame else ("video",)
-    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", ("text",))), is_joint=True)
-    single = Site("single", "attn", (KeyNorm("norm_k", (*video, "text")),))
+    sees = class_name(pipeline) in _READING_PICTURES and reads_pictures(pipeline)
+    text = ("vision", "text") if sees else ("text",)
+    double = Site("double", "attn", (KeyNorm("norm_k", video), KeyNorm("norm_added_k", text)), is_joint=True)
+    single = Site("single", "attn", (KeyNorm("norm_k", (*video, *text)),))
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Video tokens from the latents' shape, split off by frame if the first one is the reference; the rest is text."""
+    """Video tokens from the latents' shape, split off by frame if the first one is the reference; of the rest, those up
+    to the last vision token are no text.
+    """
     frames, tokens_per_frame = latent_grid(transformer, arguments)
+    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
     if transformer.config.image_condition_type == "token_replace":
-        return {"image": tokens_per_frame, "video": (frames - 1) * tokens_per_frame}
-    return {"video": frames * tokens_per_frame}
+        return {"image": tokens_per_frame, "video": (frames - 1) * tokens_per_frame, "vision": vision}
+    return {"video": frames * tokens_per_frame, "vision": vision}
 
 
 def latent_grid(transformer: Any, arguments: Arguments) -> tuple[int, int]:
@@ -47,7 +56,8 @@ def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
 
 def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
     """Text is padded to one length."""
-    return {"text": arguments["encoder_attention_mask"]}
+    mask, vision = arguments["encoder_attention_mask"], vision_span(transformer, arguments["encoder_hidden_states"])
+    return {"vision": mask[:, : vision.stop], "text": mask[:, vision.stop :]}
 
 
 def reference_channels(transformer: Any) -> ReferenceChannels | None:
@@ -63,6 +73,7 @@ FAMILY = Family(
     pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    watch=watch,
     attended=attended,
     grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), frame_grid),
     reference_channels=reference_channels,

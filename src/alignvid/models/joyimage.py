@@ -1,8 +1,8 @@
-"""JoyImage-Edit and Edit-Plus: double-stream blocks, keys in the order [video | image | text].
+"""JoyImage-Edit and Edit-Plus: double-stream blocks, keys in the order [video | image | vision | text].
 
-`image` are the pictures that are edited; with them the language model read the prompt, so that its vision tokens count
-as text. Edit-Plus takes references of any size and runs both passes of guidance in one batch, padded to one length: the
-padding is masked, and counts as image.
+`image` are the pictures that are edited, `vision` what the language model made of them: the text up to the last of its
+vision tokens. Edit-Plus takes references of any size and runs both passes of guidance in one batch, padded to one
+length: the padding is masked, and counts as image.
 """
 
 from __future__ import annotations
@@ -12,31 +12,33 @@ from typing import Any
 
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
 
-_DOUBLE = Site(
-    "double",
-    "attn",
-    (KeyNorm("img_attn_k_norm", ("video", "image")), KeyNorm("txt_attn_k_norm", ("text",))),
-    is_joint=True,
-    ignores_mask=True,
-    query_norm="img_attn_q_norm",
-)
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """The stack of the transformer; the pipeline tells whether vision tokens can be found in the text."""
+    text = ("vision", "text") if reads_pictures(pipeline) else ("text",)
+    norms = (KeyNorm("img_attn_k_norm", ("video", "image")), KeyNorm("txt_attn_k_norm", text))
+    site = Site("double", "attn", norms, is_joint=True, ignores_mask=True, query_norm="img_attn_q_norm")
+    return (Stack("double_blocks", (site,)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Tokens of the generated picture, the first one; the rest of the pictures is references.
+    """Tokens of the generated picture, the first one, the rest of the pictures is references; and vision tokens.
 
     Raises: AttachmentError if samples of a batch make pictures of different size.
     """
+    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
     if (shapes := arguments.get("shape_list")) is None:
-        return {"video": math.prod(arguments["hidden_states"].shape[-3:]) // math.prod(transformer.config.patch_size)}
+        video = math.prod(arguments["hidden_states"].shape[-3:]) // math.prod(transformer.config.patch_size)
+        return {"vision": vision, "video": video}
     sizes = {math.prod(sample[0]) for sample in shapes}
     if len(sizes) > 1:
         raise AttachmentError(
             "Pictures of different size in one batch cannot be told from their references in JoyImage-Edit-Plus; make "
             "them one by one."
         )
-    return {"video": sizes.pop()}
+    return {"vision": vision, "video": sizes.pop()}
 
 
 def batch_order(arguments: Arguments) -> tuple[str, ...]:
@@ -48,7 +50,8 @@ FAMILY = Family(
     name="joyimage",
     transformers=("JoyImageEditTransformer3DModel", "JoyImageEditPlusTransformer3DModel"),
     pipelines=("JoyImageEditPipeline", "JoyImageEditPlusPipeline"),
-    stacks=(Stack("double_blocks", (_DOUBLE,)),),
+    stacks=stacks,
     token_counts=token_counts,
+    watch=watch,
     batch_order=batch_order,
 )

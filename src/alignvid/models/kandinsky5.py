@@ -1,7 +1,8 @@
 """Kandinsky 5: text-to-video and image-to-video, and pictures alike.
 
 Norms are called query_norm and key_norm. In image-to-video the first latent frame is kept clean: a prefix of the
-sequence; the reference also lies in the channels. Latents are (batch, frames, height, width, channels). With sparse
+sequence; the reference also lies in the channels. In image-to-image the text ends with what the language model made of
+the picture, the stream `vision`. Latents are (batch, frames, height, width, channels). With sparse
 attention (nabla) the mask is made from the scaled keys, so that a gain also changes which blocks of keys are seen.
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
 
 _FROM_IMAGE = ("Kandinsky5I2VPipeline",)
-_CROSS = Site("cross", "cross_attention", (KeyNorm("key_norm", ("text",)),), query_norm="query_norm")
+_READING_PICTURES = ("Kandinsky5I2IPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -20,13 +22,18 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     video = ("image", "video") if class_name(pipeline) in _FROM_IMAGE else ("video",)
     keys = (KeyNorm("key_norm", video),)
     self_attention = Site("self", "self_attention", keys, query_norm="query_norm", ignores_mask=True)
-    return (Stack("visual_transformer_blocks", (self_attention, _CROSS)),)
+    sees = class_name(pipeline) in _READING_PICTURES and reads_pictures(pipeline)
+    text = (KeyNorm("key_norm", ("text", "vision") if sees else ("text",)),)
+    cross = Site("cross", "cross_attention", text, query_norm="query_norm")
+    return (Stack("visual_transformer_blocks", (self_attention, cross)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """One latent frame of reference tokens; the rest is video."""
+    """One latent frame of reference tokens, the rest is video; from the first vision token on, no text."""
     frame = frame_grid(transformer, arguments)
-    return {"image": frame.height * frame.width}
+    embedding = arguments["encoder_hidden_states"]
+    span = vision_span(transformer, embedding)
+    return {"image": frame.height * frame.width, "vision": embedding.shape[1] - span.start if span else 0}
 
 
 def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
@@ -42,4 +49,5 @@ FAMILY = Family(
     pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline", "Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"),
     stacks=stacks,
     token_counts=token_counts,
+    watch=watch,
 )

@@ -1,8 +1,8 @@
 """Qwen-Image: text-to-image, image-to-image, editing of one or several reference pictures, and taking one into layers.
 
 All blocks are double-stream, with keys in the order [text | video | image]; `image` are the reference pictures of the
-editing pipelines. Their text group begins with the vision tokens of the language model that reads prompt and pictures:
-they count as text, for the transformer is not told how many there are.
+editing pipelines. Their text group begins with what the language model made of these pictures, the stream `vision`:
+[vision | text | video | image].
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
 
 _WITHOUT_REFERENCE = (
     "QwenImagePipeline",
@@ -19,22 +20,25 @@ _WITHOUT_REFERENCE = (
     "QwenImageControlNetPipeline",
     "QwenImageControlNetInpaintPipeline",
 )
+_READING_PROMPT_ALONE = (*_WITHOUT_REFERENCE, "QwenImageLayeredPipeline")
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """The stack of a Qwen-Image transformer; the pipeline tells whether there are reference pictures."""
     pictures = ("video",) if class_name(pipeline) in _WITHOUT_REFERENCE else ("video", "image")
-    norms = (KeyNorm("norm_k", pictures), KeyNorm("norm_added_k", ("text",)))
-    joint_order = ("text", *pictures)
-    site = Site("double", "attn", norms, is_joint=True, joint_order=joint_order, ignores_mask=True)
+    sees = class_name(pipeline) not in _READING_PROMPT_ALONE and reads_pictures(pipeline)
+    text = ("vision", "text") if sees else ("text",)
+    norms = (KeyNorm("norm_k", pictures), KeyNorm("norm_added_k", text))
+    site = Site("double", "attn", norms, is_joint=True, joint_order=(*text, *pictures), ignores_mask=True)
     return (Stack("transformer_blocks", (site,)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Tokens of the generated and of the reference pictures, from their shapes; text has its own norm."""
+    """Tokens of the generated and of the reference pictures, from their shapes; text has what vision tokens leave."""
     generated = _generated_pictures(transformer, arguments)
     sizes = [math.prod(shape) for shape in arguments["img_shapes"][0]]
-    return {"video": sum(sizes[:generated]), "image": sum(sizes[generated:])}
+    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
+    return {"vision": vision, "video": sum(sizes[:generated]), "image": sum(sizes[generated:])}
 
 
 def picture_grid(transformer: Any, arguments: Arguments) -> Grid:
@@ -69,6 +73,7 @@ FAMILY = Family(
     ),
     stacks=stacks,
     token_counts=token_counts,
+    watch=watch,
     grids={"double.video": picture_grid, "double.image": reference_grid},
     timestep_scale=1.0,
 )

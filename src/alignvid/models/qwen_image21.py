@@ -1,8 +1,9 @@
-"""Qwen-Image 2.1: one stack of blocks over [text | video], the text causal and with its reference pictures inside.
+"""Qwen-Image 2.1: one stack of blocks over [image | text | video], of which image and text are causal.
 
-A reference picture lies where the language model had it in the prompt, elsewhere for each prompt: it counts as text.
-Unless it is called with `use_kv_cache=False`, the pipeline computes the keys of the text at the first step and keeps
-them, gain included, for all later ones: a gain on text would leave its window there, so it is refused then.
+`image` are the reference pictures, which lie where the language model had them: at the beginning of the prompt, with
+the few words of the template before and between them. Unless it is called with `use_kv_cache=False`, the pipeline
+computes the keys of both at the first step and keeps them, gain included, for all later ones: a gain on them would
+leave its window there, so it is refused then.
 """
 
 from __future__ import annotations
@@ -11,15 +12,43 @@ import math
 from collections.abc import Container
 from typing import Any
 
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack
 
-_SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),), ignores_mask=True)
+_SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("image", "text", "video")),), ignores_mask=True)
+_TOKENS_PER_SLOT = 4
+
+_last_slots: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Tokens of the generated picture; the rest is text with its pictures, none once their keys are kept."""
-    return {"video": math.prod(arguments["img_shapes"][0][-1])}
+    """Tokens of the generated picture, and those up to the end of the last reference; the rest is text. Once their keys
+    are kept, there is neither.
+    """
+    video = math.prod(arguments["img_shapes"][0][-1])
+    if arguments.get("kv_cache_mode") == "cached":
+        return {"image": 0, "video": video}
+    slots, mask = _slots_of_references(arguments["img_shapes"][0]), arguments["img_mask"]
+    return {"image": _end_of_references(mask, slots) + (_TOKENS_PER_SLOT - 1) * slots if slots else 0, "video": video}
+
+
+def _slots_of_references(shapes: list[tuple[int, int, int]]) -> int:
+    """In the language model's prompt, where each stands for a square of tokens."""
+    return sum(math.prod(shape) for shape in shapes[:-1]) // _TOKENS_PER_SLOT
+
+
+def _end_of_references(mask: Tensor, slots: int) -> int:
+    """Where the last slot of a reference ends in the prompt.
+
+    Counted once for each tensor of (batch, prompt and generated picture), true at slots, which a pipeline passes at
+    every step; samples share a layout.
+    """
+    if mask not in _last_slots:
+        _last_slots[mask] = int(mask[0].nonzero()[slots - 1]) + 1
+    return _last_slots[mask]
 
 
 def picture_grid(transformer: Any, arguments: Arguments) -> Grid:
@@ -28,11 +57,11 @@ def picture_grid(transformer: Any, arguments: Arguments) -> Grid:
 
 
 def check(arguments: Arguments, streams: Container[str]) -> None:
-    """Refuse a gain on text whose keys are kept.
+    """Refuse a gain on text or references whose keys are kept.
 
     Raises: AttachmentError if the pipeline uses its cache.
     """
-    if arguments.get("kv_cache_mode") is not None and "text" in streams:
+    if arguments.get("kv_cache_mode") is not None and ("text" in streams or "image" in streams):
         raise AttachmentError(
             "QwenImage21Pipeline computes the keys of prompt and references once, at the first step, and keeps them "
             "for all others: a gain on them would act outside its window. Call it with use_kv_cache=False, or attach "

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from alignvid.errors import ModulationError
 
 DEFAULT_GAMMA = 1.35  # the paper's value for every model
-DEFAULT_POWERS: Mapping[str, float] = {"*.text": 1.0, "*.image": 1.0}
+DEFAULT_POWERS: Mapping[str, float] = {"*.text": 1.0, "*.vision": 1.0, "*.image": 1.0}
 
 _TARGET = re.compile(r"([a-z_0-9]+|\*)\.([a-z_0-9]+|\*)")
 

@@ -108,7 +108,8 @@ def make_qwen_3(folder: Path) -> Path:
     return folder
 
 
-def _make_tokenizer(folder: Path) -> dict[str, int]:
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Of bytes and the commonest of their sequences in a judge's prompt."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -124,6 +125,11 @@ def _make_tokenizer(folder: Path) -> dict[str, int]:
         additional_special_tokens=_SPECIAL[1:],
     )
     tokenizer.chat_template = _TEMPLATE
+    return tokenizer
+
+
+def _make_tokenizer(folder: Path) -> dict[str, int]:
+    tokenizer = build_tokenizer()
     tokenizer.save_pretrained(folder)
     return {name: tokenizer.convert_tokens_to_ids(name) for name in _SPECIAL} | {"size": len(tokenizer)}
 
