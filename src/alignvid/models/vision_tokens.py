@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _NOTED = 8  # numbers of a token: two tokens that agree in all of them are one
-_READINGS = 16  # pictures and prompts that are remembered; a run needs one, or two with a negative prompt
+_READINGS = 64  # prompts with pictures that are remembered; a run needs one, or two with a negative prompt
 
 _readings: WeakKeyDictionary[nn.Module, deque[list[Tensor]]] = WeakKeyDictionary()
 """By transformer, what each layer made of a picture's tokens: (tokens, numbers) a layer, one list for each reading."""
