@@ -101,7 +101,7 @@ def save_flux_kontext(folder: Path) -> Path:
 
 
 def save_qwen_image(folder: Path) -> Path:
-    """From text. Its editing siblings cannot be saved here: their processor of pictures is made for torchvision."""
+    """From text."""
     from image_pipelines import qwen_image, qwen_vision_language_model
 
     pipeline = qwen_image()[0]
@@ -109,6 +109,14 @@ def save_qwen_image(folder: Path) -> Path:
     model = qwen_vision_language_model(vocabulary_size=len(tokenizer))
     pipeline.register_modules(tokenizer=tokenizer, text_encoder=model)
     pipeline.save_pretrained(folder)
+    return folder
+
+
+def save_qwen_image_edit(folder: Path) -> Path:
+    """With a language model that reads the picture."""
+    from reading_pipelines import qwen_image_edit_reading
+
+    qwen_image_edit_reading()[0].save_pretrained(folder)
     return folder
 
 

@@ -31,6 +31,20 @@ def test_an_editing_model_makes_a_picture_from_a_picture(alignvid, tmp_path):
     assert record["outputs"]["alignvid"] | {"width": 1024, "height": 1024} == record["outputs"]["alignvid"]
 
 
+def test_an_editing_model_whose_language_model_sees_the_picture_tells_it_from_the_prompt(alignvid, tmp_path):
+    model = model_folders.save_qwen_image_edit(tmp_path / "edit")
+    edit = ("generate", "--model", model, "--image", EXAMPLES / "scene-1.png", *SMALL, "--streams", "text")
+    out = tmp_path / "out"
+    code, printed, _ = alignvid(*edit, "--negative-prompt", "a dog", "--guidance", "3", "--out", out, "--compare")
+    assert code == 0
+    assert str(out / "alignvid.png") in printed
+    record = json.loads((out / "record.json").read_text())
+    assert record["attachment"]["gains"].keys() == {"double.text"}
+    assert record["attachment"]["forwards"] == 2 * 2  # steps, passes
+    with Image.open(out / "baseline.png") as baseline, Image.open(out / "alignvid.png") as made:
+        assert baseline.tobytes() != made.tobytes()
+
+
 def test_a_text_to_image_model_makes_a_picture_and_a_page_of_both(alignvid, qwen_image, tmp_path):
     code, _, _ = alignvid("generate", "--model", qwen_image, *SMALL, "--out", tmp_path, "--compare")
     assert code == 0
