@@ -1,6 +1,6 @@
 """The study on the miniature: run it, and write docs/study.md and its picture from the records.
 
-    python docs/study.py run FOLDER     both halves, measured, about three hours on one core; goes on
+    python docs/study.py run FOLDER     both halves, measured, about five hours on one core; goes on
     python docs/study.py page FOLDER    tables and picture from the records alone
 
 Recipes are compared on the development half of OmitShapes, and claims are made on the other half.

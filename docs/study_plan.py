@@ -50,7 +50,7 @@ CLAIM = (
     *NEIGHBOURS,
 )
 HALVES: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
-    "development": (DEVELOPMENT, (0,)),
+    "development": (DEVELOPMENT, (0, 1, 2)),
     "claim": (CLAIM, (0, 1, 2)),
 }
 
