@@ -79,7 +79,7 @@ class Gate:
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
         """Hooks that note what the token counts must know; none where no effect reads them."""
         watch = self.host.family.watch
-        return [] if watch is None or not self._needs_token_counts else watch(self.host.transformer, pipeline)
+        return [] if watch is None or not self._needs_token_counts else watch(pipeline)
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

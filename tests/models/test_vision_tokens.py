@@ -80,7 +80,7 @@ def forwards_of(pipe: Any, call: Mapping[str, Any]) -> list[Arguments]:
 
 @contextmanager
 def watched(pipe: Any) -> Iterator[None]:
-    handles = watch(pipe.transformer, pipe)
+    handles = watch(pipe)
     yield
     for handle in handles:
         handle.remove()
@@ -153,7 +153,8 @@ def test_one_gain_on_vision_and_text_is_the_gain_on_the_whole_prompt(edited):
 
 def test_detaching_takes_the_hooks_off_the_language_model_even_after_an_error(edited):
     pipe, call = edited
-    before, plain = hook_count(pipe.text_encoder), generate(pipe, call)
+    plain = generate(pipe, call)
+    before = hook_count(pipe.text_encoder)  # transformers puts some of its own at the first run
 
     def fail(*_: Any) -> None:
         raise RuntimeError("in the middle")
@@ -203,7 +204,7 @@ def test_two_pictures_of_two_prompts_in_one_batch(edited):
         for arguments in forwards_of(pipe, call | texts | {"image": pictures}):
             embedding = arguments.kwargs["encoder_hidden_states"]
             assert len(embedding) == 2
-            assert vision_span(pipe.transformer, embedding).stop == 1 + 2 * 2
+            assert vision_span(embedding).stop == 1 + 2 * 2
 
 
 def test_several_pictures_of_one_prompt_share_its_tokens(edited):
@@ -220,11 +221,11 @@ def test_a_batch_whose_vision_tokens_lie_elsewhere_counts_as_text_with_a_warning
     with watched(pipe):
         embedding = encoded(pipe, call)["prompt_embeds"]
     shifted = torch.cat([embedding, embedding.roll(1, dims=1)])
-    assert vision_span(pipe.transformer, embedding).stop == LEADING["qwen_image_edit_reading"]
+    assert vision_span(embedding).stop == LEADING["qwen_image_edit_reading"]
     with pytest.warns(
         UserWarning, match=r"lie elsewhere in each prompt: all count as text\. Run its prompts one by one"
     ):
-        assert len(vision_span(pipe.transformer, shifted)) == 0
+        assert len(vision_span(shifted)) == 0
 
 
 def test_a_language_model_of_another_precision_is_recognised():
@@ -233,18 +234,32 @@ def test_a_language_model_of_another_precision_is_recognised():
     with watched(pipe):
         embedding = forwards_of(pipe, call)[0].kwargs["encoder_hidden_states"]
     assert embedding.dtype == torch.float32
-    assert vision_span(pipe.transformer, embedding) == range(8)
+    assert vision_span(embedding) == range(8)
+
+
+def test_a_copy_of_an_attached_pipeline_tells_them_apart_too_and_detaches_alone(edited):
+    pipe, call = edited
+    plain = generate(pipe, call)
+    before = hook_count(pipe.text_encoder)  # transformers puts some of its own at the first run
+    with attached_to(pipe, "text"):
+        copied = copy.deepcopy(pipe)
+        attached = generate(pipe, call)
+        assert torch.equal(generate(copied, call), attached)
+        alignvid.detach(copied)
+        assert torch.equal(generate(copied, call), plain)
+        assert torch.equal(generate(pipe, call), attached)
+    assert hook_count(copied.text_encoder) == hook_count(pipe.text_encoder) == before
 
 
 def test_threads_that_read_different_pictures_do_not_mix_them_up(edited):
     pipe, call = edited
     pictures = [call["image"].resize(size) for size in ((64, 32), (64, 64), (32, 64), (96, 32))]
     with watched(pipe):
-        alone = [vision_span(pipe.transformer, embedded(pipe, picture)) for picture in pictures]
+        alone = [vision_span(embedded(pipe, picture)) for picture in pictures]
         found: dict[int, range] = {}
 
         def read(index: int) -> None:
-            found[index] = vision_span(pipe.transformer, embedded(pipe, pictures[index]))
+            found[index] = vision_span(embedded(pipe, pictures[index]))
 
         for _ in range(5):
             threads = [threading.Thread(target=read, args=(index,)) for index in range(len(pictures))]

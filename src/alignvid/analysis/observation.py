@@ -85,7 +85,7 @@ class Observation:
         self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
         if host.family.watch is not None:
-            self._handles += host.family.watch(host.transformer, self._clock.pipeline)
+            self._handles += host.family.watch(self._clock.pipeline)
         if hasattr(host.transformer, "cache_context"):
             self._contexts.append((host.transformer, vars(host.transformer).get("cache_context")))
             object.__setattr__(host.transformer, "cache_context", _announcing(host.transformer, self._passes))

@@ -145,8 +145,8 @@ class Family:
     is_preparation: Callable[[Arguments], bool] | None = None
     """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
     act in it."""
-    watch: Callable[[nn.Module, Any], list[RemovableHandle]] | None = None
-    """Hooks, on a pipeline around its transformer, that note what `token_counts` must know and no shape tells. They are
+    watch: Callable[[Any], list[RemovableHandle]] | None = None
+    """Hooks on the other models of a pipeline, which note what `token_counts` must know and no shape tells. They are
     there while counts are needed."""
     check: Callable[[Arguments, Container[str]], None] | None = None
     """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache

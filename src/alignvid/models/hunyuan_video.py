@@ -35,7 +35,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     to the last vision token are no text.
     """
     frames, tokens_per_frame = latent_grid(transformer, arguments)
-    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
+    vision = vision_span(arguments["encoder_hidden_states"]).stop
     if transformer.config.image_condition_type == "token_replace":
         return {"image": tokens_per_frame, "video": (frames - 1) * tokens_per_frame, "vision": vision}
     return {"video": frames * tokens_per_frame, "vision": vision}
@@ -56,7 +56,7 @@ def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
 
 def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
     """Text is padded to one length."""
-    mask, vision = arguments["encoder_attention_mask"], vision_span(transformer, arguments["encoder_hidden_states"])
+    mask, vision = arguments["encoder_attention_mask"], vision_span(arguments["encoder_hidden_states"])
     return {"vision": mask[:, : vision.stop], "text": mask[:, vision.stop :]}
 
 

@@ -28,7 +28,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
 
     Raises: AttachmentError if samples of a batch make pictures of different size.
     """
-    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
+    vision = vision_span(arguments["encoder_hidden_states"]).stop
     if (shapes := arguments.get("shape_list")) is None:
         video = math.prod(arguments["hidden_states"].shape[-3:]) // math.prod(transformer.config.patch_size)
         return {"vision": vision, "video": video}

@@ -32,7 +32,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """One latent frame of reference tokens, the rest is video; from the first vision token on, no text."""
     frame = frame_grid(transformer, arguments)
     embedding = arguments["encoder_hidden_states"]
-    span = vision_span(transformer, embedding)
+    span = vision_span(embedding)
     return {"image": frame.height * frame.width, "vision": embedding.shape[1] - span.start if span else 0}
 
 

@@ -25,7 +25,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Tokens of text and of the reference picture, and how many of the text are vision; the rest is video."""
     counts = _counts_by_ids(transformer, arguments)
-    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
+    vision = vision_span(arguments["encoder_hidden_states"]).stop
     return counts | {"vision": vision, "text": counts["text"] - vision}
 
 

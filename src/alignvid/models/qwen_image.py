@@ -37,7 +37,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Tokens of the generated and of the reference pictures, from their shapes; text has what vision tokens leave."""
     generated = _generated_pictures(transformer, arguments)
     sizes = [math.prod(shape) for shape in arguments["img_shapes"][0]]
-    vision = vision_span(transformer, arguments["encoder_hidden_states"]).stop
+    vision = vision_span(arguments["encoder_hidden_states"]).stop
     return {"vision": vision, "video": sum(sizes[:generated]), "image": sum(sizes[generated:])}
 
 

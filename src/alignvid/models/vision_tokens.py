@@ -14,17 +14,17 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _NOTED = 8  # numbers of a token: two tokens that agree in all of them are one
-_READINGS = 64  # prompts with pictures that are remembered; a run needs one, or two with a negative prompt
+_READINGS = 32  # prompts with pictures that are remembered, of all pipelines; a run needs one, or two with guidance
 
-_readings: WeakKeyDictionary[nn.Module, deque[list[Tensor]]] = WeakKeyDictionary()
-"""By transformer, what each layer made of a picture's tokens: (tokens, numbers) a layer, one list for each reading."""
+_readings: deque[list[Tensor]] = deque(maxlen=_READINGS)
+"""What each layer made of a picture's tokens: (tokens, numbers) a layer, one list for each reading. Not one for each
+pipeline, since it is values that are compared: so a copy of a watched pipeline is watched, too."""
 _spans: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
@@ -36,7 +36,7 @@ class _Reading(threading.local):
     layers: list[Tensor]
 
 
-def watch(transformer: nn.Module, pipeline: Any) -> list[RemovableHandle]:
+def watch(pipeline: Any) -> list[RemovableHandle]:
     """Note what the pipeline's language model makes of pictures, until the handles are removed.
 
     Returns: the handles; none if the pipeline has no language model that reads pictures.
@@ -45,7 +45,6 @@ def watch(transformer: nn.Module, pipeline: Any) -> list[RemovableHandle]:
         return []
     encoder = pipeline.text_encoder
     decoder, picture = encoder.get_decoder(), _picture_token(encoder)
-    noted = _readings.setdefault(transformer, deque(maxlen=_READINGS))
     reading = _Reading()
 
     def begin(module: nn.Module, args: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
@@ -62,7 +61,7 @@ def watch(transformer: nn.Module, pipeline: Any) -> list[RemovableHandle]:
 
     def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if reading.is_picture is not None and reading.layers:
-            noted.append(reading.layers)
+            _readings.append(reading.layers)
         reading.is_picture = None
 
     last = [decoder.norm] if isinstance(getattr(decoder, "norm", None), nn.Module) else []
@@ -73,19 +72,18 @@ def watch(transformer: nn.Module, pipeline: Any) -> list[RemovableHandle]:
     ]
 
 
-def vision_span(transformer: nn.Module, embedding: Tensor) -> range:
+def vision_span(embedding: Tensor) -> range:
     """Where the vision tokens lie in a prompt's embedding: from the first to the last, empty if none is known.
 
     What lies between two pictures, such as the name of the second, counts as vision.
 
     Args:
-        transformer: the transformer that is given the embedding.
         embedding: (batch, tokens, features); searched once for each tensor, which a pipeline passes at every step.
     """
-    if transformer not in _readings:
+    if not _readings:
         return range(0)
     if embedding not in _spans:
-        latest_first = tuple(_readings[transformer])[::-1]  # a copy: another thread may be reading a picture
+        latest_first = tuple(_readings)[::-1]  # a copy: another thread may be reading a picture
         spans = _spans_of(embedding.detach()[..., :_NOTED].cpu(), latest_first)
         if len(spans) > 1:
             warnings.warn(
