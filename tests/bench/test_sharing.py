@@ -3,9 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
+import alignvid
 from alignvid.bench.jobs import Task, make_job
 from alignvid.bench.samples import Question, Sample
-from alignvid.bench.sharing import digest_of
+from alignvid.bench.sharing import Encodings, digest_of
 from alignvid.bench.spec import BenchSpec
 from alignvid.bench.variants import Variant
 from alignvid.bench.worker import PipelineWorker
@@ -14,6 +15,8 @@ from alignvid.images import png_bytes
 from alignvid.modulation import Scalar
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
+from pipelines import generate
+from reading_pipelines import hunyuan_i2v_token_replace_reading
 
 STEPS = 10
 IMAGE = png_bytes(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)))
@@ -215,3 +218,19 @@ def test_a_ctrl_c_that_a_library_turned_into_an_error_is_no_failed_job(worker, m
     monkeypatch.setattr(worker, "_clips", interrupted)
     with pytest.raises(KeyboardInterrupt):
         worker.run(tasks_of([Variant("baseline")])[0], [IMAGE])
+
+
+def test_vision_tokens_of_a_shared_encoding_are_told_from_its_words():
+    """The language model runs for the baseline alone, before anything is attached."""
+    pipe, call = hunyuan_i2v_token_replace_reading()
+    encodings, readings = Encodings(pipe), []
+    hook = pipe.text_encoder.get_decoder().register_forward_hook(lambda *_: readings.append(1))
+    with encodings.shared():
+        plain = generate(pipe, call)
+    with encodings.shared(), alignvid.attach(pipe, streams=["vision"]):
+        shared = generate(pipe, call)
+    hook.remove()
+    assert len(readings) == 1
+    with alignvid.attach(pipe, streams=["vision"]):
+        assert torch.equal(generate(pipe, call), shared)
+    assert not torch.equal(plain, shared)
