@@ -23,6 +23,7 @@ from alignvid.caches import EdgeWatch
 from alignvid.effects import Effect, base_of, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
+from alignvid.modulation import Modulation, Scalar
 from alignvid.parallel import refuse_parts
 from alignvid.placement import NormLocation, Placement
 from alignvid.recipe import Recipe
@@ -70,6 +71,7 @@ class Gate:
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
+        self._tells_vision = any(_tells_vision(item, recipe.modulation) for item in placements)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._checked_schedule: int | None = None
@@ -77,9 +79,9 @@ class Gate:
         self._signature = inspect.signature(type(host.transformer).forward)
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
-        """Hooks that note what the token counts must know; none where no effect reads them."""
+        """Hooks that tell vision tokens from words; none where both are treated alike."""
         watch = self.host.family.watch
-        return [] if watch is None or not self._needs_token_counts else watch(pipeline)
+        return watch(pipeline) if watch is not None and self._tells_vision else []
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -99,7 +101,9 @@ class Gate:
         self.active_forward_count += is_acting
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts and family.token_counts is not None:
-            self._token_counts.update(family.token_counts(self.host.transformer, arguments))
+            counts = family.token_counts(self.host.transformer, arguments)
+            self._token_counts.update({stream: count or 0 for stream, count in counts.items()})
+            self._warn_of_mixed_streams(counts)
             self._warn_of_empty_streams()
         for effect in self.effects:
             if samples or effect.is_neutral_in_graph:
@@ -127,6 +131,17 @@ class Gate:
         self._foreign = foreign
         self._checked_schedule = self.clock.schedule_count
 
+    def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
+        """Once, where vision is to be told from text and cannot be."""
+        if self._tells_vision and counts.get("vision", 0) is None:
+            self._tells_vision = False
+            warnings.warn(
+                "Which tokens of the prompt are a picture's is not known, so that all count as text: the prompt was "
+                "encoded before AlignVid was attached, or they lie elsewhere in each prompt of a batch. Attach before "
+                "encoding, run prompts one by one, or act on text and vision alike.",
+                stacklevel=3,
+            )
+
     def _warn_of_empty_streams(self) -> None:
         """Once, where none of the streams that are acted on has a token."""
         if self._streams and all(self._token_counts.get(stream) == 0 for stream in self._streams):
@@ -148,6 +163,13 @@ def acting_on(host: Host) -> Acting | None:
     """How a transformer is acted on in the forward that is running, or was last; None if it runs as it is."""
     gate = vars(host.transformer).get(_ATTRIBUTE)
     return None if gate is None else gate.acting
+
+
+def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
+    """Whether it matters which tokens of a prompt are vision."""
+    gains = dict(placement.gains)
+    are_alike = isinstance(modulation, Scalar) and gains.get("vision") == gains.get("text")
+    return "vision" in placement.location.keys.streams and not are_alike
 
 
 def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:

@@ -175,14 +175,31 @@ def test_an_attachment_that_fails_leaves_no_hook(edited, monkeypatch):
     assert hook_count(pipe.text_encoder) == before
 
 
-def test_embeddings_made_before_attaching_count_as_text_and_an_idle_gain_says_so(edited):
+def test_embeddings_made_before_attaching_count_as_text_and_a_gain_that_must_know_says_so(edited):
     pipe, call = edited
     call = without_prompts(call) | encoded(pipe, call)
     plain = generate(pipe, call)
-    with attached_to(pipe, "vision"), pytest.warns(UserWarning, match=r"vision has no tokens in this call"):
+    unknown = r"Which tokens of the prompt are a picture's is not known, so that all count as text: .* Attach before"
+    with (
+        attached_to(pipe, "vision"),
+        pytest.warns(UserWarning, match=r"vision has no tokens in this call"),
+        pytest.warns(UserWarning, match=unknown),
+    ):
         assert torch.equal(generate(pipe, call), plain)
-    with attached_to(pipe, "text"):
+    with attached_to(pipe, "text"), pytest.warns(UserWarning, match=unknown):
         assert not torch.equal(generate(pipe, call), plain)
+    with alignvid.attach(pipe, streams=["image"]):  # without a warning, since it need not know
+        generate(pipe, call)
+
+
+def test_a_prompt_without_pictures_is_all_text_without_a_warning():
+    """JoyImage-Edit makes pictures from a prompt alone, too."""
+    pipe, call = MADE["joyimage_edit_reading"]()
+    call = {key: value for key, value in call.items() if key != "image"} | {"height": 32, "width": 64}
+    with attached_to(pipe, "text"):
+        generate(pipe, call)
+    with attached_to(pipe, "vision"), pytest.warns(UserWarning, match="vision has no tokens in this call"):
+        generate(pipe, call)
 
 
 def test_embeddings_made_while_attached_keep_their_vision_tokens(edited):
@@ -204,7 +221,7 @@ def test_two_pictures_of_two_prompts_in_one_batch(edited):
         for arguments in forwards_of(pipe, call | texts | {"image": pictures}):
             embedding = arguments.kwargs["encoder_hidden_states"]
             assert len(embedding) == 2
-            assert vision_span(embedding).stop == 1 + 2 * 2
+            assert vision_span(embedding) == range(1, 1 + 2 * 2)
 
 
 def test_several_pictures_of_one_prompt_share_its_tokens(edited):
@@ -216,16 +233,12 @@ def test_several_pictures_of_one_prompt_share_its_tokens(edited):
     torch.testing.assert_close(both[:1], alone, atol=1e-4, rtol=0.0)
 
 
-def test_a_batch_whose_vision_tokens_lie_elsewhere_counts_as_text_with_a_warning(edited):
+def test_a_batch_whose_vision_tokens_lie_elsewhere_is_not_told_apart(edited):
     pipe, call = edited
     with watched(pipe):
         embedding = encoded(pipe, call)["prompt_embeds"]
-    shifted = torch.cat([embedding, embedding.roll(1, dims=1)])
-    assert vision_span(embedding).stop == LEADING["qwen_image_edit_reading"]
-    with pytest.warns(
-        UserWarning, match=r"lie elsewhere in each prompt: all count as text\. Run its prompts one by one"
-    ):
-        assert len(vision_span(shifted)) == 0
+    assert vision_span(embedding) == range(1, LEADING["qwen_image_edit_reading"])
+    assert vision_span(torch.cat([embedding, embedding.roll(1, dims=1)])) is None
 
 
 def test_a_language_model_of_another_precision_is_recognised():
@@ -271,11 +284,16 @@ def test_threads_that_read_different_pictures_do_not_mix_them_up(edited):
     assert len({span.stop for span in alone}) > 1
 
 
-def test_an_observation_tells_vision_from_text(edited):
+def test_an_observation_tells_vision_from_text_or_says_that_it_cannot(edited):
     pipe, call = edited
+    embeddings = encoded(pipe, call)
     with alignvid.observe(pipe) as trace:
         generate(pipe, call)
     assert {"vision", "text", "video", "image"} <= {fact.keys for fact in trace.facts}
+    assert not trace.problems
+    with alignvid.observe(pipe) as trace:
+        generate(pipe, without_prompts(call) | embeddings)
+    assert [problem.partition(":")[0] for problem in trace.problems] == ["vision was not told from text"]
 
 
 def test_a_pipeline_without_a_language_model_that_sees_has_no_such_stream():

@@ -19,6 +19,7 @@ from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.gates import attachment_of
+from alignvid.models.family import Arguments
 from alignvid.models.registry import Host
 from alignvid.steps import UNCONDITIONAL_FIRST, PassReader, StepClock, noise_level_in
 
@@ -117,19 +118,31 @@ class Observation:
         moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
         running = self._passes.read(self._clock.schedule_count, moment.step_index, host, arguments)
         if moment.is_in_window:
-            counts = host.family.token_counts
             self._place = ForwardPlace(
                 section=max(self._clock.schedule_count - 1, 0),
                 step=-1 if moment.step_index is None else moment.step_index,
                 noise_level=moment.noise_level,
                 running=running,
                 batch_order=host.family.branches(arguments) or UNCONDITIONAL_FIRST,
-                token_counts={} if counts is None else counts(transformer, arguments),
+                token_counts=self._token_counts(host, arguments),
                 grid=patch_grid(transformer, arguments["hidden_states"]) if self._recorder.needs_grid else (1, 1),
             )
         if (attachment := attachment_of(host)) is not None:
             attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
             self.trace.origin["attached"][host.name] = attached
+
+    def _token_counts(self, host: Host, arguments: Arguments) -> dict[str, int]:
+        """Tokens by stream; where vision cannot be told from text, all are text, and the trace says so."""
+        counts = {} if host.family.token_counts is None else host.family.token_counts(host.transformer, arguments)
+        streams = {stream for site in self._sites for keys in site.keys for stream in keys.streams}
+        untold = next((name for name, count in counts.items() if count is None and name in streams), None)
+        problem = (
+            f"{untold} was not told from text: the prompt was encoded before the observation began, or its tokens lie "
+            "elsewhere in each prompt of a batch."
+        )
+        if untold is not None and problem not in self.trace.problems:
+            self.trace.problems.append(problem)
+        return {name: count or 0 for name, count in counts.items()}
 
     def _enter_site(self, site: ObservedSite, attention: nn.Module, args: Any) -> None:
         if self._place is not None:

@@ -134,8 +134,9 @@ class Family:
     """Stacks, or a function of the transformer and its pipeline (None for a bare transformer) that gives them."""
     pipelines: tuple[str, ...] = ()
     """Names of the pipeline classes that it is exercised with."""
-    token_counts: Callable[[nn.Module, Arguments], dict[str, int]] | None = None
-    """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest."""
+    token_counts: Callable[[nn.Module, Arguments], Mapping[str, int | None]] | None = None
+    """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest. None
+    for a stream that cannot be told from that one."""
     attended: Callable[[nn.Module, Arguments], dict[str, Tensor]] | None = None
     """Which tokens of a stream are no padding, 1 or 0 of shape (batch, tokens), for streams where the host masks it."""
     grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
@@ -146,8 +147,8 @@ class Family:
     """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
     act in it."""
     watch: Callable[[Any], list[RemovableHandle]] | None = None
-    """Hooks on the other models of a pipeline, which note what `token_counts` must know and no shape tells. They are
-    there while counts are needed."""
+    """Hooks on the other models of a pipeline, which note what `token_counts` must know of `vision` and no shape tells.
+    They are there while vision is told from text."""
     check: Callable[[Arguments, Container[str]], None] | None = None
     """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
     that the call may switch on keeps keys over steps."""

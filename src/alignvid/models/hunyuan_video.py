@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, class_name
-from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
+from alignvid.models.vision_tokens import leading_vision, reads_pictures, watch
 
 _READING_PICTURES = ("HunyuanVideoImageToVideoPipeline",)
 
@@ -30,12 +30,12 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None]:
     """Video tokens from the latents' shape, split off by frame if the first one is the reference; of the rest, those up
     to the last vision token are no text.
     """
     frames, tokens_per_frame = latent_grid(transformer, arguments)
-    vision = vision_span(arguments["encoder_hidden_states"]).stop
+    vision = leading_vision(arguments["encoder_hidden_states"])
     if transformer.config.image_condition_type == "token_replace":
         return {"image": tokens_per_frame, "video": (frames - 1) * tokens_per_frame, "vision": vision}
     return {"video": frames * tokens_per_frame, "vision": vision}
@@ -56,8 +56,8 @@ def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
 
 def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
     """Text is padded to one length."""
-    mask, vision = arguments["encoder_attention_mask"], vision_span(arguments["encoder_hidden_states"])
-    return {"vision": mask[:, : vision.stop], "text": mask[:, vision.stop :]}
+    mask, vision = arguments["encoder_attention_mask"], leading_vision(arguments["encoder_hidden_states"]) or 0
+    return {"vision": mask[:, :vision], "text": mask[:, vision:]}
 
 
 def reference_channels(transformer: Any) -> ReferenceChannels | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
-from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
+from alignvid.models.vision_tokens import leading_vision, reads_pictures, watch
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -23,12 +23,12 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return (Stack("double_blocks", (site,)),)
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None]:
     """Tokens of the generated picture, the first one, the rest of the pictures is references; and vision tokens.
 
     Raises: AttachmentError if samples of a batch make pictures of different size.
     """
-    vision = vision_span(arguments["encoder_hidden_states"]).stop
+    vision = leading_vision(arguments["encoder_hidden_states"])
     if (shapes := arguments.get("shape_list")) is None:
         video = math.prod(arguments["hidden_states"].shape[-3:]) // math.prod(transformer.config.patch_size)
         return {"vision": vision, "video": video}

@@ -28,12 +28,13 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return (Stack("visual_transformer_blocks", (self_attention, cross)),)
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None]:
     """One latent frame of reference tokens, the rest is video; from the first vision token on, no text."""
     frame = frame_grid(transformer, arguments)
     embedding = arguments["encoder_hidden_states"]
     span = vision_span(embedding)
-    return {"image": frame.height * frame.width, "vision": embedding.shape[1] - span.start if span else 0}
+    vision = embedding.shape[1] - span.start if span else None if span is None else 0
+    return {"image": frame.height * frame.width, "vision": vision}
 
 
 def frame_grid(transformer: Any, arguments: Arguments) -> Grid:

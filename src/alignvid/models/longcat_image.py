@@ -10,7 +10,7 @@ from typing import Any
 
 from alignvid.models.family import Arguments, Family, Stack, class_name
 from alignvid.models.flux import counts_by_ids, double_and_single
-from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
+from alignvid.models.vision_tokens import leading_vision, reads_pictures, watch
 
 _counts_by_ids = counts_by_ids(first_reference=2)
 
@@ -22,11 +22,11 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return double_and_single(("video", "image"), ("vision", "text") if reads_pictures(pipeline) else ("text",))
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None]:
     """Tokens of text and of the reference picture, and how many of the text are vision; the rest is video."""
     counts = _counts_by_ids(transformer, arguments)
-    vision = vision_span(arguments["encoder_hidden_states"]).stop
-    return counts | {"vision": vision, "text": counts["text"] - vision}
+    vision = leading_vision(arguments["encoder_hidden_states"])
+    return counts | {"vision": vision, "text": counts["text"] - (vision or 0)}
 
 
 FAMILY = Family(

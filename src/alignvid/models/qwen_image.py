@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
-from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
+from alignvid.models.vision_tokens import leading_vision, reads_pictures, watch
 
 _WITHOUT_REFERENCE = (
     "QwenImagePipeline",
@@ -33,11 +33,11 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return (Stack("transformer_blocks", (site,)),)
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None]:
     """Tokens of the generated and of the reference pictures, from their shapes; text has what vision tokens leave."""
     generated = _generated_pictures(transformer, arguments)
     sizes = [math.prod(shape) for shape in arguments["img_shapes"][0]]
-    vision = vision_span(arguments["encoder_hidden_states"]).stop
+    vision = leading_vision(arguments["encoder_hidden_states"])
     return {"vision": vision, "video": sum(sizes[:generated]), "image": sum(sizes[generated:])}
 
 

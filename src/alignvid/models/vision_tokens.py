@@ -4,40 +4,49 @@ A language model that reads pictures and prompt together leaves both in one embe
 which token is which. So the language model is watched while something must know: what its layers make of a picture's
 tokens is noted, eight numbers of each, and the embedding that reaches the transformer is searched for them. Whatever a
 pipeline does in between (drop its template, crop, pad, repeat, cast, take every second token), the tokens found are
-those of pictures. An embedding made before the watch, or given by hand, has none: it counts as text.
+those of pictures. Of an embedding that was made before the watch, nothing is known.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _NOTED = 8  # numbers of a token: two tokens that agree in all of them are one
-_READINGS = 32  # prompts with pictures that are remembered, of all pipelines; a run needs one, or two with guidance
+_WORDS = 16  # tokens of a prompt without pictures, its last ones: a pipeline may crop a few of these, not all
+_READINGS = 32  # prompts that are remembered, of all pipelines; a run needs one, or two with guidance
 
-_readings: deque[list[Tensor]] = deque(maxlen=_READINGS)
-"""What each layer made of a picture's tokens: (tokens, numbers) a layer, one list for each reading. Not one for each
-pipeline, since it is values that are compared: so a copy of a watched pipeline is watched, too."""
+
+class Reading(NamedTuple):
+    """A prompt as a language model read it."""
+
+    has_pictures: bool
+    layers: list[Tensor]
+    """What each layer made of its picture tokens, or of its last words if it has none: (tokens, numbers)."""
+
+
+_readings: deque[Reading] = deque(maxlen=_READINGS)
+"""Not by pipeline, since it is values that are compared: so a copy of a watched pipeline is watched, too."""
 _spans: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-class _Reading(threading.local):
-    """What the language model is reading in this thread."""
+class _Running(threading.local):
+    """What a language model is reading in this thread."""
 
-    is_picture: Tensor | None = None
-    """Where it reads a picture, of shape (batch, tokens); None while it reads none."""
-    layers: list[Tensor]
+    noted: Tensor | None = None
+    """Which of its tokens are noted, of shape (batch, tokens); None while it reads nothing."""
+    reading: Reading
 
 
 def watch(pipeline: Any) -> list[RemovableHandle]:
-    """Note what the pipeline's language model makes of pictures, until the handles are removed.
+    """Note what the pipeline's language model makes of prompts, until the handles are removed.
 
     Returns: the handles; none if the pipeline has no language model that reads pictures.
     """
@@ -45,24 +54,26 @@ def watch(pipeline: Any) -> list[RemovableHandle]:
         return []
     encoder = pipeline.text_encoder
     decoder, picture = encoder.get_decoder(), _picture_token(encoder)
-    reading = _Reading()
+    running = _Running()
 
     def begin(module: nn.Module, args: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
-        ids = arguments.get("input_ids")
-        is_picture = None if ids is None else ids == picture
-        reading.is_picture = is_picture if is_picture is not None and bool(is_picture.any()) else None
-        reading.layers = []
+        running.noted = None
+        if (ids := arguments.get("input_ids")) is not None:
+            is_picture = ids == picture
+            has_pictures = bool(is_picture.any())
+            running.noted = is_picture if has_pictures else _last_words(ids, arguments.get("attention_mask"))
+            running.reading = Reading(has_pictures, [])
 
     def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         states = output[0] if isinstance(output, tuple) else output
-        if reading.is_picture is not None:
-            picked = states.detach()[reading.is_picture.to(states.device)]
-            reading.layers.append(picked[:, :_NOTED].cpu())
+        if running.noted is not None:
+            picked = states.detach()[running.noted.to(states.device)]
+            running.reading.layers.append(picked[:, :_NOTED].cpu())
 
     def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if reading.is_picture is not None and reading.layers:
-            _readings.append(reading.layers)
-        reading.is_picture = None
+        if running.noted is not None and running.reading.layers:
+            _readings.append(running.reading)
+        running.noted = None
 
     last = [decoder.norm] if isinstance(getattr(decoder, "norm", None), nn.Module) else []
     return [
@@ -72,27 +83,25 @@ def watch(pipeline: Any) -> list[RemovableHandle]:
     ]
 
 
-def vision_span(embedding: Tensor) -> range:
-    """Where the vision tokens lie in a prompt's embedding: from the first to the last, empty if none is known.
+def vision_span(embedding: Tensor) -> range | None:
+    """Where the vision tokens lie in a prompt's embedding: from the first to the last, empty if there are none.
 
-    What lies between two pictures, such as the name of the second, counts as vision.
+    What lies between two pictures, such as the name of the second, counts as vision. None if nobody saw the prompt
+    being read, or they lie elsewhere in each sample.
 
     Args:
         embedding: (batch, tokens, features); searched once for each tensor, which a pipeline passes at every step.
     """
-    if not _readings:
-        return range(0)
     if embedding not in _spans:
-        latest_first = tuple(_readings)[::-1]  # a copy: another thread may be reading a picture
-        spans = _spans_of(embedding.detach()[..., :_NOTED].cpu(), latest_first)
-        if len(spans) > 1:
-            warnings.warn(
-                "The vision tokens of a batch lie elsewhere in each prompt: all count as text. Run its prompts one by "
-                "one, or act on text and vision alike.",
-                stacklevel=2,
-            )
-        _spans[embedding] = spans.pop() if len(spans) == 1 else range(0)
+        spans = _spans_in(embedding.detach()[..., :_NOTED].cpu())
+        _spans[embedding] = spans.pop() if len(spans) == 1 else None
     return _spans[embedding]
+
+
+def leading_vision(embedding: Tensor) -> int | None:
+    """Tokens up to the last one of a picture, where pictures come first; None if that is not known."""
+    span = vision_span(embedding)
+    return None if span is None else span.stop
 
 
 def reads_pictures(pipeline: Any) -> bool:
@@ -107,10 +116,23 @@ def _picture_token(encoder: Any) -> int | None:
     return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
 
 
-def _spans_of(tokens: Tensor, readings: Iterable[list[Tensor]]) -> set[range]:
-    """The different spans of vision tokens in the samples of a batch, from their first numbers."""
-    layer = next((layer for reading in readings for layer in reading if _has_any(tokens, layer)), None)
-    if layer is None:
+def _last_words(ids: Tensor, mask: Tensor | None) -> Tensor:
+    """The last tokens of each prompt that are no padding, as a mask."""
+    is_valid = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+    from_the_end = is_valid.flip(-1).cumsum(-1).flip(-1)
+    return is_valid & (from_the_end <= _WORDS)
+
+
+def _spans_in(tokens: Tensor) -> set[range]:
+    """The different spans of vision tokens in the samples of a batch, from their first numbers; none if no reading
+    fits.
+    """
+    latest_first = tuple(_readings)[::-1]  # a copy: another thread may be reading
+    layers = ((reading, layer) for reading in latest_first for layer in reading.layers)
+    reading, layer = next((pair for pair in layers if _fits(tokens, *pair)), (None, None))
+    if reading is None or layer is None:
+        return set()
+    if not reading.has_pictures:
         return {range(0)}
     known = {tuple(row) for row in layer.to(tokens.dtype).tolist()}
     spans = set()
@@ -120,7 +142,7 @@ def _spans_of(tokens: Tensor, readings: Iterable[list[Tensor]]) -> set[range]:
     return spans
 
 
-def _has_any(tokens: Tensor, layer: Tensor) -> bool:
-    """Whether the first or the last token of a picture is among these; a pipeline may have cropped one of the two."""
-    ends = layer[[0, -1]].to(tokens.dtype)
-    return bool((tokens[..., None, :] == ends).all(-1).any())
+def _fits(tokens: Tensor, reading: Reading, layer: Tensor) -> bool:
+    """Whether any of its words is here, or the first or the last token of its pictures; one of these may be cropped."""
+    ends = layer[[0, -1]] if reading.has_pictures else layer
+    return bool((tokens[..., None, :] == ends.to(tokens.dtype)).all(-1).any())
