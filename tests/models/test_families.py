@@ -26,6 +26,7 @@ EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), Ste
 WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not; or not in their first chunk
     "cosmos25_transfer": ("self.image",),
     "flux2": ("double.image", "single.image"),
+    "flux3": ("single.image",),
     "bria_fibo2": ("single.image",),
     "cosmos25_t2w": ("self.image",),
     "kandinsky6_t2v": ("self.image", "video_to_audio.image"),
@@ -178,6 +179,7 @@ def _samples(value: Any) -> list[Tensor]:
 GUIDED = {
     # pipeline: samples of a forward, which of them are given the prompt, forward by forward of one step
     "flux2_klein": [[True], [False]],
+    "flux3_edit": [[True], [False]],
     "qwen_image_edit": [[True], [False]],
     "sd3": [[False, True]],
     "sd35": [[False, True]],

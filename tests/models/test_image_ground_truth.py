@@ -45,6 +45,10 @@ LAYOUTS = {
     # 16x32 pixels, 4 a latent, 2x2 latents a token; references of 64x64
     "flux2_klein": _both({"text": _TEXT, "video": 8, "image": 2 * 64}),
     "flux2_klein_kv": _both({"text": _TEXT, "kept": 64, "video": 8}),
+    # the same sizes; one reference or two
+    "flux3": [_single({"text": _TEXT, "video": 8})],
+    "flux3_edit": [_single({"text": _TEXT, "video": 8, "image": 2 * 64})],
+    "flux3_distilled_edit": [_single({"text": _TEXT, "video": 8, "image": 64})],
     # 16x32 pixels, 4 a latent, 2x2 latents a token; references of 32x64
     "qwen_image": [_double({"text": _TEXT, "video": 8})],
     "qwen_image_edit_plus": [_double({"text": _TEXT, "video": 8, "image": 2 * 32})],
@@ -237,6 +241,11 @@ INPUTS: dict[str, dict[str, Callable[[dict[str, Any]], list[Tensor]]]] = {
         "double.text": _parts(encoder_hidden_states=ALL),
         "double.video": _parts(hidden_states=QWEN_EARLY),
         "single.image": _parts(hidden_states=QWEN_LATE),
+    },
+    "flux3_edit": {
+        "single.text": _parts(encoder_hidden_states=ALL),
+        "single.video": _parts(hidden_states=ALL),
+        "single.image": _parts(image_cond_hidden_states=ALL),
     },
     "qwen_image_edit_plus": {
         "double.text": _parts(encoder_hidden_states=ALL),
