@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.models.transformers import transformer_hunyuan_video, transformer_wan
+from diffusers.models.transformers import (
+    transformer_flux3,
+    transformer_hunyuan_video,
+    transformer_ideogram4,
+    transformer_wan,
+)
 from torch import Tensor
 
 import alignvid
@@ -18,6 +23,7 @@ from alignvid.modulation import LogBias
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
 from pipelines import generate
+from registry import BUILDERS
 
 
 def everywhere(modulation: LogBias) -> Recipe:
@@ -68,8 +74,8 @@ def first_attention(pipe: Any, call: dict[str, Any], monkeypatch: Any, index: in
         return output
 
     with monkeypatch.context() as patch:
-        patch.setattr(transformer_wan, "dispatch_attention_fn", record)
-        patch.setattr(transformer_hunyuan_video, "dispatch_attention_fn", record)
+        for module in (transformer_wan, transformer_hunyuan_video, transformer_flux3, transformer_ideogram4):
+            patch.setattr(module, "dispatch_attention_fn", record)
         generate(pipe, call)
     return calls[index]
 
@@ -94,12 +100,20 @@ def first_attention(pipe: Any, call: dict[str, Any], monkeypatch: Any, index: in
             [(18, -1.0), (24, 0.0), (16, 0.0), (14, 1.0)],
         ),
         ("framepack_v1", 3, "single_transformer_blocks", {"single.image": 1.0}, [(42, 0.0), (16, 1.0), (14, 0.0)]),
+        (
+            "flux3_edit",
+            3,  # after the blocks of text, picture and references
+            "single_transformer_blocks",
+            {"single.text": 1.0, "single.image": -1.0},
+            [(12, 1.0), (8, 0.0), (128, -1.0)],
+        ),
+        ("ideogram4", 0, "layers", {"single.text": 1.0}, [(40, 1.0), (8, 0.0)]),
         ("wan22_ti2v_5b", 0, "blocks", {"self.image": -1.0}, [(2, -1.0), (4, 0.0)]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_attention_is_the_softmax_of_the_biased_logits(name, index, stack, powers, tokens, monkeypatch):
-    pipe, call = pipelines.BUILDERS[name]()
+    pipe, call = BUILDERS[name]()
     query, key, value, mask, plain = first_attention(pipe, call, monkeypatch, index)
     recipe = Recipe(LogBias(2.0, powers), BlockSet.of({stack: [0]}), StepWindow.all())
     with alignvid.attach(pipe, recipe):

@@ -24,7 +24,7 @@ from alignvid.gates import attachment_of, foreign_site, warn_of_processor
 from alignvid.models.registry import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.parallel import refuse_parts
-from alignvid.placement import place, powers_for_streams, refusals_of, targets_of
+from alignvid.placement import place_in_all, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, StepWindow
@@ -72,13 +72,14 @@ def attach(
                 f"The {host.name} is already attached to, with {attachment_of(host).name}. "  # type: ignore[union-attr]  # not None
                 "Detach that first: alignvid.detach(pipe)."
             )
-    placements = {host.name: place(recipe, host, pipeline) for host in found}
-    for host in found:
+    placements = place_in_all(recipe, found, pipeline)
+    acted_on = [host for host in found if host.name in placements]
+    for host in acted_on:
         refuse_parts(host, recipe.modulation, placements[host.name])
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, found, placements, pipeline)
+    attachment = Attachment(name, recipe, acted_on, placements, pipeline)
     attachment.install()
     logger.info("%s", attachment)
     return attachment

@@ -131,6 +131,28 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
     return placements
 
 
+def place_in_all(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) -> dict[str, list[Placement]]:
+    """The norms that a recipe acts on, by transformer. What only another one has is not missed in a transformer (the
+    unconditional one of Ideogram has no text), and a transformer that has nothing of the recipe is left out.
+
+    Raises: UnknownTarget as `place`.
+    """
+    powers = recipe.modulation.powers
+    matched = {host.name: _matched(powers, targets_of(host, pipeline)) for host in hosts}
+    somewhere = set().union(*matched.values())
+    placements = {}
+    for host in hosts:
+        elsewhere = somewhere - matched[host.name]
+        if elsewhere != somewhere or not somewhere:
+            own = {pattern: power for pattern, power in powers.items() if pattern not in elsewhere}
+            placements[host.name] = place(recipe.override(powers=own) if elsewhere else recipe, host, pipeline)
+    return placements
+
+
+def _matched(patterns: Iterable[str], targets: Sequence[str]) -> set[str]:
+    return {pattern for pattern in patterns if any(_covers(pattern, target) for target in targets)}
+
+
 def powers_for_streams(
     streams: Iterable[str] | Mapping[str, float],
     powers: Mapping[str, float],

@@ -132,6 +132,22 @@ def test_a_sketch_resolves_a_recipe_as_attach_would(wan_i2v_folder):
         assert resolved.to_dict() == attachment.to_dict()
 
 
+def test_a_sketch_knows_the_transformer_that_is_given_no_text(tmp_path):
+    from alignvid import attach
+    from picture_pipelines.modular import ideogram4
+
+    pipeline = ideogram4()[0]
+    pipeline.save_pretrained(tmp_path)
+    model = sketch(find_model(str(tmp_path)))
+    assert [host["stacks"][0]["sites"] for host in describe(model)["transformers"]] == [
+        {"single": ["text", "video"]},
+        {"single": ["video"]},
+    ]
+    for streams in (None, ["video"], ["text", "video"]):
+        with attach(pipeline, streams=streams) as attachment:
+            assert resolve(model, None, {**NO_OVERRIDES, "streams": streams}).to_dict() == attachment.to_dict()
+
+
 def test_the_preset_of_the_real_model_is_found_from_its_config():
     config = {"_class_name": "WanTransformer3DModel", "num_layers": 40, "image_dim": 1280, "added_kv_proj_dim": 5120}
     source = StoredSource({"transformer/config.json": config})

@@ -194,6 +194,8 @@ GUIDED = {
     "hunyuan_dit": [[False, True]],
     "glm_image": [[True], [False]],
     "krea2": [[True], [False]],
+    "ideogram4": [[True]],  # the other pass has a transformer of its own
+    "ideogram4_modular": [[True]],
     "longcat_image_edit": [[True], [False]],
     "bria_fibo": [[False, True]],
     "hunyuan_image": [[True], [False]],
@@ -245,6 +247,29 @@ def test_only_the_chosen_branch_is_modulated(name):
         for keys, before, is_given in zip(acted, plain, GUIDED[name], strict=False):
             differs = [not torch.equal(*pair) for pair in zip(keys, before, strict=True)]
             assert differs == [given == (branch == "cond") for given in is_given]
+
+
+@pytest.mark.exercises("CFG branch")
+@pytest.mark.parametrize("name", ["ideogram4", "ideogram4_modular"])
+@pytest.mark.parametrize(
+    ("branch", "changed"), [("both", [True, True]), ("cond", [True, False]), ("uncond", [False, True])]
+)
+def test_a_transformer_for_the_unconditional_pass_is_that_pass(name, branch, changed):
+    pipe, call = BUILDERS[name]()
+    transformers = (pipe.transformer, pipe.unconditional_transformer)
+    plain = [layer_of_first_step(pipe, call, transformer) for transformer in transformers]
+    with alignvid.attach(pipe, streams=["video"], steps="all", branch=branch):
+        acted = [layer_of_first_step(pipe, call, transformer) for transformer in transformers]
+    assert [not torch.equal(*pair) for pair in zip(acted, plain, strict=True)] == changed
+
+
+def layer_of_first_step(pipe: DiffusionPipeline, call: dict[str, Any], transformer: torch.nn.Module) -> Tensor:
+    """What leaves the first block of a transformer in its first forward."""
+    seen: list[Tensor] = []
+    handle = transformer.layers[0].register_forward_hook(lambda _, args, output: seen.append(output.clone()))
+    made_by(pipe, call)
+    handle.remove()
+    return seen[0]
 
 
 def keys_of_first_step(pipe: DiffusionPipeline, call: dict[str, Any], gamma: float, branch: Branch) -> list[Tensor]:

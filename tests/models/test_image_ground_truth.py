@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import alignvid
 from alignvid import Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget, UnsupportedModel
+from alignvid.models import ideogram4
 from explicit_attention import Arguments, Forward, Keys, first_keys, forward, ground_truth, largest_difference
 from pipelines import generate
 from registry import BUILDERS, by_name
@@ -88,6 +89,9 @@ LAYOUTS = {
     "omnigen": [_single({"text": 94, "video": 1 + 8}, "layers", "self_attn")],
     "glm_image": [_single({"text": _TEXT, "video": 8}, "transformer_blocks", "attn1")],
     "krea2": [_single({"text": _TEXT, "video": 8}, "transformer_blocks")],
+    # texts padded to 40 tokens; 16x32 pixels, 4 a latent, 2x2 latents a token; or 32x64 pixels, 8 a latent
+    "ideogram4": [_single({"text": 40, "video": 8}, "layers", "attention")],
+    "ideogram4_modular": [_single({"text": 40, "video": 8}, "layers", "attention")],
     "longcat_image": _both({"text": _TEXT, "video": _FLUX}),
     "longcat_image_edit": _both({"text": _TEXT, "video": _FLUX, "image": _FLUX}),
     # 5 words or 7; 32x64 pixels, 8 a latent; 64x64 of the reference
@@ -152,10 +156,10 @@ class Built:
             self.arguments = Arguments((), {key: _double_precision(v) for key, v in self.arguments.kwargs.items()})
 
 
-def forwards_of(pipe: Any, call: Mapping[str, Any]) -> list[Arguments]:
-    """What the transformer got in a real run, forward by forward."""
+def forwards_of(pipe: Any, call: Mapping[str, Any], transformer: str = "transformer") -> list[Arguments]:
+    """What a transformer got in a real run, forward by forward."""
     seen: list[Arguments] = []
-    hook = pipe.transformer.register_forward_pre_hook(
+    hook = getattr(pipe, transformer).register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(Arguments(*copy.deepcopy((args, kwargs)))), with_kwargs=True
     )
     generate(pipe, dict(call))
@@ -217,6 +221,35 @@ def test_reference_keys_that_are_kept_carry_no_gain():
     assert largest_difference(actual, expected) <= TOLERANCE
 
 
+def test_a_transformer_that_is_given_no_text_has_all_of_its_keys_in_video():
+    pipe, call = BUILDERS["ideogram4"]()
+    name, layout = "unconditional_transformer", [_single({"video": 8}, "layers", "attention")]
+    transformer, arguments = getattr(pipe, name), forwards_of(pipe, call, name)[-1]
+    powers = {"single.text": 2.0, "single.video": 1.0}
+    with alignvid.attach(pipe, recipe(powers, LAYOUTS["ideogram4"])) as attachment:
+        actual = forward(transformer, arguments)
+    expected = ground_truth(transformer, arguments, layout, {"single.video": GAMMA}, [0, 2], following=actual)
+    assert largest_difference(actual, expected) <= TOLERANCE
+    assert largest_difference(actual, forward(transformer, arguments)) > 100 * TOLERANCE
+    assert attachment.gains == {"single.text": GAMMA**2, "single.video": GAMMA}
+
+
+def test_the_padding_before_a_text_is_told_from_it():
+    given = Built("ideogram4").arguments.kwargs
+    is_text = ideogram4.attended(None, given)["text"].bool()
+    assert torch.equal(is_text, given["encoder_hidden_states"][:, :40].any(-1))
+    assert not is_text.all()
+
+
+def test_a_gain_on_text_leaves_a_transformer_without_text_alone():
+    pipe, _ = BUILDERS["ideogram4"]()
+    assert set(alignvid.attach(pipe).placements) == {"transformer"}
+    assert type(pipe.unconditional_transformer) is type(pipe.transformer).__mro__[1]
+    alignvid.detach(pipe)
+    with pytest.raises(UnknownTarget, match="choose from text, video"):
+        alignvid.attach(pipe, streams=["image"])
+
+
 def _parts(**sources: Any) -> Callable[[dict[str, Any]], list[Tensor]]:
     """Views of the inputs of those names, each cut as said."""
     return lambda kwargs: [kwargs[source][part] for source, part in sources.items()]
@@ -261,6 +294,7 @@ INPUTS: dict[str, dict[str, Callable[[dict[str, Any]], list[Tensor]]]] = {
         "double.text": _parts(encoder_hidden_states=ALL),
         "self.video": _parts(hidden_states=ALL),
     },
+    "ideogram4": {"single.video": _parts(hidden_states=(slice(None), slice(40, None)))},
     "longcat_image_edit": {
         "double.video": _parts(hidden_states=EARLY),
         "double.image": _parts(hidden_states=LATE),

@@ -11,11 +11,11 @@ from alignvid.attachment import Attachment
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import ModelSource, find_model
 from alignvid.models import Host, family_of
-from alignvid.placement import key_norms, place, powers_for_streams, refusals_of, targets_of
+from alignvid.placement import key_norms, place_in_all, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
-_TRANSFORMERS = ("transformer", "transformer_2")
+_TRANSFORMERS = ("transformer", "transformer_2", "unconditional_transformer")
 _STATIC_FACTS = ("name", "recipe", "blocks", "gains", "sites")
 """What an attachment says of itself before it has acted."""
 
@@ -67,8 +67,8 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
         powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     rest = {key: value for key, value in overrides.items() if key != "streams"}
     recipe = recipe.override(powers=powers, **rest)
-    placements = {host.name: place(recipe, host, model) for host in hosts}
-    return Attachment(name, recipe, hosts, placements, model)
+    placements = place_in_all(recipe, hosts, model)
+    return Attachment(name, recipe, [host for host in hosts if host.name in placements], placements, model)
 
 
 def find_preset(model: Sketch) -> Preset:

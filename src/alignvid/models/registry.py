@@ -121,7 +121,7 @@ def _check_refused(name: str) -> None:
 
 def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:
     for name, module in pipeline.components.items():
-        if name == "transformer" or name.startswith("transformer_"):
+        if name in ("transformer", "unconditional_transformer") or name.startswith("transformer_"):
             yield name, module
 
 

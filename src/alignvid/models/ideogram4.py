@@ -1,0 +1,54 @@
+"""Ideogram 4: text-to-image, one stack of joint blocks over [text | video].
+
+Guidance has a transformer of its own for the unconditional pass, which is given no text. Text is padded at its
+beginning, and masked there. Roles of the tokens are one tensor, the same at every step; it is read once, which is one
+transfer from the device. Timesteps ascend from 0 at pure noise to 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+
+_IMAGE, _TEXT = 2, 3  # roles of tokens in diffusers: OUTPUT_IMAGE_INDICATOR and LLM_TOKEN_INDICATOR
+
+_pictures: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of a transformer; the pipeline tells whether it is the one without text."""
+    other = getattr(pipeline, "components", {}).get("unconditional_transformer")
+    has_text = getattr(other, "_orig_mod", other) is not transformer  # torch.compile(model) keeps the model there
+    streams = ("text", "video") if has_text else ("video",)
+    return (Stack("layers", (Site("single", "attention", (KeyNorm("norm_k", streams),)),)),)
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Tokens of the picture by their role, once per layout; the rest is text."""
+    roles = arguments["indicator"]
+    if roles not in _pictures:
+        _pictures[roles] = int(roles[0].eq(_IMAGE).sum())
+    return {"video": _pictures[roles]}
+
+
+def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Text without its padding."""
+    roles = arguments["indicator"]
+    texts = roles.shape[1] - token_counts(transformer, arguments)["video"]
+    return {"text": roles[:, :texts].eq(_TEXT).int()}
+
+
+FAMILY = Family(
+    name="ideogram4",
+    transformers=("Ideogram4Transformer2DModel",),
+    pipelines=("Ideogram4Pipeline", "Ideogram4ModularPipeline"),
+    stacks=stacks,
+    token_counts=token_counts,
+    attended=attended,
+    timestep_scale=1.0,
+    is_ascending=True,
+)
