@@ -36,6 +36,7 @@ WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not;
 BESIDES_STEPS = {  # forwards of a run beyond those of its steps
     "anyflow_far": 1,  # it computes keys to be kept
     "wan_animate2": 1,  # it computes keys to be kept
+    "anima_img2img": -4,  # it leaves out two steps of four, two passes each
     "minimax_h3_fl2v": -1,  # its scheduler makes one step less than it is asked for
 }
 

@@ -172,6 +172,8 @@ LAYOUTS = {
     "cosmos25_t2w": _cosmos(video=3 * 8),
     "cosmos25_v2w": _cosmos(image=2 * 8, video=8),
     "cosmos25_transfer": _cosmos(image=8, video=8),
+    "anima": _cosmos(video=8),  # 16x32 pixels, 4 a latent
+    "anima_img2img": _cosmos(video=8),
     "latte": [
         *_self_and_cross(_DOUBLE, ("attn1", "attn2"), {"video": 2 * 2}, text=16),
         Keys("temporal_transformer_blocks", "attn1", {"temporal.video": 3}),
@@ -335,9 +337,7 @@ EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_
 @pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name != "minimax_h3_fl2v"))  # one branch only
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
-    embeddings = EMBEDDINGS.get(name, "prompt_embeds")
-    texts = [given_texts(pipe, call)]
-    texts.append(given_texts(pipe, call | {embeddings: call[embeddings] + 1.0}))
+    texts = [given_texts(pipe, one) for one in (call, call | other_prompt(name, call))]
     is_cond = [(one != other).flatten(1).any(1).tolist() for one, other in zip(*texts, strict=True)]
     assert {sample for samples in is_cond for sample in samples} == {True, False}
     with alignvid.attach(pipe, steps=(0.0, 0.3), branch=branch) as attachment:
@@ -347,6 +347,11 @@ def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
         [index in first_step and sample == (branch == "cond") for sample in samples]
         for index, samples in enumerate(is_cond)
     ]
+
+
+def other_prompt(name: str, call: dict[str, Any]) -> dict[str, Any]:
+    embeddings = EMBEDDINGS.get(name, "prompt_embeds")
+    return {embeddings: call[embeddings] + 1.0} if embeddings in call else {"prompt": "a dog puts on sunglasses"}
 
 
 def given_texts(pipe: Any, call: dict[str, Any]) -> list[Tensor]:

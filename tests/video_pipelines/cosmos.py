@@ -1,4 +1,4 @@
-"""Cosmos 1, 2 and 2.5."""
+"""Cosmos 1, 2 and 2.5, and Anima, which makes pictures with the transformer of Cosmos."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AnimaAutoBlocks,
+    AnimaTextConditioner,
     AutoencoderKLCosmos,
     AutoencoderKLWan,
+    ClassifierFreeGuidance,
     Cosmos2_5_PredictBasePipeline,
     Cosmos2_5_TransferPipeline,
     Cosmos2TextToImagePipeline,
@@ -30,8 +33,11 @@ from diffusers.pipelines.cosmos import (
     pipeline_cosmos_video2world,
 )
 from torch import Tensor, nn
+from transformers import Qwen3Config, Qwen3Model
 
-from pipelines import WAN_VAE, Built, picture, ready, unipc
+from image_pipelines import qwen_vae
+from model_folders import build_tokenizer
+from pipelines import WAN_VAE, Built, flow_match_euler, picture, ready, unipc
 
 TEXT_TOKENS = 16
 WIDTH = 32  # of the text embeddings
@@ -148,7 +154,48 @@ def cosmos25_v2w() -> Built:
     return pipe, call | {"video": [picture(64, 32)] * 5}
 
 
-BUILDERS = (cosmos1_t2w, cosmos1_v2w, cosmos2_t2i, cosmos2_v2w, cosmos25_t2w, cosmos25_v2w, cosmos25_transfer)
+def anima() -> Built:
+    """A modular pipeline without its decoder. Texts of any length are padded to one; the model attends to that."""
+    torch.manual_seed(0)
+    blocks, tokenizer = AnimaAutoBlocks(), build_tokenizer()
+    blocks.sub_blocks.pop("decode")
+    pipe = blocks.init_pipeline()
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    language = Qwen3Config(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, **layers)
+    sizes = {"source_dim": 16, "target_dim": WIDTH, "model_dim": 16, "num_layers": 1, "num_attention_heads": 2}
+    pipe.update_components(
+        text_encoder=Qwen3Model(language),
+        tokenizer=tokenizer,
+        t5_tokenizer=tokenizer,
+        text_conditioner=AnimaTextConditioner(
+            **sizes, target_vocab_size=len(tokenizer), min_sequence_length=TEXT_TOKENS
+        ),
+        transformer=_transformer(in_channels=4, out_channels=4, extra_pos_embed_type=None),
+        vae=qwen_vae(),
+        scheduler=flow_match_euler(shift=3.0),
+        guider=ClassifierFreeGuidance(guidance_scale=4.0),
+    )
+    prompts = {"prompt": "a cat puts on sunglasses", "negative_prompt": "a red circle"}
+    return ready(pipe), {**prompts, "height": 16, "width": 32, "num_inference_steps": 2, "output": "latents"}
+
+
+def anima_img2img() -> Built:
+    """The last two of four steps."""
+    pipe, call = anima()
+    return pipe, call | {"image": picture(32, 16), "strength": 0.5, "num_inference_steps": 4}
+
+
+BUILDERS = (
+    cosmos1_t2w,
+    cosmos1_v2w,
+    cosmos2_t2i,
+    cosmos2_v2w,
+    cosmos25_t2w,
+    cosmos25_v2w,
+    cosmos25_transfer,
+    anima,
+    anima_img2img,
+)
 
 
 def _karras() -> FlowMatchEulerDiscreteScheduler:

@@ -1,4 +1,4 @@
-"""Cosmos 1, 2 and 2.5: text-, image- and video-to-world.
+"""Cosmos 1, 2 and 2.5: text-, image- and video-to-world; and Anima, which makes pictures.
 
 Video-to-world keeps the first latent frames clean; a mask tells how many, and is read once per run. They are the stream
 `image`. Cosmos 2.5's transfer model has image keys in cross-attention, with queries and a softmax of their own.
@@ -14,6 +14,7 @@ from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, clas
 from alignvid.models.wan import frame_grid
 
 _FROM_TEXT = ("CosmosTextToWorldPipeline", "Cosmos2TextToImagePipeline")
+_ANIMA = "AnimaModularPipeline"
 _CROSS = Site(
     "cross", "attn2", (KeyNorm("norm_k", ("text",), sequence_dim=2), KeyNorm("k_img_norm", ("image",), sequence_dim=2))
 )
@@ -23,7 +24,8 @@ _clean_frames: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of the transformer; the pipeline tells whether the first frames may be clean."""
-    video = ("video",) if class_name(pipeline) in _FROM_TEXT else ("image", "video")
+    has_none = class_name(pipeline) in _FROM_TEXT or type(pipeline).__name__ == _ANIMA
+    video = ("video",) if has_none else ("image", "video")
     return (Stack("transformer_blocks", (Site("self", "attn1", (KeyNorm("norm_k", video, sequence_dim=2),)), _CROSS)),)
 
 
@@ -47,6 +49,7 @@ FAMILY = Family(
         "Cosmos2VideoToWorldPipeline",
         "Cosmos2_5_PredictBasePipeline",
         "Cosmos2_5_TransferPipeline",
+        _ANIMA,
     ),
     stacks=stacks,
     token_counts=token_counts,
