@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from alignvid.errors import UnknownTarget
-from alignvid.models.family import KeyNorm, Site
+from alignvid.models.family import UNCONDITIONAL, KeyNorm, Site
 from alignvid.models.registry import Host
 from alignvid.modulation import Modulation, split_target
 from alignvid.recipe import Recipe
@@ -135,7 +135,7 @@ def place_in_all(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) ->
     """The norms that a recipe acts on, by transformer. What only another one has is not missed in a transformer (the
     unconditional one of Ideogram has no text), and a transformer that has nothing of the recipe is left out.
 
-    Raises: UnknownTarget as `place`.
+    Raises: UnknownTarget as `place`, and where the recipe is for the unconditional pass and its transformer has none.
     """
     powers = recipe.modulation.powers
     matched = {host.name: _matched(powers, targets_of(host, pipeline)) for host in hosts}
@@ -143,10 +143,19 @@ def place_in_all(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) ->
     placements = {}
     for host in hosts:
         elsewhere = somewhere - matched[host.name]
-        if elsewhere != somewhere or not somewhere:
+        if matched[host.name] or not somewhere:
             own = {pattern: power for pattern, power in powers.items() if pattern not in elsewhere}
             placements[host.name] = place(recipe.override(powers=own) if elsewhere else recipe, host, pipeline)
+    if recipe.branch == "uncond" and UNCONDITIONAL in matched and UNCONDITIONAL not in placements:
+        _refuse_idle_branch(powers)
     return placements
+
+
+def _refuse_idle_branch(patterns: Iterable[str]) -> None:
+    raise UnknownTarget(
+        f"The unconditional pass of this pipeline has a transformer of its own, without {', '.join(patterns)}: a gain "
+        'in branch "uncond" alone would do nothing. Choose branch "cond" or "both", or other streams.'
+    )
 
 
 def _matched(patterns: Iterable[str], targets: Sequence[str]) -> set[str]:

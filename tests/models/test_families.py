@@ -195,8 +195,6 @@ GUIDED = {
     "hunyuan_dit": [[False, True]],
     "glm_image": [[True], [False]],
     "krea2": [[True], [False]],
-    "ideogram4": [[True]],  # the other pass has a transformer of its own
-    "ideogram4_modular": [[True]],
     "longcat_image_edit": [[True], [False]],
     "bria_fibo": [[False, True]],
     "hunyuan_image": [[True], [False]],

@@ -241,6 +241,14 @@ def test_the_padding_before_a_text_is_told_from_it():
     assert not is_text.all()
 
 
+def test_a_gain_on_text_for_the_unconditional_pass_alone_is_refused_where_its_transformer_has_none():
+    pipe, _ = BUILDERS["ideogram4"]()
+    with pytest.raises(
+        UnknownTarget, match=r'without single\.text: .* Choose branch "cond" or "both", or other streams'
+    ):
+        alignvid.attach(pipe, streams=["text"], branch="uncond")
+
+
 def test_a_gain_on_text_leaves_a_transformer_without_text_alone():
     pipe, _ = BUILDERS["ideogram4"]()
     assert set(alignvid.attach(pipe).placements) == {"transformer"}

@@ -11,11 +11,12 @@ from alignvid.attachment import Attachment
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import ModelSource, find_model
 from alignvid.models import Host, family_of
+from alignvid.models.family import UNCONDITIONAL
 from alignvid.placement import key_norms, place_in_all, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
-_TRANSFORMERS = ("transformer", "transformer_2", "unconditional_transformer")
+_TRANSFORMERS = ("transformer", "transformer_2", UNCONDITIONAL)
 _STATIC_FACTS = ("name", "recipe", "blocks", "gains", "sites")
 """What an attachment says of itself before it has acted."""
 

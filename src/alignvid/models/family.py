@@ -17,6 +17,9 @@ from torch.utils.hooks import RemovableHandle
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
 
+UNCONDITIONAL = "unconditional_transformer"
+"""Attribute of a pipeline that has a transformer of its own for the unconditional pass."""
+
 
 class Grid(NamedTuple):
     """How tokens of a stream lie in pictures: each has some tokens before its grid, then rows of columns."""

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Site, Stack
 
 _IMAGE, _TEXT = 2, 3  # roles of tokens in diffusers: OUTPUT_IMAGE_INDICATOR and LLM_TOKEN_INDICATOR
 
@@ -21,7 +21,7 @@ _pictures: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of a transformer; the pipeline tells whether it is the one without text."""
-    other = getattr(pipeline, "components", {}).get("unconditional_transformer")
+    other = getattr(pipeline, "components", {}).get(UNCONDITIONAL)
     has_text = getattr(other, "_orig_mod", other) is not transformer  # torch.compile(model) keeps the model there
     streams = ("text", "video") if has_text else ("video",)
     return (Stack("layers", (Site("single", "attention", (KeyNorm("norm_k", streams),)),)),)

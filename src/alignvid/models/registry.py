@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
-from alignvid.models.family import Family, class_name
+from alignvid.models.family import UNCONDITIONAL, Family, class_name
 from alignvid.models.refused import REFUSED
 from alignvid.plugins import load_plugin
 
@@ -121,7 +121,7 @@ def _check_refused(name: str) -> None:
 
 def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:
     for name, module in pipeline.components.items():
-        if name in ("transformer", "unconditional_transformer") or name.startswith("transformer_"):
+        if name in ("transformer", UNCONDITIONAL) or name.startswith("transformer_"):
             yield name, module
 
 
