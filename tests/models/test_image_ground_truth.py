@@ -17,7 +17,6 @@ from torch import Tensor, nn
 import alignvid
 from alignvid import Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget, UnsupportedModel
-from alignvid.models import ideogram4
 from explicit_attention import Arguments, Forward, Keys, first_keys, forward, ground_truth, largest_difference
 from pipelines import generate
 from registry import BUILDERS, by_name
@@ -232,13 +231,6 @@ def test_a_transformer_that_is_given_no_text_has_all_of_its_keys_in_video():
     assert largest_difference(actual, expected) <= TOLERANCE
     assert largest_difference(actual, forward(transformer, arguments)) > 100 * TOLERANCE
     assert attachment.gains == {"single.text": GAMMA**2, "single.video": GAMMA}
-
-
-def test_the_padding_before_a_text_is_told_from_it():
-    given = Built("ideogram4").arguments.kwargs
-    is_text = ideogram4.attended(None, given)["text"].bool()
-    assert torch.equal(is_text, given["encoder_hidden_states"][:, :40].any(-1))
-    assert not is_text.all()
 
 
 def test_a_gain_on_text_for_the_unconditional_pass_alone_is_refused_where_its_transformer_has_none():

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Site, Stack
 
-_IMAGE, _TEXT = 2, 3  # roles of tokens in diffusers: OUTPUT_IMAGE_INDICATOR and LLM_TOKEN_INDICATOR
+_PICTURE = 2  # role of a token in diffusers: OUTPUT_IMAGE_INDICATOR
 
 _pictures: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
@@ -31,15 +30,8 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Tokens of the picture by their role, once per layout; the rest is text."""
     roles = arguments["indicator"]
     if roles not in _pictures:
-        _pictures[roles] = int(roles[0].eq(_IMAGE).sum())
+        _pictures[roles] = int(roles[0].eq(_PICTURE).sum())
     return {"video": _pictures[roles]}
-
-
-def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
-    """Text without its padding."""
-    roles = arguments["indicator"]
-    texts = roles.shape[1] - token_counts(transformer, arguments)["video"]
-    return {"text": roles[:, :texts].eq(_TEXT).int()}
 
 
 FAMILY = Family(
@@ -48,7 +40,6 @@ FAMILY = Family(
     pipelines=("Ideogram4Pipeline", "Ideogram4ModularPipeline"),
     stacks=stacks,
     token_counts=token_counts,
-    attended=attended,
     timestep_scale=1.0,
     is_ascending=True,
 )
