@@ -35,6 +35,8 @@ ON_REQUEST = {
     "prx_pixel",
     "longcat_image",
     "pixart_alpha",
+    "ideogram4_modular",
+    "anima_img2img",
 }
 """Pipelines that take long, or that differ little from another one: they run with --run-slow."""
 

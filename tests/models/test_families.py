@@ -249,7 +249,7 @@ def test_only_the_chosen_branch_is_modulated(name):
 
 
 @pytest.mark.exercises("CFG branch")
-@pytest.mark.parametrize("name", ["ideogram4", "ideogram4_modular"])
+@pytest.mark.parametrize("name", by_name(["ideogram4", "ideogram4_modular"]))
 @pytest.mark.parametrize(
     ("branch", "changed"), [("both", [True, True]), ("cond", [True, False]), ("uncond", [False, True])]
 )
