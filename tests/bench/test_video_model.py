@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny_qwen import make_qwen_2_5, make_qwen_3
 
 from alignvid.bench.judges import JudgeOptions, asking, open_judge
 from alignvid.bench.judges.frames import QWEN_2_5, QWEN_3, shown_frames
@@ -11,6 +10,7 @@ from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.videos import Clip
 from rendered_runs import rendered_run
+from tiny_qwen import make_qwen_2_5, make_qwen_3
 
 QUESTION = "Question: is the ball red?"
 

@@ -10,7 +10,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tiny_qwen import make_qwen_2_5
 
 from alignvid.bench.judges import JudgeOptions, asking, open_judge
 from alignvid.bench.judges.frames import shown_frames
@@ -19,6 +18,7 @@ from alignvid.bench.judging import judge_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.videos import read_video
 from rendered_runs import rendered_run
+from tiny_qwen import make_qwen_2_5
 
 PYTHON = os.environ.get("ALIGNVID_VLLM")
 pytestmark = [
