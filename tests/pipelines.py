@@ -278,7 +278,7 @@ def generate(pipe: DiffusionPipeline, call: dict[str, Any], **changes: Any) -> T
     output = pipe(**call | changes, generator=torch.Generator().manual_seed(0))
     if isinstance(output, Tensor):  # of a modular pipeline
         return output
-    made = next(getattr(output, name) for name in ("frames", "images", "image") if hasattr(output, name))
+    made = next(getattr(output, name) for name in ("frames", "images", "image", "video") if hasattr(output, name))
     return torch.cat(made, 2) if isinstance(made, list) else made  # FramePack gives the latents by section
 
 

@@ -30,6 +30,8 @@ ON_REQUEST = {
     "anyflow_far",
     "ltx2_in_context",
     "ltx2_hdr",
+    "cosmos3_policy",
+    "cosmos3_distilled",
     "hunyuan_image_refiner",
     "bria_fibo2",
     "prx_pixel",

@@ -74,6 +74,7 @@ class Gate:
         self._tells_vision = any(_tells_vision(item, recipe.modulation) for item in placements)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
+        self._has_met_tokens = False
         self._checked_schedule: int | None = None
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
@@ -129,6 +130,7 @@ class Gate:
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(foreign, stacklevel=6)
         self._foreign = foreign
+        self._has_met_tokens = False
         self._checked_schedule = self.clock.schedule_count
 
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
@@ -143,8 +145,12 @@ class Gate:
             )
 
     def _warn_of_empty_streams(self) -> None:
-        """Once, where none of the streams that are acted on has a token."""
-        if self._streams and all(self._token_counts.get(stream) == 0 for stream in self._streams):
+        """Once, where none of the streams that are acted on has a token; guidance may drop the references in one of its
+        later passes.
+        """
+        is_empty = bool(self._streams) and all(self._token_counts.get(stream) == 0 for stream in self._streams)
+        self._has_met_tokens = self._has_met_tokens or not is_empty
+        if not self._has_met_tokens:
             warnings.warn(
                 f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
                 "pipeline a reference image, or choose other streams.",

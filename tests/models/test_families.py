@@ -29,6 +29,7 @@ WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not;
     "flux3": ("single.image",),
     "bria_fibo2": ("single.image",),
     "cosmos25_t2w": ("self.image",),
+    "cosmos3_t2v": ("double.image",),
     "kandinsky6_t2v": ("self.image", "video_to_audio.image"),
 }
 

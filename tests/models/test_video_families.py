@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 import torch
 from diffusers.modular_pipelines.minimax_h3.before_denoise import MiniMaxH3Ref2VAPrepareLayoutStep
+from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import CosmosActionCondition
 from torch import Tensor, nn
 
 import alignvid
 from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
-from alignvid.models import minimax_h3
+from alignvid.models import cosmos3, minimax_h3
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
-from pipelines import Built, generate
+from pipelines import Built, generate, picture
 from registry import by_name
 from video_pipelines import BUILDERS
 from video_pipelines.wan_like import skyreels_df_t2v_asynchronous
@@ -90,6 +91,13 @@ _DOUBLE, _SINGLE = "transformer_blocks", "single_transformer_blocks"
 _COGVIDEOX = [_joint("single", _DOUBLE, "attn1", text=16, video=3 * 1 * 2)]  # latents 3x2x4, patches of 2
 _CLIP = 4 * 4 + 1
 _HELIOS = {"history": 1 + 1 + 2 * 1 * 2, "video": 3 * 1 * 2}  # long 4x2x4 / (4, 8, 8), mid 2x2x4 / (2, 4, 4), short 2
+
+
+def _cosmos3(*, prompt: int = 30, is_shared: bool = True, **others: int) -> list[Keys]:
+    """Of the generated tokens; and, unless the text has a norm of its own for these, of the text: it is causal."""
+    own = [_joint("double", "layers", "self_attn", text=prompt)] if is_shared else []
+    return [_joint("double", "layers", "self_attn", text=prompt, **others), *own]
+
 
 LAYOUTS = {
     # 32x64 pixels, 9 frames -> 3 latent frames of 2x4 tokens
@@ -174,11 +182,21 @@ LAYOUTS = {
     "cosmos25_transfer": _cosmos(image=8, video=8),
     "anima": _cosmos(video=8),  # 16x32 pixels, 4 a latent
     "anima_img2img": _cosmos(video=8),
+    # a prompt of 18 tokens and 12 of the template; frames of 2x4 tokens
+    "cosmos3_t2v": _cosmos3(video=3 * 8, audio=8),
+    "cosmos3_i2v": _cosmos3(image=8, video=2 * 8),
+    "cosmos3_v2v": _cosmos3(image=2 * 8, video=8, is_shared=False),
+    "cosmos3_policy": _cosmos3(prompt=249, image=8, video=2 * 8, action=8),
+    "cosmos3_transfer": _cosmos3(image=2 * 3 * 8, video=3 * 8),
+    "cosmos3_distilled": _cosmos3(image=8, video=2 * 8),
     "latte": [
         *_self_and_cross(_DOUBLE, ("attn1", "attn2"), {"video": 2 * 2}, text=16),
         Keys("temporal_transformer_blocks", "attn1", {"temporal.video": 3}),
     ],
 }
+
+
+LATE = {"cosmos3_transfer": -3}  # guidance takes three passes, of which one has no control videos
 
 
 @cache
@@ -193,7 +211,7 @@ def late_forward(name: str) -> Arguments:
     handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
     generate(pipe, call)
     handle.remove()
-    return seen[-2]
+    return seen[LATE.get(name, -2)]
 
 
 def relative_difference(one: Tensor, other: Tensor) -> float:
@@ -330,11 +348,12 @@ FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chu
     "wan_animate2": (1, 2),  # the first one does
 }
 EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
+ONE_BRANCH = ("minimax_h3_fl2v", "cosmos3_distilled")
 
 
 @pytest.mark.exercises("CFG branch")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name != "minimax_h3_fl2v"))  # one branch only
+@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name not in ONE_BRANCH))
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
     texts = [given_texts(pipe, one) for one in (call, call | other_prompt(name, call))]
@@ -350,15 +369,24 @@ def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
 
 
 def other_prompt(name: str, call: dict[str, Any]) -> dict[str, Any]:
+    """Another prompt of the same length."""
     embeddings = EMBEDDINGS.get(name, "prompt_embeds")
-    return {embeddings: call[embeddings] + 1.0} if embeddings in call else {"prompt": "a dog puts on sunglasses"}
+    if embeddings in call:
+        return {embeddings: call[embeddings] + 1.0}
+    return {"prompt": call["prompt"].replace("cat", "rat")}
+
+
+def text_in(arguments: dict[str, Any]) -> Tensor:
+    """The text that a transformer is given, sample by sample: an embedding, or the tokens that it embeds itself."""
+    states = arguments.get("encoder_hidden_states")
+    return arguments["input_ids"].unsqueeze(0) if states is None else torch.stack(list(states))
 
 
 def given_texts(pipe: Any, call: dict[str, Any]) -> list[Tensor]:
     """The text that the transformer is given in each forward."""
     texts: list[Tensor] = []
     handle = pipe.transformer.register_forward_pre_hook(
-        lambda _, args, kwargs: texts.append(torch.stack(list(kwargs["encoder_hidden_states"]))), with_kwargs=True
+        lambda _, args, kwargs: texts.append(text_in(kwargs)), with_kwargs=True
     )
     generate(pipe, call)
     handle.remove()
@@ -380,7 +408,7 @@ def acted_samples(pipe: Any, call: dict[str, Any], attachment: alignvid.Attachme
 
     handles = [
         pipe.transformer.register_forward_pre_hook(
-            lambda _, args, kwargs: batches.append(len(kwargs["encoder_hidden_states"])), with_kwargs=True
+            lambda _, args, kwargs: batches.append(len(text_in(kwargs))), with_kwargs=True
         ),
         module.register_forward_hook(compare),
     ]
@@ -510,6 +538,42 @@ def test_no_gain_acts_in_a_forward_whose_keys_are_kept():
     pipe, call = BUILDERS["anyflow_far"]()
     with alignvid.attach(pipe, streams=["text"], steps="all") as attachment:
         assert acted_samples(pipe, call, attachment) == [[True, True]] * 2 + [[False, False]] + [[True, True]] * 2
+
+
+@pytest.mark.parametrize("name", by_name(["cosmos3_i2v", "cosmos3_v2v", "cosmos3_transfer"]))
+def test_clean_frames_of_cosmos3_are_image_and_noisy_ones_video(name):
+    """Each frame is changed on its own; frames lie one after the other, those of control videos first."""
+    pipe, arguments = built(name)[0], late_forward(name)
+    keys = LAYOUTS[name][0]
+    before, given = first_keys(pipe.transformer, arguments, keys), arguments.kwargs
+    start = keys.tokens["double.text"]
+    for item, latents in enumerate(given["vision_tokens"]):
+        for frame in range(latents.shape[2]):
+            changed = [one.clone() for one in given["vision_tokens"]]
+            changed[item][:, :, frame] += 1.0
+            after = first_keys(pipe.transformer, Arguments((), given | {"vision_tokens": changed}), keys)
+            assert (before != after).any(1).any(-1)[0].nonzero().flatten().tolist() == list(range(start, start + 8))
+            is_image = start + 8 <= keys.tokens["double.text"] + keys.tokens["double.image"]
+            assert is_image == (frame not in given["vision_noisy_frame_indexes"][item].tolist())
+            start += 8
+
+
+def test_frames_that_are_given_between_generated_ones_count_as_video():
+    pipe, call = built("cosmos3_v2v")
+    with alignvid.attach(pipe, streams=["image"]) as attachment:
+        generate(pipe, call | {"condition_frame_indexes_vision": (0, 2)})
+    assert attachment.acted_count > 0
+    arguments = late_forward("cosmos3_v2v").kwargs | {"vision_noisy_frame_indexes": [torch.tensor([1])]}
+    counts = {"image": 8, "video": 2 * 8, "audio": 0, "action": 0}
+    assert cosmos3.token_counts(pipe.transformer, arguments) == counts
+
+
+def test_cosmos3_is_refused_where_it_makes_no_video():
+    pipe, call = BUILDERS["cosmos3_policy"]()
+    frames = [picture(64, 32)] * 9
+    action = CosmosActionCondition("inverse_dynamics", 8, "pusht", resolution_tier=256, video=frames)
+    with alignvid.attach(pipe), pytest.raises(AttachmentError, match="With all frames given, Cosmos 3 makes no video"):
+        generate(pipe, call | {"action": action})
 
 
 def test_given_and_generated_rows_of_minimax_are_told_apart_whatever_was_given():
