@@ -94,12 +94,18 @@ def forward(
 
     with ExitStack() as undo, torch.no_grad():
         for name, module in transformer.named_modules():
-            if hasattr(module, "processor") or hasattr(module, "to_q"):
+            if hasattr(module, "processor") or hasattr(module, "to_q") or _is_bare_softmax(module):
                 hook = module.register_forward_pre_hook(lambda *_, name=name: running.__setitem__(0, name))
                 undo.callback(hook.remove)
+        undo.enter_context(patch.object(Tensor, "bfloat16", lambda values: values))  # SANA-WM rounds queries and keys
         undo.enter_context(patch.object(torch.nn.functional, "scaled_dot_product_attention", replacement))
         sample = transformer(*arguments.args, **arguments.kwargs | {"return_dict": False})[0]
     return Forward(outputs, torch.stack(sample) if isinstance(sample, list) else sample)
+
+
+def _is_bare_softmax(module: nn.Module) -> bool:
+    """Whether it is one of SANA-WM's, which hold neither projections nor a processor."""
+    return type(module).__name__.startswith("SanaWMSoftmax")
 
 
 def ground_truth(

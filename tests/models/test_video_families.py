@@ -5,6 +5,7 @@ What holds for every family alike is in test_families.py.
 
 from __future__ import annotations
 
+import inspect
 import math
 from functools import cache
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import SanaWMTransformer3DModel
 from diffusers.modular_pipelines.minimax_h3.before_denoise import MiniMaxH3Ref2VAPrepareLayoutStep
 from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import CosmosActionCondition
 from torch import Tensor, nn
@@ -20,7 +22,8 @@ from torch import Tensor, nn
 import alignvid
 from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
-from alignvid.models import cosmos3, minimax_h3
+from alignvid.models import cosmos3, hosts, minimax_h3
+from alignvid.placement import targets_of
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
 from pipelines import Built, generate, picture
 from registry import by_name
@@ -91,6 +94,15 @@ _DOUBLE, _SINGLE = "transformer_blocks", "single_transformer_blocks"
 _COGVIDEOX = [_joint("single", _DOUBLE, "attn1", text=16, video=3 * 1 * 2)]  # latents 3x2x4, patches of 2
 _CLIP = 4 * 4 + 1
 _HELIOS = {"history": 1 + 1 + 2 * 1 * 2, "video": 3 * 1 * 2}  # long 4x2x4 / (4, 8, 8), mid 2x2x4 / (2, 4, 4), short 2
+
+
+def _sana_wm() -> list[Keys]:
+    """Frames of 4x8 tokens; the camera's softmax is over the same ones."""
+    twice = [
+        _joint(site, "blocks", path, image=32, video=4 * 32)
+        for site, path in (("self", "attn.attn"), ("camera", "attn.cam_attn"))
+    ]
+    return [_joint("cross", "blocks", "cross_attn", text=16), *twice]
 
 
 def _cosmos3(*, prompt: int = 30, is_shared: bool = True, **others: int) -> list[Keys]:
@@ -182,6 +194,12 @@ LAYOUTS = {
     "cosmos25_transfer": _cosmos(image=8, video=8),
     "anima": _cosmos(video=8),  # 16x32 pixels, 4 a latent
     "anima_img2img": _cosmos(video=8),
+    "sana_wm": _sana_wm(),
+    # the cache as it is after the run: a first frame and four refined ones; one frame at hand
+    "sana_wm_refiner": [
+        _joint("self", _DOUBLE, "attn1", kept=5 * 32, video=32),
+        _joint("cross", _DOUBLE, "attn2", text=16),
+    ],
     # a prompt of 18 tokens and 12 of the template; frames of 2x4 tokens
     "cosmos3_t2v": _cosmos3(video=3 * 8, audio=8),
     "cosmos3_i2v": _cosmos3(image=8, video=2 * 8),
@@ -206,12 +224,17 @@ def late_forward(name: str) -> Arguments:
     seen: list[Arguments] = []
 
     def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(Arguments(args, dict(kwargs)))
+        seen.append(Arguments((), named(pipe.transformer, args, kwargs)))
 
     handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
     generate(pipe, call)
     handle.remove()
     return seen[LATE.get(name, -2)]
+
+
+def named(transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a forward by name."""
+    return dict(zip(list(inspect.signature(type(transformer).forward).parameters)[1:], args, strict=False)) | kwargs
 
 
 def relative_difference(one: Tensor, other: Tensor) -> float:
@@ -227,7 +250,7 @@ def test_every_pipeline_has_a_layout():
 def test_each_target_is_the_explicit_softmax(name):
     pipe, layout, arguments = built(name)[0], LAYOUTS[name], late_forward(name)
     untouched = forward(pipe.transformer, arguments)
-    for target in {target: None for keys in layout for target in keys.tokens}:
+    for target in {target: None for keys in layout for target in keys.tokens if not target.endswith(".kept")}:
         stacks = {keys.stack for keys in layout if target in keys.tokens}
         recipe = Recipe(Scalar(GAMMA, {target: 2.0}), BlockSet.of(dict.fromkeys(stacks, "all")), StepWindow.all())
         of_target = [keys for keys in layout if target in keys.tokens and _belongs(keys, target)]
@@ -295,6 +318,7 @@ CLEAN = {
     "ltx2_in_context": 1,
     "ltx2_hdr": 1,
     "skyreels_df_i2v": 2,
+    "sana_wm": 4 * 8,
 }
 
 
@@ -302,7 +326,7 @@ CLEAN = {
 def test_keys_of_references_are_exactly_those_whose_timestep_is_0(name):
     timestep = late_forward(name).kwargs["timestep"]
     layout = next(keys.tokens for keys in LAYOUTS[name] if "self.video" in keys.tokens)
-    is_clean = (timestep[-1] == 0).repeat_interleave(CLEAN[name])
+    is_clean = (timestep[-1].flatten() == 0).repeat_interleave(CLEAN[name])
     assert is_clean.tolist() == [target != "self.video" for target, count in layout.items() for _ in range(count)]
 
 
@@ -329,7 +353,7 @@ def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, sour
     pipe, arguments = built(name)[0], late_forward(name)
     keys = next(keys for keys in LAYOUTS[name] if target in keys.tokens)
     before = first_keys(pipe.transformer, arguments, keys)
-    given = arguments.kwargs | dict(zip(("hidden_states", "timestep"), arguments.args, strict=False))
+    given = arguments.kwargs
     changed = {source: given[source] + torch.randn_like(given[source])}
     after = first_keys(pipe.transformer, Arguments((), given | changed), keys)
     tokens = (before != after).any(1).any(-1)[0].nonzero().flatten().tolist()
@@ -348,7 +372,7 @@ FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chu
     "wan_animate2": (1, 2),  # the first one does
 }
 EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
-ONE_BRANCH = ("minimax_h3_fl2v", "cosmos3_distilled")
+ONE_BRANCH = ("minimax_h3_fl2v", "cosmos3_distilled", "sana_wm_refiner")
 
 
 @pytest.mark.exercises("CFG branch")
@@ -386,7 +410,7 @@ def given_texts(pipe: Any, call: dict[str, Any]) -> list[Tensor]:
     """The text that the transformer is given in each forward."""
     texts: list[Tensor] = []
     handle = pipe.transformer.register_forward_pre_hook(
-        lambda _, args, kwargs: texts.append(text_in(kwargs)), with_kwargs=True
+        lambda module, args, kwargs: texts.append(text_in(named(module, args, kwargs))), with_kwargs=True
     )
     generate(pipe, call)
     handle.remove()
@@ -408,7 +432,7 @@ def acted_samples(pipe: Any, call: dict[str, Any], attachment: alignvid.Attachme
 
     handles = [
         pipe.transformer.register_forward_pre_hook(
-            lambda _, args, kwargs: batches.append(len(text_in(kwargs))), with_kwargs=True
+            lambda module, args, kwargs: batches.append(len(text_in(named(module, args, kwargs)))), with_kwargs=True
         ),
         module.register_forward_hook(compare),
     ]
@@ -440,7 +464,11 @@ def test_frames_of_different_noise_are_in_the_window_of_the_noisiest():
     assert 0 < sum(samples[0] for samples in acted) < len(acted)
 
 
-SHARED_SOFTMAX = [name for name, layout in LAYOUTS.items() if any(len(keys.tokens) > 1 for keys in layout)]
+SHARED_SOFTMAX = [
+    name
+    for name, layout in LAYOUTS.items()
+    if any(len(keys.tokens) > 1 and "self.kept" not in keys.tokens for keys in layout)
+]
 
 
 @pytest.mark.parametrize("name", by_name(SHARED_SOFTMAX))
@@ -501,6 +529,28 @@ def test_a_projection_that_is_replaced_while_attached_is_an_error_that_says_what
     with alignvid.attach(pipe) as attachment:
         generate(pipe, call)
     assert attachment.acted_count > 0
+
+
+def test_the_recurrence_of_sana_wm_is_refused_with_the_reason():
+    pipe, _ = built("sana_wm")
+    with pytest.raises(UnknownTarget, match=r"gated linear recurrence: it has no softmax .* Act on cross\.text, or"):
+        alignvid.attach(pipe, streams=["linear.video"])
+
+
+@pytest.mark.parametrize("every", [0, 9])
+def test_a_sana_wm_without_softmax_blocks_has_the_text_alone(every):
+    transformer = SanaWMTransformer3DModel(
+        in_channels=4, num_layers=2, hidden_size=16, num_attention_heads=2, linear_head_dim=8, softmax_every_n=every
+    )
+    assert targets_of(hosts(transformer)[0]) == ("cross.text",)
+
+
+def test_no_gain_acts_where_the_refiner_computes_keys_to_be_kept():
+    """The first frame; then, after each of two chunks, its refined frames."""
+    pipe, call = built("sana_wm_refiner")
+    with alignvid.attach(pipe, steps="all") as attachment:
+        acted = acted_samples(pipe, call, attachment)
+    assert acted == [[False], *[[True], [True], [True], [False]] * 2]
 
 
 @pytest.mark.parametrize("streams", [["self.video"], ["video"], ["self.*"]])

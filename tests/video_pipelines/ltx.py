@@ -143,17 +143,17 @@ def _ltx_call(**more: Any) -> dict[str, Any]:
 def _ltx2(kind: type) -> Any:
     return kind(
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=_ltx2_vae(),
+        vae=ltx2_vae(),
         audio_vae=_ltx2_audio_vae(),
         text_encoder=None,
         tokenizer=None,
-        connectors=_ltx2_connectors(),
+        connectors=ltx2_connectors(),
         transformer=_ltx2_transformer(),
         vocoder=_ltx2_vocoder(),
     )
 
 
-def _ltx2_vae() -> AutoencoderKLLTX2Video:
+def ltx2_vae() -> AutoencoderKLLTX2Video:
     vae = AutoencoderKLLTX2Video(
         latent_channels=4,
         block_out_channels=(8,),
@@ -187,7 +187,7 @@ def _ltx2_audio_vae() -> AutoencoderKLLTX2Audio:
     )
 
 
-def _ltx2_connectors() -> LTX2TextConnectors:
+def ltx2_connectors() -> LTX2TextConnectors:
     attention = {"num_attention_heads": 4, "attention_head_dim": 8, "num_layers": 1, "num_learnable_registers": None}
     return LTX2TextConnectors(
         caption_channels=WIDTH,
