@@ -10,7 +10,16 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, SD3ControlNetModel
+from diffusers import (
+    DiTTransformer2DModel,
+    DreamLiteMobilePipeline,
+    DreamLitePipeline,
+    DreamLiteTransformer2DModel,
+    FluxTransformer2DModel,
+    MiniMaxMusic3Transformer1DModel,
+    SD3ControlNetModel,
+    TransformerTemporalModel,
+)
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import nn
 
@@ -56,10 +65,25 @@ def test_an_unsupported_class_is_refused_with_the_nearest_supported_ones_and_no_
     assert len(named) == 3
 
 
-def test_what_cannot_be_attached_to_is_refused_with_the_reason():
-    transformer = DiTTransformer2DModel(num_attention_heads=2, attention_head_dim=8, num_layers=1, sample_size=8)
-    with pytest.raises(UnsupportedModel, match=r"DiTTransformer2DModel is not supported\. It is told a class and no"):
-        alignvid.attach(transformer)
+_SMALL = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1}
+_PART = {**_SMALL, "in_channels": 8, "norm_num_groups": 2}
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda: DiTTransformer2DModel(**_SMALL, sample_size=8), "It is told a class and no prompt"),
+        (lambda: DreamLitePipeline(*[None] * 6), "It has a U-Net with a small transformer here and there"),
+        (lambda: DreamLiteMobilePipeline(*[None] * 6), "It has a U-Net with a small transformer here and there"),
+        (lambda: DreamLiteTransformer2DModel(**_PART), "It is a part of a U-Net"),
+        (lambda: TransformerTemporalModel(**_PART), "It is a part of U-Nets that looks from frame to frame"),
+        (lambda: MiniMaxMusic3Transformer1DModel(in_channels=4, condition_dim=8, **_SMALL), "It makes sound alone"),
+    ],
+)
+def test_what_cannot_be_attached_to_is_refused_with_the_reason(build, reason):
+    model = build()
+    with pytest.raises(UnsupportedModel, match=rf"{type(model).__name__} is not supported\. {reason}"):
+        alignvid.attach(model)
 
 
 def test_nothing_is_both_refused_and_described():

@@ -11,13 +11,22 @@ _PERTURBED = (
     "It runs a third, perturbed pass in the batch of the two others, with attention processors of its own; use the "
     "pipeline without perturbed-attention guidance."
 )
+_UNET = (
+    "It has a U-Net with a small transformer here and there between its convolutions: there is no stack of blocks to "
+    "attach to."
+)
 
 REFUSED = {
     "AceStepTransformer1DModel": _SOUND,
     "DiTTransformer2DModel": "It is told a class and no prompt: there is no text to follow.",
+    "DreamLiteMobilePipeline": _UNET,
+    "DreamLitePipeline": _UNET,
+    "DreamLiteTransformer2DModel": "It is a part of a U-Net: there is no stack of blocks to attach to.",
+    "DreamLiteUNetModel": _UNET,
     "HunyuanDiTPAGPipeline": _PERTURBED,
     "Kandinsky6SRTransformer3DModel": "It enlarges a video and is told no prompt: there is no text to follow.",
     "LongCatAudioDiTTransformer": _SOUND,
+    "MiniMaxMusic3Transformer1DModel": _SOUND,
     "PixArtSigmaPAGPipeline": _PERTURBED,
     "RFD4ProteinaTransformer": "It makes proteins: there is no text to follow.",
     "SanaPAGPipeline": _PERTURBED,
@@ -26,6 +35,7 @@ REFUSED = {
     "StableDiffusion3PAGImg2ImgPipeline": _PERTURBED,
     "StableDiffusion3PAGPipeline": _PERTURBED,
     "Transformer2DModel": _MASKED,
+    "TransformerTemporalModel": "It is a part of U-Nets that looks from frame to frame: there is no text to follow.",
     "UVit2DModel": _MASKED,
     "ZImageOmniPipeline": (
         "Each sample of its batch has its text end elsewhere, so that streams cannot be told apart; use ZImagePipeline."
