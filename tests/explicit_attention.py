@@ -81,13 +81,13 @@ def forward(
     def replacement(
         query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
     ) -> Tensor:
-        if options.get("is_causal"):
+        if options.pop("is_causal", False):
             attn_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
         if options.pop("enable_gqa", False):  # queries of several heads look at the same keys
             key, value = (heads.repeat_interleave(query.shape[1] // key.shape[1], 1) for heads in (key, value))
         if attention is None:
             with sdpa_kernel(SDPBackend.MATH):  # the fast kernel's exponential is off by 2e-6
-                outputs.append(torch_attention(query, key, value, attn_mask, *rest, **options | {"is_causal": False}))
+                outputs.append(torch_attention(query, key, value, attn_mask, *rest, **options))
         else:
             outputs.append(attention(running[0], query, key, value, attn_mask, options.get("scale")))
         return outputs[-1] if following is None else following.attentions[len(outputs) - 1]

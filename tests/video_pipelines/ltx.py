@@ -148,7 +148,7 @@ def _ltx2(kind: type) -> Any:
         text_encoder=None,
         tokenizer=None,
         connectors=ltx2_connectors(),
-        transformer=_ltx2_transformer(),
+        transformer=ltx2_transformer(LTX2VideoTransformer3DModel),
         vocoder=_ltx2_vocoder(),
     )
 
@@ -198,8 +198,8 @@ def ltx2_connectors() -> LTX2TextConnectors:
     )
 
 
-def _ltx2_transformer() -> LTX2VideoTransformer3DModel:
-    return LTX2VideoTransformer3DModel(
+def ltx2_transformer(kind: type) -> Any:
+    return kind(
         in_channels=4,
         out_channels=4,
         num_attention_heads=2,

@@ -14,7 +14,7 @@ from diffusers import (
 )
 
 from pipelines import Built, awoken, picture, ready
-from video_pipelines.ltx import TEXT_TOKENS, WIDTH, ltx2_connectors, ltx2_vae
+from video_pipelines.ltx import TEXT_TOKENS, WIDTH, ltx2_connectors, ltx2_transformer, ltx2_vae
 
 
 def sana_wm() -> Built:
@@ -50,22 +50,7 @@ def sana_wm() -> Built:
 def sana_wm_refiner() -> Built:
     """A first frame, then three frames and one more; the text encoder is left out."""
     torch.manual_seed(0)
-    transformer = SanaWMLTX2RefinerTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
-        audio_in_channels=4,
-        audio_out_channels=4,
-        audio_num_attention_heads=2,
-        audio_attention_head_dim=4,
-        audio_cross_attention_dim=8,
-        num_layers=3,
-        caption_channels=WIDTH,
-        rope_double_precision=False,
-        rope_type="split",
-    )
+    transformer = ltx2_transformer(SanaWMLTX2RefinerTransformer3DModel)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
     pipe = SanaWMLTX2Refiner(transformer, ltx2_connectors(), None, None, scheduler)
     text = torch.randn(1, TEXT_TOKENS, WIDTH), torch.ones(1, TEXT_TOKENS)
