@@ -10,6 +10,7 @@ from torch import Tensor
 
 import alignvid
 import pipelines
+import video_pipelines
 from alignvid.energy import EnergyGain, QueryMean, TokenMean, energy_gain, mean_energy, mean_per_head, scaled_per_head
 from alignvid.errors import AttachmentError, ModulationError
 from alignvid.models import Family, KeyNorm
@@ -78,6 +79,15 @@ def test_equal_bounds_are_the_scalar(name):
         expected = generate(pipe, call)
     with alignvid.attach(pipe, everywhere(Energy(gamma=1.35, low=1.35, powers=powers))):
         assert torch.allclose(generate(pipe, call), expected, atol=1e-5)  # 1.35² in float32, through three blocks
+
+
+@pytest.mark.parametrize("name", ["ltx_t2v", "motif_i2v", "sana_wm", "sana_wm_refiner"])
+def test_padding_of_the_text_is_no_padding_of_the_queries_of_cross_attention(name):
+    pipe, call = video_pipelines.BUILDERS[name]()
+    with alignvid.attach(pipe, everywhere(Scalar(1.35, {"cross.text": 1.0}))):
+        expected = generate(pipe, call)
+    with alignvid.attach(pipe, everywhere(Energy(gamma=1.35, low=1.35, powers={"cross.text": 1.0}))):
+        assert torch.allclose(generate(pipe, call), expected, atol=1e-5)
 
 
 def outputs_of(pipe: Any, call: dict[str, Any], *paths: str) -> list[Tensor]:

@@ -70,8 +70,10 @@ def scaled_per_head(
 class TokenMean:
     """Takes the mean of the queries or keys of one kind of norm, without the padding that the host masks."""
 
-    def __init__(self, keys: KeyNorm, heads: int, family: Family, token_counts: dict[str, int]) -> None:
-        """`keys`: streams and sequence axis of the norm; `token_counts` is filled in before each forward."""
+    def __init__(self, keys: KeyNorm, heads: int, family: Family | None, token_counts: dict[str, int]) -> None:
+        """`keys`: streams and sequence axis of the norm; `family` tells of padding, None if there is none;
+        `token_counts` is filled in before each forward.
+        """
         self.keys = keys
         self.heads = heads
         self.family = family
@@ -80,7 +82,7 @@ class TokenMean:
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any]) -> None:
         """Note which tokens of this forward are no padding."""
-        if self.family.attended is not None:
+        if self.family is not None and self.family.attended is not None:
             attended = self.family.attended(transformer, arguments)
             self.attended = {stream: mask for stream, mask in attended.items() if stream in self.keys.streams}
 
@@ -180,8 +182,10 @@ def energy_effects(
         items = list(group)
         location = items[0].location
         query_norm, heads = _requirements(location)
-        # Where text is padded, queries lie like the first keys: those of the video alone, or of all streams.
-        taken = TokenMean(location.attention_site.keys[0], heads, family, token_counts)
+        # Where text is padded, queries lie like the first keys: those of the video alone, or of all streams. Where the
+        # first keys are of the text alone, queries are the video's, of which none is padding.
+        first = location.attention_site.keys[0]
+        taken = TokenMean(first, heads, family if len(first.streams) > 1 else None, token_counts)
         mean = means.setdefault((location.site, heads), QueryMean(taken))
         installed.append(Installed(query_norm, mean))
         for item in items:
