@@ -9,6 +9,7 @@ from alignvid.analysis import observation
 from alignvid.analysis.observe import observe
 from observed import hooks_on, seen
 from pipelines import BUILDERS, generate
+from video_pipelines.cosmos3 import cosmos3_i2v
 
 TOLERANCE = 1e-5  # of float32 sums over a few hundred keys
 
@@ -255,3 +256,24 @@ def test_two_observations_of_one_pipeline_see_the_same(built):
         generate(pipe, call)
     assert outer.facts == inner.facts
     assert "cache_context" not in vars(pipe.transformer)
+
+
+def test_text_that_looks_back_on_itself_is_left_out_and_the_rest_is_the_dense_computation(monkeypatch):
+    """Cosmos 3: generated tokens look at all, text at text; two heads of queries share one of keys."""
+    pipe, call = cosmos3_i2v()
+    attend, seen_calls = F.scaled_dot_product_attention, []
+
+    def keep(query, key, value, **options):
+        if key.shape[1:3] == (2, 30 + 8 + 16):  # prompt, clean frame, video
+            seen_calls.append((query.clone(), key.repeat_interleave(2, 1)))
+        return attend(query, key, value, **options)
+
+    with observe(pipe, blocks=[0], steps=(0.0, 0.3), per_head=True) as trace:
+        monkeypatch.setattr(F, "scaled_dot_product_attention", keep)
+        generate(pipe, call)
+    assert seen(trace) == {("layers", "double", query, "text+image+video") for query in ("image", "video")}
+    entropy, weights = entropy_of(*seen_calls[0])  # queries: clean frame, video
+    where = {"query": "video", "branch": "cond"}
+    assert one(trace, "entropy", **where) == pytest.approx(entropy[..., 8:].mean((0, 2)).tolist(), abs=TOLERANCE)
+    mass = weights[..., 8:, :30].sum(-1).mean((0, 2)).tolist()
+    assert one(trace, "mass", keys="text", **where) == pytest.approx(mass, abs=TOLERANCE)

@@ -13,6 +13,7 @@ from alignvid.errors import ObservationError, ScheduleError, UnknownTarget
 from alignvid.schedule import StepWindow
 from observed import hooks_on, seen
 from pipelines import BUILDERS, generate
+from video_pipelines.sana_wm import sana_wm
 
 
 def test_an_error_inside_the_block_keeps_the_trace_and_removes_the_hooks(built):
@@ -180,3 +181,13 @@ def test_streams_that_do_not_add_up_are_refused():
         sites.split_streams(("image", "video"), 10, {"image": 12})
     assert sites.split_streams(("image", "video"), 10, {"image": 4}) == (("image", 4), ("video", 6))
     assert sites.split_streams(("image", "video"), 10, {"image": 0}) == (("video", 10),)
+
+
+def test_two_attentions_in_one_module_are_refused_with_the_blocks_to_leave_out():
+    pipe, call = sana_wm()
+    expected = r"self and camera of block 1 of `blocks` run in one module, .* choose other blocks than 1, 3\."
+    with pytest.raises(ObservationError, match=expected):
+        observe(pipe)
+    with observe(pipe, blocks=[0, 2]) as trace:
+        generate(pipe, call)
+    assert seen(trace) == {("blocks", "cross", query, "text") for query in ("image", "video")}

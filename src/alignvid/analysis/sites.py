@@ -62,7 +62,24 @@ def observed_sites(host: Host, pipeline: Any, blocks: BlockSet) -> list[Observed
     """
     chosen = chosen_blocks(blocks, host, pipeline)
     stacks = host.family.stacks_of(host.transformer, pipeline)
-    return [site for stack in stacks for site in _sites_of(host, stack, chosen.get(stack.name, ()))]
+    sites = [site for stack in stacks for site in _sites_of(host, stack, chosen.get(stack.name, ()))]
+    _refuse_shared(sites)
+    return sites
+
+
+def _refuse_shared(sites: Sequence[ObservedSite]) -> None:
+    """Two sites in one module run one after the other there, and nobody can tell from outside whose softmax is whose.
+
+    Raises: ObservationError if there are such.
+    """
+    first: dict[int, ObservedSite] = {}
+    for site in sites:
+        if (other := first.setdefault(id(site.attention), site)) is not site:
+            shared = sorted({item.block for item in sites if item.site == site.site and item.stack == site.stack})
+            raise ObservationError(
+                f"Attentions {other.site} and {site} run in one module, where they cannot be told apart; choose other "
+                f"blocks than {', '.join(map(str, shared))}."
+            )
 
 
 def split_streams(names: Sequence[str], total: int, token_counts: Mapping[str, int]) -> tuple[Stream, ...]:
@@ -100,6 +117,7 @@ def softmaxes_of(
             f"(attention backend: {_backend(site)}), so there is nothing to observe; choose the backend with "
             'transformer.set_attention_backend("native"), or blocks without that attention.'
         )
+    calls = [call for call in calls if not call.is_causal] or calls  # text that looks back on itself, beside the video
     if unmeasured := [call for call in calls if call.is_causal or call.query.ndim != 4]:
         raise ObservationError(
             f"Attention {site} is {'causal' if unmeasured[0].is_causal else 'not over (batch, head, token, size)'}, "
