@@ -22,6 +22,7 @@ from alignvid.generate.call import (
     size_of_shape,
     token_limit,
 )
+from video_pipelines.cosmos3 import cosmos3_t2v
 
 
 class Output:
@@ -121,6 +122,15 @@ def test_frames_are_rounded_to_eight_bits():
 
 def test_an_image_is_a_video_of_one_frame():
     assert frames_of(Output(images=np.zeros((1, 4, 4, 3)))).shape == (1, 4, 4, 3)
+
+
+def test_cosmos3_gives_one_video_and_needs_no_image():
+    pipe, _ = cosmos3_t2v()
+    spec = GenerationSpec(prompt="a cat", width=64, height=32, frames=5, steps=1)
+    check_accepts(type(pipe), spec)
+    settings = settle(spec, defaults_of(type(pipe), {}), None)
+    arguments = call_arguments(type(pipe), spec, settings, None)
+    assert frames_of(pipe(**arguments)).shape == (5, 32, 64, 3)
 
 
 def test_values_that_are_not_numbers_are_refused():

@@ -20,7 +20,13 @@ from alignvid.images import fit_image
 from alignvid.videos import Frames
 
 _IMAGE_PARAMETERS = ("image", "reference_images")
-_IMAGE_IS_OPTIONAL = ("FluxKontextPipeline", "Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinKVPipeline")
+_IMAGE_IS_OPTIONAL = (
+    "Cosmos3OmniPipeline",
+    "FluxKontextPipeline",
+    "Flux2Pipeline",
+    "Flux2KleinPipeline",
+    "Flux2KleinKVPipeline",
+)
 _DEFAULT_FPS = 24.0
 _FRAMEPACK = "HunyuanVideoFramepackPipeline"
 
@@ -142,7 +148,10 @@ def frames_of(output: Any) -> Frames:
 
     Raises: InputError if a value is not a number.
     """
-    raw = output.frames[0] if hasattr(output, "frames") else output.images[:1]
+    if hasattr(output, "video"):  # of Cosmos 3, which makes one at a time
+        raw = output.video
+    else:
+        raw = output.frames[0] if hasattr(output, "frames") else output.images[:1]
     frames = np.asarray(raw)
     if not np.isfinite(frames).all():
         raise InputError(
