@@ -48,7 +48,8 @@ class KeyNorm:
     streams: tuple[str, ...]
     """Streams in their order on the sequence axis of the norm's output."""
     sequence_dim: int = 1
-    """Sequence axis of the output: 1 in (batch, tokens, …), 2 in (batch, heads, tokens, head size)."""
+    """Sequence axis of the output: 1 in (batch, tokens, …), 2 in (batch, heads, tokens, head size), 0 without a batch.
+    """
     is_insertable: bool = False
     """Whether the attention runs a norm of that name if one is put where it has None: a neutral one is, while attached.
     """

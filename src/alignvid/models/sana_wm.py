@@ -36,7 +36,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
         for name, (keys, queries) in norms.items()
         if blocks
     )
-    return (Stack("blocks", (_CROSS, *softmaxes, _LINEAR)),)
+    return (Stack("blocks", (*softmaxes, _LINEAR, _CROSS)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
