@@ -44,7 +44,7 @@ def test_the_grid_of_a_frame(built, name, grid):
     pipe, call = built(name)
     factor = 8
     latents = torch.zeros(1, 16, 3, call["height"] // factor, call["width"] // factor)
-    assert patch_grid(pipe.transformer, latents) == grid
+    assert patch_grid(pipe.transformer, {"hidden_states": latents}) == grid
 
 
 @pytest.mark.parametrize(

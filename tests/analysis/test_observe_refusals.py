@@ -13,6 +13,7 @@ from alignvid.errors import ObservationError, ScheduleError, UnknownTarget
 from alignvid.schedule import StepWindow
 from observed import hooks_on, seen
 from pipelines import BUILDERS, generate
+from video_pipelines.cosmos3 import cosmos3_i2v
 from video_pipelines.sana_wm import sana_wm
 
 
@@ -191,3 +192,11 @@ def test_two_attentions_in_one_module_are_refused_with_the_blocks_to_leave_out()
     with observe(pipe, blocks=[0, 2]) as trace:
         generate(pipe, call)
     assert seen(trace) == {("blocks", "cross", query, "text") for query in ("image", "video")}
+
+
+def test_maps_of_a_model_that_does_not_tell_its_frames_are_refused():
+    pipe, call = cosmos3_i2v()
+    with pytest.raises(ObservationError, match=r"Cosmos3OmniTransformer does not tell how its tokens lie in frames"):
+        with observe(pipe, maps={"cat": ("text", [3])}):
+            generate(pipe, call)
+    assert hooks_on(pipe.transformer) == []

@@ -5,7 +5,7 @@ One row block at a time (tiles.py), averaged over heads: the full matrix never e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,9 +44,18 @@ def attention_to_keys(
     return shares.unflatten(0, (batch, heads)).mean(1)
 
 
-def patch_grid(transformer: nn.Module, hidden_states: Tensor) -> tuple[int, int]:
-    """Height and width of a latent frame in tokens, from a transformer's configuration and its input."""
-    patch: Any = transformer.config.patch_size  # type: ignore[union-attr]  # every diffusers model has a config
+def patch_grid(transformer: nn.Module, arguments: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of a latent frame in tokens, from a transformer's configuration and what it is given.
+
+    Raises: ObservationError if it is given no latents as such, as Cosmos 3 is not.
+    """
+    hidden_states = arguments.get("hidden_states")
+    patch: Any = getattr(transformer.config, "patch_size", None)
+    if hidden_states is None or patch is None:
+        raise ObservationError(
+            f"{type(transformer).__name__} does not tell how its tokens lie in frames, so that no maps of them can be "
+            "made; observe it without maps."
+        )
     _, patch_height, patch_width = patch if isinstance(patch, Sequence) else (None, patch, patch)
     height, width = hidden_states.shape[-2:]
     return height // patch_height, width // patch_width

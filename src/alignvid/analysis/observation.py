@@ -125,7 +125,7 @@ class Observation:
                 running=running,
                 batch_order=host.family.branches(arguments) or UNCONDITIONAL_FIRST,
                 token_counts=self._token_counts(host, arguments),
-                grid=patch_grid(transformer, arguments["hidden_states"]) if self._recorder.needs_grid else (1, 1),
+                grid=patch_grid(transformer, arguments) if self._recorder.needs_grid else (1, 1),
             )
         if (attachment := attachment_of(host)) is not None:
             attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
