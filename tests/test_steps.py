@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from diffusers import HeliosDMDScheduler, HeliosScheduler, LTXEulerAncestralRFScheduler
 from torch import nn
 
 from alignvid import StepWindow
@@ -13,6 +15,7 @@ from alignvid.models.registry import Host
 from alignvid.models.wan import FAMILY as WAN
 from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of, noise_levels, pass_named
 
+HELIOS = {"stage_range": [0, 1 / 3, 2 / 3, 1], "stages": 3}
 HOST = Host("transformer", nn.Identity(), nn.Identity(), WAN)
 
 
@@ -77,6 +80,53 @@ def test_without_a_pipeline_the_clock_has_no_step_index():
     assert moment.is_in_window
     assert moment.step_index is None
     assert moment.noise_level == pytest.approx(0.95)
+
+
+class Scheduled:
+    """A pipeline with nothing but a scheduler."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+
+def acting_timesteps(clock: StepClock, scheduler: Any) -> list[float]:
+    """The timesteps of a schedule that are in the clock's window; the last of sigmas is the end, and not run."""
+    timesteps = scheduler.timesteps[: len(scheduler.sigmas) - 1].tolist()
+    active = []
+    for index, timestep in enumerate(timesteps):
+        scheduler._step_index = index or None
+        if clock.read(lambda timestep=timestep: int(timestep) / 1000).is_in_window:
+            active.append(round(timestep))
+    return active
+
+
+@pytest.mark.parametrize("kind", [HeliosScheduler, HeliosDMDScheduler])
+@pytest.mark.parametrize(
+    ("window", "acting"),
+    [
+        (StepWindow.fraction(0.0, 0.3), [[0, 1], [], []]),  # of 2 steps in each of 3 stages
+        (StepWindow.fraction(0.4, 0.8), [[], [1], [0]]),
+        (StepWindow.fraction(0.6, 0.65), [[], [1], []]),  # between two steps: the one that is running then
+        (StepWindow.noise_above(0.9), [[0], [], []]),
+        (StepWindow.noise(0.0, 0.05), [[], [], [1]]),  # of few steps the nearest
+        (StepWindow.all(), [[0, 1], [0, 1], [0, 1]]),
+        (StepWindow.none(), [[], [], []]),
+    ],
+    ids=str,
+)
+def test_stages_of_a_pyramid_are_one_run(kind, window, acting):
+    scheduler = kind(**HELIOS)
+    clock = StepClock(window, Scheduled(scheduler))
+    for stage, steps in enumerate(acting):
+        scheduler.set_timesteps(2, stage)
+        assert acting_timesteps(clock, scheduler) == [round(float(scheduler.timesteps[step])) for step in steps]
+
+
+@pytest.mark.parametrize("window", [StepWindow.fraction(0.8, 1.0), StepWindow.noise(0.0, 0.1)], ids=str)
+def test_the_end_of_a_schedule_is_no_step_of_it(window):
+    scheduler = LTXEulerAncestralRFScheduler()
+    scheduler.set_timesteps(sigmas=[1.0, 0.6, 0.3, 0.0])
+    assert acting_timesteps(StepClock(window, Scheduled(scheduler)), scheduler) == [300]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -80,11 +81,12 @@ class StepClock:
     def _begin_schedule(self, scheduler: Any, noise_level: Callable[[], float]) -> None:
         """Fetch the schedule; the steps of this run are those from its first one on."""
         self._timesteps = scheduler.timesteps
-        train_timesteps = scheduler.config.get("num_train_timesteps", 1000)
-        levels = noise_levels(torch.as_tensor(scheduler.timesteps).float().tolist(), train_timesteps)
+        levels = noise_levels(_timesteps_that_run(scheduler), _train_timesteps(scheduler))
         self._first = _first_step(scheduler, levels, noise_level)
         self._noise_levels = levels[self._first :]
-        self._active = self.window.active_steps(self._noise_levels)
+        before, after = _other_stages(scheduler, len(self._noise_levels))
+        active = self.window.active_steps([*before, *self._noise_levels, *after])
+        self._active = active[len(before) : len(before) + len(self._noise_levels)]
         self.schedule_count += 1
 
     def _step_index(self, scheduler: Any, noise_level: Callable[[], float]) -> int | None:
@@ -99,6 +101,28 @@ class StepClock:
         """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow."""
         position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
         return Moment(self.window.contains(position), None, level)
+
+
+def _train_timesteps(scheduler: Any) -> float:
+    return scheduler.config.get("num_train_timesteps", 1000)
+
+
+def _timesteps_that_run(scheduler: Any) -> list[float]:
+    """Timesteps of a schedule. Where there are as many as sigmas, the last one is the end, at which nothing is run."""
+    timesteps = torch.as_tensor(scheduler.timesteps).float().tolist()
+    return timesteps[:-1] if len(timesteps) == len(getattr(scheduler, "sigmas", ())) else timesteps
+
+
+def _other_stages(scheduler: Any, steps: int) -> tuple[list[float], list[float]]:
+    """Noise levels before and after the running stage, where a run is cut into stages that are schedules of their own,
+    as in Helios' pyramid of sizes. How many steps the others have is not known yet: as many as this one is assumed, so
+    that a window in fractions of the steps has each stage count alike.
+    """
+    stages = [(float(stage[0]), float(stage[-1])) for stage in getattr(scheduler, "timesteps_per_stage", {}).values()]
+    first = float(scheduler.timesteps[0])
+    running = sum(first <= last for _, last in stages)  # the stages that end before this one begins
+    levels = [noise_levels(torch.linspace(*stage, steps).tolist(), _train_timesteps(scheduler)) for stage in stages]
+    return list(chain.from_iterable(levels[:running])), list(chain.from_iterable(levels[running + 1 :]))
 
 
 def _first_step(scheduler: Any, levels: Sequence[float], noise_level: Callable[[], float]) -> int:

@@ -49,6 +49,11 @@ class Run(NamedTuple):
     made: Tensor
 
 
+def steps_of(call: dict[str, Any]) -> int:
+    """Steps of a run, or of one of its sections; a pyramid is told those of each stage."""
+    return call.get("num_inference_steps") or sum(call["pyramid_num_inference_steps_list"])
+
+
 def made_by(pipe: DiffusionPipeline, call: dict[str, Any]) -> Tensor:
     torch.manual_seed(0)  # some pipelines encode their pictures without the generator
     return generate(pipe, call)
@@ -105,7 +110,7 @@ def test_a_gain_on_keys_that_a_cache_keeps_is_refused_with_the_ways_out():
 
 @pytest.mark.exercises("step window")
 def test_the_first_step_alone_is_modulated_in_all_of_its_passes(name, run):
-    steps = run.call["num_inference_steps"]
+    steps = steps_of(run.call)
     with alignvid.attach(run.pipe, EVERYTHING, steps=(0.0, 0.3)) as attachment:
         made_by(run.pipe, run.call)
     assert attachment.active_forward_count * steps == attachment.forward_count - BESIDES_STEPS.get(name, 0)

@@ -90,6 +90,7 @@ _DOUBLE, _SINGLE = "transformer_blocks", "single_transformer_blocks"
 _COGVIDEOX = [_joint("single", _DOUBLE, "attn1", text=16, video=3 * 1 * 2)]  # latents 3x2x4, patches of 2
 _CLIP = 4 * 4 + 1
 _HELIOS = {"history": 1 + 1 + 2 * 1 * 2, "video": 3 * 1 * 2}  # long 4x2x4 / (4, 8, 8), mid 2x2x4 / (2, 4, 4), short 2
+_PYRAMID_HISTORY = {"history": 1 + 1 * 1 * 2 + 2 * 2 * 4}  # the same, of 4x8 latents
 
 LAYOUTS = {
     # 32x64 pixels, 9 frames -> 3 latent frames of 2x4 tokens
@@ -142,6 +143,7 @@ LAYOUTS = {
     "skyreels_df_i2v": _wan({"image": 2, "video": 4}, text=24),
     "skyreels_df_v2v": _wan({"video": 6}, text=24),
     "helios": _wan(_HELIOS, text=24),
+    "helios_pyramid": _wan(_PYRAMID_HISTORY | {"video": 3 * 2 * 4}, text=24),
     "anyflow": _wan({"video": 6}, text=24),
     # self-attention of these two is by blocks, which is no call of torch's that could be replaced
     "anyflow_far": [Keys("blocks", "attn2", {"cross.text": 24})],
@@ -184,6 +186,12 @@ LAYOUTS = {
 @cache
 def late_forward(name: str) -> Arguments:
     """The arguments of a forward late in a real run: the last but one, conditional where guidance takes two passes."""
+    return forwards(name)[-2]
+
+
+@cache
+def forwards(name: str) -> list[Arguments]:
+    """The arguments of every forward of a real run."""
     pipe, call = built(name)
     seen: list[Arguments] = []
 
@@ -193,7 +201,7 @@ def late_forward(name: str) -> Arguments:
     handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
     generate(pipe, call)
     handle.remove()
-    return seen[-2]
+    return seen
 
 
 def relative_difference(one: Tensor, other: Tensor) -> float:
@@ -207,7 +215,17 @@ def test_every_pipeline_has_a_layout():
 @pytest.mark.exercises("explicit softmax")
 @pytest.mark.parametrize("name", by_name(LAYOUTS))
 def test_each_target_is_the_explicit_softmax(name):
-    pipe, layout, arguments = built(name)[0], LAYOUTS[name], late_forward(name)
+    assert_explicit(name, LAYOUTS[name], late_forward(name))
+
+
+def test_the_history_of_a_pyramid_has_its_full_size_where_the_video_is_small_still():
+    first_of_second_chunk = forwards("helios_pyramid")[6]
+    assert_explicit("helios_pyramid", _wan(_PYRAMID_HISTORY | {"video": 3 * 1 * 2}), first_of_second_chunk)
+
+
+def assert_explicit(name: str, layout: list[Keys], arguments: Arguments) -> None:
+    """A gain on each target of a layout is that gain in the softmax written out, in a forward with these arguments."""
+    pipe = built(name)[0]
     untouched = forward(pipe.transformer, arguments)
     for target in {target: None for keys in layout for target in keys.tokens}:
         stacks = {keys.stack for keys in layout if target in keys.tokens}
@@ -325,6 +343,7 @@ def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, sour
 
 FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chunk, each with a schedule of its own
     "helios": (0, 1, 4, 5),
+    "helios_pyramid": (0, 1, 6, 7),
     "cosmos25_transfer": (0, 1, 4, 5),
     "anyflow_far": (0, 3),  # the third one computes the keys to be kept
     "wan_animate2": (1, 2),  # the first one does

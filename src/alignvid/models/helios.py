@@ -2,7 +2,8 @@
 
 Self-attention sees [long | mid | short history | video]: the three kinds of history are the stream `history`; a
 reference image is the first frame of it. Cross-attention sees the text. Where the model amplifies its history by a
-learned factor, the gain multiplies that.
+learned factor, the gain multiplies that. The pyramid pipeline makes each chunk in stages of growing size; its history
+has the full size from the first stage on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _tokens(latents: Any, patch: tuple[int, ...], scale: int) -> int:
 FAMILY = Family(
     name="helios",
     transformers=("HeliosTransformer3DModel",),
-    pipelines=("HeliosPipeline",),
+    pipelines=("HeliosPipeline", "HeliosPyramidPipeline"),
     stacks=(
         Stack(
             "blocks",
