@@ -30,6 +30,8 @@ ON_REQUEST = {
     "anyflow_far",
     "ltx2_in_context",
     "ltx2_hdr",
+    "ltx2_dfr",
+    "ltx2_dfr_refine",
     "hunyuan_image_refiner",
     "bria_fibo2",
     "prx_pixel",

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import HeliosDMDScheduler, HeliosScheduler, LTXEulerAncestralRFScheduler
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    HeliosDMDScheduler,
+    HeliosScheduler,
+    LTXEulerAncestralRFScheduler,
+)
 from torch import nn
 
 from alignvid import StepWindow
@@ -89,9 +94,9 @@ class Scheduled:
         self.scheduler = scheduler
 
 
-def acting_timesteps(clock: StepClock, scheduler: Any) -> list[float]:
+def acting_timesteps(clock: StepClock, scheduler: Any, left_out: int = 0) -> list[float]:
     """The timesteps of a schedule that are in the clock's window; the last of sigmas is the end, and not run."""
-    timesteps = scheduler.timesteps[: len(scheduler.sigmas) - 1].tolist()
+    timesteps = scheduler.timesteps[: len(scheduler.sigmas) - 1 - left_out].tolist()
     active = []
     for index, timestep in enumerate(timesteps):
         scheduler._step_index = index or None
@@ -120,6 +125,17 @@ def test_stages_of_a_pyramid_are_one_run(kind, window, acting):
     for stage, steps in enumerate(acting):
         scheduler.set_timesteps(2, stage)
         assert acting_timesteps(clock, scheduler) == [round(float(scheduler.timesteps[step])) for step in steps]
+
+
+class LTXI2VLongMultiPromptPipeline(Scheduled):
+    """As its namesake, it leaves out the last timestep."""
+
+
+def test_a_timestep_that_the_pipeline_leaves_out_is_no_step():
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    clock = StepClock(StepWindow.fraction(0.8, 1.0), LTXI2VLongMultiPromptPipeline(scheduler))
+    assert acting_timesteps(clock, scheduler, left_out=1) == [round(float(scheduler.timesteps[2]))]
 
 
 @pytest.mark.parametrize("window", [StepWindow.fraction(0.8, 1.0), StepWindow.noise(0.0, 0.1)], ids=str)

@@ -29,6 +29,7 @@ Pass = Literal["cond", "uncond", "batched", "unknown"]
 BATCHED = "cond_uncond"
 """Name of the cache context of a batch that holds several branches."""
 UNCONDITIONAL_FIRST = ("uncond", "cond")
+_RUN_ALL_BUT_LAST = ("LTXI2VLongMultiPromptPipeline",)  # pipelines that leave the last timestep out, whatever it is
 _RIGHT_ANGLE = 1.5709  # π/2 as diffusers writes it, rounded up
 
 
@@ -81,7 +82,7 @@ class StepClock:
     def _begin_schedule(self, scheduler: Any, noise_level: Callable[[], float]) -> None:
         """Fetch the schedule; the steps of this run are those from its first one on."""
         self._timesteps = scheduler.timesteps
-        levels = noise_levels(_timesteps_that_run(scheduler), _train_timesteps(scheduler))
+        levels = noise_levels(_timesteps_that_run(scheduler, self.pipeline), _train_timesteps(scheduler))
         self._first = _first_step(scheduler, levels, noise_level)
         self._noise_levels = levels[self._first :]
         before, after = _other_stages(scheduler, len(self._noise_levels))
@@ -107,10 +108,11 @@ def _train_timesteps(scheduler: Any) -> float:
     return scheduler.config.get("num_train_timesteps", 1000)
 
 
-def _timesteps_that_run(scheduler: Any) -> list[float]:
+def _timesteps_that_run(scheduler: Any, pipeline: Any) -> list[float]:
     """Timesteps of a schedule. Where there are as many as sigmas, the last one is the end, at which nothing is run."""
     timesteps = torch.as_tensor(scheduler.timesteps).float().tolist()
-    return timesteps[:-1] if len(timesteps) == len(getattr(scheduler, "sigmas", ())) else timesteps
+    ends = len(timesteps) == len(getattr(scheduler, "sigmas", ())) or type(pipeline).__name__ in _RUN_ALL_BUT_LAST
+    return timesteps[:-1] if ends else timesteps
 
 
 def _other_stages(scheduler: Any, steps: int) -> tuple[list[float], list[float]]:
@@ -207,9 +209,10 @@ class PassReader:
         self._order = self._order + 1 if step == self._step and step_index is not None else 0
         self._step = step
         name = self.announced or self._guided_pass(host.name)
-        is_silent_batch = name is None and self._pipeline is not None and bool(host.family.branches(arguments))
+        branches = host.family.branches(arguments)
+        is_silent_batch = name is None and self._pipeline is not None and bool(branches)
         if name == BATCHED or is_silent_batch:
-            is_told = callable(host.family.batch_order)
+            is_told = callable(host.family.batch_order) and bool(branches)
             return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"
         if name is not None:
             return pass_named(name)

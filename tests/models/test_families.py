@@ -16,19 +16,20 @@ from alignvid.models import families, hosts
 from alignvid.models.exercised import model_table, recorded
 from alignvid.placement import refusals_of, targets_of
 from alignvid.recipe import Branch
-from pipelines import generate
+from pipelines import generate, other_prompt
 from recording import OPTION
 from registry import BUILDERS, by_name
 
 EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
 
 
-WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not; or not in their first chunk
+WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not; or not in one of their chunks
     "cosmos25_transfer": ("self.image",),
     "flux2": ("double.image", "single.image"),
     "flux3": ("single.image",),
     "bria_fibo2": ("single.image",),
     "cosmos25_t2w": ("self.image",),
+    "ltx_long_multi_prompt": ("self.image",),
     "kandinsky6_t2v": ("self.image", "video_to_audio.image"),
 }
 
@@ -51,6 +52,8 @@ class Run(NamedTuple):
 
 def steps_of(call: dict[str, Any]) -> int:
     """Steps of a run, or of one of its sections; a pyramid is told those of each stage."""
+    if "sigmas" in call:
+        return sum(sigma > 0.0 for sigma in call["sigmas"])
     return call.get("num_inference_steps") or sum(call["pyramid_num_inference_steps_list"])
 
 
@@ -155,15 +158,6 @@ def arguments_of_first_step(pipe: DiffusionPipeline, call: dict[str, Any], forwa
     made_by(pipe, call)
     handle.remove()
     return seen[:forwards]
-
-
-def other_prompt(call: dict[str, Any]) -> dict[str, Any]:
-    """The call with another prompt of the same length."""
-    name = next((name for name in ("prompt_embeds", "prompt_embeds_t5") if name in call), None)
-    if name is None:
-        return call | {"prompt": call["prompt"].replace("cat", "dog")}
-    texts = call[name]
-    return call | {name: [text + 1.0 for text in texts] if isinstance(texts, list) else texts + 1.0}
 
 
 def is_conditional(given: list[Any], given_another: list[Any]) -> list[bool]:

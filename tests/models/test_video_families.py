@@ -21,9 +21,10 @@ from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.models import minimax_h3
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
-from pipelines import Built, generate
+from pipelines import Built, generate, other_prompt
 from registry import by_name
 from video_pipelines import BUILDERS
+from video_pipelines.ltx_siblings import ltx2_dfr_tiles
 from video_pipelines.wan_like import skyreels_df_t2v_asynchronous
 
 GAMMA = 1.35
@@ -34,7 +35,7 @@ BFLOAT16 = 2**-8  # Kandinsky 5 rounds queries and keys to bfloat16 when it rota
 
 @cache
 def built(name: str) -> Built:
-    return BUILDERS[name]()
+    return (BUILDERS | {"ltx2_dfr_tiles": ltx2_dfr_tiles})[name]()
 
 
 def _self_and_cross(stack: str, attentions: tuple[str, str], video: dict[str, int], **others: int) -> list[Keys]:
@@ -47,20 +48,21 @@ def _wan(video: dict[str, int], **others: int) -> list[Keys]:
     return _self_and_cross("blocks", ("attn1", "attn2"), video, **others)
 
 
-def _ltx(video: dict[str, int]) -> list[Keys]:
-    return _self_and_cross("transformer_blocks", ("attn1", "attn2"), video, text=16)
+def _ltx(video: dict[str, int], text: int = 16) -> list[Keys]:
+    return _self_and_cross("transformer_blocks", ("attn1", "attn2"), video, text=text)
 
 
 def _cosmos(**video: int) -> list[Keys]:
     return _ltx(video)
 
 
-def _ltx2(video: dict[str, int], frames: int = 9) -> list[Keys]:
-    sound = round(frames / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
+def _ltx2(video: dict[str, int], frames: int = 9, fps: int = 24, **remembered: int) -> list[Keys]:
+    seconds = frames / fps
+    sound = {**remembered, "audio": round(seconds * 16000 / 160 / 4)}  # per second: samples, hop, compression in time
     others = {
-        "audio_attn1": {"audio_self.audio": sound},
+        "audio_attn1": {f"audio_self.{stream}": count for stream, count in sound.items()},
         "audio_attn2": {"audio_cross.text": 16},
-        "audio_to_video_attn": {"audio_to_video.audio": sound},
+        "audio_to_video_attn": {f"audio_to_video.{stream}": count for stream, count in sound.items()},
         "video_to_audio_attn": {f"video_to_audio.{stream}": count for stream, count in video.items()},
     }
     return _ltx(video) + [Keys("transformer_blocks", attention, tokens) for attention, tokens in others.items()]
@@ -102,6 +104,13 @@ LAYOUTS = {
     "ltx2_condition": _ltx2({"image": 3 * 32, "video": 2 * 32, "condition": 32}),
     "ltx2_in_context": _ltx2({"image": 32, "video": 2 * 32, "condition": 3 * 32}, frames=5),
     "ltx2_hdr": _ltx2({"video": 3 * 32, "condition": 3 * 32}, frames=5),
+    # of the second window: a frame of the first one's end, and one of the image
+    "ltx_long_multi_prompt": _ltx({"video": 3 * 8, "condition": 8 + 8}, text=24),
+    # frames of 4x8 tokens, in the reference of 2x4
+    "ltx2_dfr": _ltx2({"image": 32, "video": 4 * 32, "condition": 32, "slots": 32, "reference": 5 * 8}),
+    # of the second tile, which begins at the first frame: 25 frames, of which 60 make a second, in 13 latent ones
+    "ltx2_dfr_refine": _ltx2({"image": 32, "video": 12 * 32, "condition": 2 * 32, "slots": 2 * 32}, 25, fps=60),
+    "echo": _ltx2({"memory": 2 * 32, "image": 32, "video": 2 * 32}, frames=17, fps=25, audio_memory=5),
     "cogvideox_t2v": _COGVIDEOX,
     "cogvideox_i2v": _COGVIDEOX,
     "cogvideox_v2v": _COGVIDEOX,
@@ -221,6 +230,28 @@ def test_each_target_is_the_explicit_softmax(name):
 def test_the_history_of_a_pyramid_has_its_full_size_where_the_video_is_small_still():
     first_of_second_chunk = forwards("helios_pyramid")[6]
     assert_explicit("helios_pyramid", _wan(_PYRAMID_HISTORY | {"video": 3 * 1 * 2}), first_of_second_chunk)
+
+
+def test_the_first_window_of_a_long_video_begins_with_the_image():
+    layout = _ltx({"image": 8, "video": 2 * 8, "condition": 8}, text=24)
+    assert_explicit("ltx_long_multi_prompt", layout, forwards("ltx_long_multi_prompt")[0])
+
+
+@pytest.mark.slow
+def test_tiles_of_dfr_have_what_is_given_and_made_for_their_part_alone():
+    """The tiny transformer takes a latent frame for 8 frames, so that the keyframes at 5 and 8 are the first tile's."""
+    first = {"image": 32, "video": 2 * 32, "condition": 32, "slots": 32, "reference": 3 * 8}
+    second = {"video": 3 * 32, "condition": 3 * 8}
+    for layout, arguments in zip((first, second), forwards("ltx2_dfr_tiles"), strict=False):
+        assert_explicit("ltx2_dfr_tiles", _ltx2(layout), arguments)
+
+
+def test_every_tile_of_dfr_is_conditional():
+    pipe, call = built("ltx2_dfr_tiles")
+    with alignvid.attach(pipe, steps=(0.0, 0.3), branch="cond") as attachment:
+        assert acted_samples(pipe, call, attachment) == [[True], [True], [False], [False]]
+    with alignvid.attach(pipe, branch="uncond") as attachment:
+        assert not any(map(any, acted_samples(pipe, call, attachment)))
 
 
 def assert_explicit(name: str, layout: list[Keys], arguments: Arguments) -> None:
@@ -345,18 +376,20 @@ FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chu
     "helios": (0, 1, 4, 5),
     "helios_pyramid": (0, 1, 6, 7),
     "cosmos25_transfer": (0, 1, 4, 5),
+    "ltx_long_multi_prompt": (0, 2),
     "anyflow_far": (0, 3),  # the third one computes the keys to be kept
     "wan_animate2": (1, 2),  # the first one does
 }
-EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
+WITHOUT_GUIDANCE = {"minimax_h3_fl2v", "ltx2_dfr", "ltx2_dfr_refine", "echo"}
 
 
 @pytest.mark.exercises("CFG branch")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name != "minimax_h3_fl2v"))  # one branch only
+@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name not in WITHOUT_GUIDANCE))
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
     texts = [given_texts(pipe, one) for one in (call, call | other_prompt(name, call))]
+    texts = [given_texts(pipe, one) for one in (call, other_prompt(call))]
     is_cond = [(one != other).flatten(1).any(1).tolist() for one, other in zip(*texts, strict=True)]
     assert {sample for samples in is_cond for sample in samples} == {True, False}
     with alignvid.attach(pipe, steps=(0.0, 0.3), branch=branch) as attachment:
