@@ -31,6 +31,8 @@ ON_REQUEST = {
     "ltx2_in_context",
     "ltx2_hdr",
     "ltx2_dfr",
+    "easyanimate_inpaint",
+    "visual_cloze",
     "ltx2_dfr_refine",
     "hunyuan_image_refiner",
     "bria_fibo2",

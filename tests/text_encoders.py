@@ -16,6 +16,7 @@ def clip(width: int) -> tuple[CLIPTextModel, PreTrainedTokenizerFast]:
     """Of embeddings of that width, with its tokenizer."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
+    tokenizer.model_max_length = 77
     ends = {"bos_token_id": 1, "eos_token_id": 1}
     config = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=width, projection_dim=width, **_LAYERS, **ends)
     return CLIPTextModel(config).eval(), tokenizer

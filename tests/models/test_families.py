@@ -30,6 +30,7 @@ WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not;
     "bria_fibo2": ("single.image",),
     "cosmos25_t2w": ("self.image",),
     "ltx_long_multi_prompt": ("self.image",),
+    "visual_cloze": ("double.image", "single.image"),  # not in the second part, which enlarges the picture
     "kandinsky6_t2v": ("self.image", "video_to_audio.image"),
 }
 
@@ -191,7 +192,10 @@ GUIDED = {
     "cogview4": [[True], [False]],
     "aura_flow": [[False, True]],
     "bria": [[False, True]],
+    "z_image_controlnet": [[True, False]],
+    "z_image_controlnet_inpaint": [[True, False]],
     "hunyuan_dit": [[False, True]],
+    "hunyuan_dit_controlnet": [[False, True]],
     "glm_image": [[True], [False]],
     "krea2": [[True], [False]],
     "longcat_image_edit": [[True], [False]],

@@ -90,6 +90,10 @@ def _joint(site: str, stack: str, attention: str, **tokens: int) -> Keys:
 
 _DOUBLE, _SINGLE = "transformer_blocks", "single_transformer_blocks"
 _COGVIDEOX = [_joint("single", _DOUBLE, "attn1", text=16, video=3 * 1 * 2)]  # latents 3x2x4, patches of 2
+_EASYANIMATE = [
+    _joint("double", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
+    _joint("single", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
+]
 _CLIP = 4 * 4 + 1
 _HELIOS = {"history": 1 + 1 + 2 * 1 * 2, "video": 3 * 1 * 2}  # long 4x2x4 / (4, 8, 8), mid 2x2x4 / (2, 4, 4), short 2
 _PYRAMID_HISTORY = {"history": 1 + 1 * 1 * 2 + 2 * 2 * 4}  # the same, of 4x8 latents
@@ -134,10 +138,8 @@ LAYOUTS = {
         _joint("decoder", _SINGLE, "attn", video=2 * 3 * 8),
         _joint("cross", _SINGLE, "cross_attn", text=16),
     ],
-    "easyanimate": [
-        _joint("double", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
-        _joint("single", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
-    ],
+    "easyanimate": _EASYANIMATE,
+    "easyanimate_inpaint": _EASYANIMATE,
     # 16x32 pixels, 9 frames -> 3 latent frames of 1x2 tokens
     "wan_v2v": _wan({"video": 6}, text=24),
     "lucy_edit": _wan({"video": 6}, text=24),
@@ -283,7 +285,7 @@ def _belongs(keys: Keys, target: str) -> bool:
 
 def _blocks(pipe: Any, name: str, target: str) -> list[int]:
     """All blocks, but where two kinds of block lie in one stack."""
-    if name == "easyanimate":
+    if name.startswith("easyanimate"):
         return [0, 1] if target.startswith("double") else [2, 3]
     if name == "motif_i2v" and not target.startswith("double"):
         return [2] if target.startswith("decoder") else [0, 1]
