@@ -12,13 +12,15 @@ from diffusers import (
     HeliosScheduler,
     LTXEulerAncestralRFScheduler,
 )
+from diffusers.modular_pipelines.echo.denoise import DEFAULT_ECHO_SIGMAS, EchoDenoiseLoopStep
 from torch import nn
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
 from alignvid.models.registry import Host
 from alignvid.models.wan import FAMILY as WAN
-from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of, noise_levels, pass_named
+from alignvid.noise import noise_level_of, noise_levels
+from alignvid.steps import PassReader, StepClock, active_samples, pass_named
 
 HELIOS = {"stage_range": [0, 1 / 3, 2 / 3, 1], "stages": 3}
 HOST = Host("transformer", nn.Identity(), nn.Identity(), WAN)
@@ -127,11 +129,29 @@ def test_stages_of_a_pyramid_are_one_run(kind, window, acting):
         assert acting_timesteps(clock, scheduler) == [round(float(scheduler.timesteps[step])) for step in steps]
 
 
+@pytest.mark.parametrize(
+    ("window", "acting"),
+    [
+        (StepWindow.fraction(0.0, 0.3), [0, 1, 2]),
+        (StepWindow.fraction(0.9, 1.0), [7]),
+        (StepWindow.noise_above(0.98), [0, 1, 2, 3]),
+    ],
+    ids=str,
+)
+def test_a_modular_pipeline_without_a_scheduler_is_taken_to_make_its_default_steps(window, acting):
+    clock = StepClock(window, EchoDenoiseLoopStep().init_pipeline())
+    *sigmas, _ = DEFAULT_ECHO_SIGMAS
+    for run in (1, 2):
+        moments = [clock.read(lambda sigma=sigma: sigma) for sigma in sigmas]
+        assert [moment.step_index for moment in moments if moment.is_in_window] == acting
+        assert clock.schedule_count == run
+
+
 class LTXI2VLongMultiPromptPipeline(Scheduled):
     """As its namesake, it leaves out the last timestep."""
 
 
-def test_a_timestep_that_the_pipeline_leaves_out_is_no_step():
+def test_a_timestep_that_a_pipeline_leaves_out_is_no_step():
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(4)
     clock = StepClock(StepWindow.fraction(0.8, 1.0), LTXI2VLongMultiPromptPipeline(scheduler))
