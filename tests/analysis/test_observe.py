@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import alignvid
+import video_pipelines
 from alignvid.analysis import observation
 from alignvid.analysis.observe import observe
 from observed import hooks_on, seen
@@ -255,3 +256,31 @@ def test_two_observations_of_one_pipeline_see_the_same(built):
         generate(pipe, call)
     assert outer.facts == inner.facts
     assert "cache_context" not in vars(pipe.transformer)
+
+
+@pytest.mark.parametrize(
+    ("builder", "asking"),
+    [
+        (
+            video_pipelines.BUILDERS["ltx2_i2v"],
+            {
+                ("self", "image"),
+                ("self", "video"),
+                ("cross", "image"),
+                ("cross", "video"),
+                ("audio_self", "audio"),
+                ("audio_cross", "audio"),
+                ("audio_to_video", "image"),
+                ("audio_to_video", "video"),
+                ("video_to_audio", "audio"),
+            },
+        ),
+        (video_pipelines.BUILDERS["helios_pyramid"], {("self", "history"), ("self", "video"), ("cross", "video")}),
+    ],
+    ids=["sound asks for itself", "history does not ask the text"],
+)
+def test_queries_belong_to_the_streams_that_ask(builder, asking):
+    pipe, call = builder()
+    with observe(pipe, blocks=[0]) as trace:
+        generate(pipe, call)
+    assert {(site, query) for _, site, query, _ in seen(trace)} == asking

@@ -47,16 +47,17 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     name = _ECHO if is_echo else class_name(pipeline)
     video = _VIDEO_STREAMS.get(name, _ALL_STREAMS)
     audio = ("audio_memory", "audio") if is_echo or not name else ("audio",)
-    streams = {  # site: attention, streams of its keys
-        "self": ("attn1", video),
-        "cross": ("attn2", ("text",)),
-        "audio_self": ("audio_attn1", audio),
-        "audio_cross": ("audio_attn2", ("text",)),
-        "audio_to_video": ("audio_to_video_attn", audio),
-        "video_to_audio": ("video_to_audio_attn", video),
+    streams = {  # site: attention, streams of its keys, streams that ask where they are not the video's
+        "self": ("attn1", video, ()),
+        "cross": ("attn2", ("text",), ()),
+        "audio_self": ("audio_attn1", audio, audio),
+        "audio_cross": ("audio_attn2", ("text",), audio),
+        "audio_to_video": ("audio_to_video_attn", audio, ()),
+        "video_to_audio": ("video_to_audio_attn", video, audio),
     }
     sites = tuple(
-        Site(name, path, (KeyNorm("norm_k", keys),), ignores_mask=True) for name, (path, keys) in streams.items()
+        Site(name, path, (KeyNorm("norm_k", keys),), ignores_mask=True, queries=queries)
+        for name, (path, keys, queries) in streams.items()
     )
     return (Stack("transformer_blocks", sites),)
 
