@@ -99,7 +99,8 @@ def forward(
                 undo.callback(hook.remove)
         undo.enter_context(patch.object(Tensor, "bfloat16", lambda values: values))  # SANA-WM rounds queries and keys
         undo.enter_context(patch.object(torch.nn.functional, "scaled_dot_product_attention", replacement))
-        sample = transformer(*arguments.args, **arguments.kwargs | {"return_dict": False})[0]
+        given = {key: value.copy() if isinstance(value, list) else value for key, value in arguments.kwargs.items()}
+        sample = transformer(*arguments.args, **given | {"return_dict": False})[0]  # HunyuanDiT empties a list
     return Forward(outputs, torch.stack(sample) if isinstance(sample, list) else sample)
 
 

@@ -282,6 +282,16 @@ def generate(pipe: DiffusionPipeline, call: dict[str, Any], **changes: Any) -> T
     return torch.cat(made, 2) if isinstance(made, list) else made  # FramePack gives the latents by section
 
 
+def other_prompt(call: dict[str, Any]) -> dict[str, Any]:
+    """The call with another prompt of the same length."""
+    names = ("prompt_embeds", "prompt_embeds_t5", "prompt_embeds_qwen")
+    name = next((name for name in names if name in call), None)
+    if name is None:
+        return call | {"prompt": call["prompt"].replace("cat", "dog")}
+    texts = call[name]
+    return call | {name: [text + 1.0 for text in texts] if isinstance(texts, list) else texts + 1.0}
+
+
 def unipc(flow_shift: float) -> UniPCMultistepScheduler:
     """The scheduler that Wan is released with."""
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=flow_shift)

@@ -16,8 +16,6 @@ from torch import nn
 from transformers import (
     AutoProcessor,
     CLIPImageProcessor,
-    CLIPTextConfig,
-    CLIPTextModel,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -26,10 +24,10 @@ from transformers import (
 )
 
 import image_pipelines
-from model_folders import build_tokenizer
 from picture_pipelines import flux_like, joint
 from pipelines import Built, awoken, hunyuan_i2v_latent_concat, hunyuan_i2v_token_replace, ready
 from sibling_pipelines import kandinsky5_i2i
+from text_encoders import clip
 from tiny_qwen import build_tokenizer as build_qwen_tokenizer
 from tiny_qwen import make_qwen_2_5, make_qwen_3
 
@@ -163,12 +161,7 @@ def _image_processor() -> CLIPImageProcessor:
 
 def _clip(width: int) -> dict[str, Any]:
     """The second text encoder."""
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    layers = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    ends = {"bos_token_id": 1, "eos_token_id": 1}
-    config = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=width, projection_dim=width, **layers, **ends)
-    return {"text_encoder_2": CLIPTextModel(config).eval(), "tokenizer_2": tokenizer}
+    return dict(zip(("text_encoder_2", "tokenizer_2"), clip(width), strict=True))
 
 
 def _parts(kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 import image_pipelines as images
 from image_pipelines import QWEN_TRANSFORMER, SD3_TRANSFORMER, mask_image, reference_picture
-from pipelines import Built, picture, ready
+from pipelines import Built, awoken, picture, ready
 from video_pipelines import channels_and_text
 
 
@@ -67,6 +67,28 @@ def sd3_controlnet_inpaint() -> Built:
     return _sibling(kind, images.sd3(), controlnet=controlnet, **controls)
 
 
+def z_image_controlnet() -> Built:
+    return _z_image_controlnet(diffusers.ZImageControlNetPipeline, control_in_dim=4)
+
+
+def z_image_controlnet_inpaint() -> Built:
+    """In the controls' channels: the control 4, the mask 1, the picture that is painted in 4."""
+    config = {"control_in_dim": 9, "add_control_noise_refiner": "control_noise_refiner"}
+    pictures = {"image": picture(32, 16), "mask_image": mask_image(32, 16)}
+    return _z_image_controlnet(diffusers.ZImageControlNetInpaintPipeline, **config, pictures=pictures)
+
+
+def hunyuan_dit_controlnet() -> Built:
+    pipe, call = images.hunyuan_dit()
+    known = inspect.signature(diffusers.HunyuanDiT2DControlNetModel).parameters
+    config = {key: value for key, value in pipe.transformer.config.items() if key in known}
+    controlnet = diffusers.HunyuanDiT2DControlNetModel(
+        **config, transformer_num_layers=pipe.transformer.config.num_layers
+    )
+    controls = {"control_image": picture(16, 16)}
+    return _sibling(diffusers.HunyuanDiTControlNetPipeline, (pipe, call), controlnet=controlnet, **controls)
+
+
 def sana_controlnet() -> Built:
     pipe, call = images.sana()
     config = {key: value for key, value in pipe.transformer.config.items() if not key.startswith("_")}
@@ -99,11 +121,30 @@ BUILDERS = (
     qwen_image_controlnet_inpaint,
     sd3_controlnet,
     sd3_controlnet_inpaint,
+    z_image_controlnet,
+    z_image_controlnet_inpaint,
+    hunyuan_dit_controlnet,
     sana_controlnet,
     sana_sprint_img2img,
     kandinsky5_t2i,
     kandinsky5_i2i,
 )
+
+
+def _z_image_controlnet(
+    kind: type[DiffusionPipeline], *, pictures: dict[str, Any] | None = None, **config: Any
+) -> Built:
+    built = images.z_image()
+    controlnet = diffusers.ZImageControlNetModel(
+        control_layers_places=[0, 2],
+        control_refiner_layers_places=[0],
+        dim=32,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        **config,
+    )
+    return _sibling(kind, built, controlnet=awoken(controlnet), control_image=picture(32, 16), **pictures or {})
 
 
 def _kandinsky5(kind: type[DiffusionPipeline], built: Built) -> Built:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alignvid.errors import ScheduleError, UnknownTarget
+from alignvid.noise import noise_levels
 from alignvid.schedule import BlockSet, StepWindow
-from alignvid.steps import noise_levels
 
 
 def flow_levels(count: int, shift: float) -> list[float]:

@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    HeliosDMDScheduler,
+    HeliosScheduler,
+    LTXEulerAncestralRFScheduler,
+)
+from diffusers.modular_pipelines.echo.denoise import DEFAULT_ECHO_SIGMAS, EchoDenoiseLoopStep
 from torch import nn
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
 from alignvid.models.registry import Host
 from alignvid.models.wan import FAMILY as WAN
-from alignvid.steps import PassReader, StepClock, active_samples, noise_level_of, noise_levels, pass_named
+from alignvid.noise import noise_level_of, noise_levels
+from alignvid.steps import PassReader, StepClock, active_samples, pass_named
 
+HELIOS = {"stage_range": [0, 1 / 3, 2 / 3, 1], "stages": 3}
 HOST = Host("transformer", nn.Identity(), nn.Identity(), WAN)
 
 
@@ -77,6 +87,82 @@ def test_without_a_pipeline_the_clock_has_no_step_index():
     assert moment.is_in_window
     assert moment.step_index is None
     assert moment.noise_level == pytest.approx(0.95)
+
+
+class Scheduled:
+    """A pipeline with nothing but a scheduler."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+
+def acting_timesteps(clock: StepClock, scheduler: Any, left_out: int = 0) -> list[float]:
+    """The timesteps of a schedule that are in the clock's window; the last of sigmas is the end, and not run."""
+    timesteps = scheduler.timesteps[: len(scheduler.sigmas) - 1 - left_out].tolist()
+    active = []
+    for index, timestep in enumerate(timesteps):
+        scheduler._step_index = index or None
+        if clock.read(lambda timestep=timestep: int(timestep) / 1000).is_in_window:
+            active.append(round(timestep))
+    return active
+
+
+@pytest.mark.parametrize("kind", [HeliosScheduler, HeliosDMDScheduler])
+@pytest.mark.parametrize(
+    ("window", "acting"),
+    [
+        (StepWindow.fraction(0.0, 0.3), [[0, 1], [], []]),  # of 2 steps in each of 3 stages
+        (StepWindow.fraction(0.4, 0.8), [[], [1], [0]]),
+        (StepWindow.fraction(0.6, 0.65), [[], [1], []]),  # between two steps: the one that is running then
+        (StepWindow.noise_above(0.9), [[0], [], []]),
+        (StepWindow.noise(0.0, 0.05), [[], [], [1]]),  # of few steps the nearest
+        (StepWindow.all(), [[0, 1], [0, 1], [0, 1]]),
+        (StepWindow.none(), [[], [], []]),
+    ],
+    ids=str,
+)
+def test_stages_of_a_pyramid_are_one_run(kind, window, acting):
+    scheduler = kind(**HELIOS)
+    clock = StepClock(window, Scheduled(scheduler))
+    for stage, steps in enumerate(acting):
+        scheduler.set_timesteps(2, stage)
+        assert acting_timesteps(clock, scheduler) == [round(float(scheduler.timesteps[step])) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("window", "acting"),
+    [
+        (StepWindow.fraction(0.0, 0.3), [0, 1, 2]),
+        (StepWindow.fraction(0.9, 1.0), [7]),
+        (StepWindow.noise_above(0.98), [0, 1, 2, 3]),
+    ],
+    ids=str,
+)
+def test_a_modular_pipeline_without_a_scheduler_is_taken_to_make_its_default_steps(window, acting):
+    clock = StepClock(window, EchoDenoiseLoopStep().init_pipeline())
+    *sigmas, _ = DEFAULT_ECHO_SIGMAS
+    for run in (1, 2):
+        moments = [clock.read(lambda sigma=sigma: sigma) for sigma in sigmas]
+        assert [moment.step_index for moment in moments if moment.is_in_window] == acting
+        assert clock.schedule_count == run
+
+
+class LTXI2VLongMultiPromptPipeline(Scheduled):
+    """As its namesake, it leaves out the last timestep."""
+
+
+def test_a_timestep_that_a_pipeline_leaves_out_is_no_step():
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    clock = StepClock(StepWindow.fraction(0.8, 1.0), LTXI2VLongMultiPromptPipeline(scheduler))
+    assert acting_timesteps(clock, scheduler, left_out=1) == [round(float(scheduler.timesteps[2]))]
+
+
+@pytest.mark.parametrize("window", [StepWindow.fraction(0.8, 1.0), StepWindow.noise(0.0, 0.1)], ids=str)
+def test_the_end_of_a_schedule_is_no_step_of_it(window):
+    scheduler = LTXEulerAncestralRFScheduler()
+    scheduler.set_timesteps(sigmas=[1.0, 0.6, 0.3, 0.0])
+    assert acting_timesteps(StepClock(window, Scheduled(scheduler)), scheduler) == [300]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from image_pipelines import sana_sprint
 from pipelines import (
     flow_match_euler,
     framepack_f1,
@@ -37,6 +38,8 @@ from pipelines import (
     wan_i2v,
     wan_t2v,
 )
+from video_pipelines.ltx_siblings import ltx_long_multi_prompt
+from video_pipelines.wan_like import helios_pyramid
 
 RELEASED_WINDOW = StepWindow.noise_above(0.9)
 PAPERS_WINDOW = StepWindow.fraction(0.0, 0.3)
@@ -353,3 +356,16 @@ def test_the_attachment_says_how_often_it_acted():
     assert attachment.active_forward_count == sum(active(forwards)) == 6
     assert attachment.acted_count == 2 * 6
     assert "acted 12 times: 2 sites in 6 of 12 forwards" in str(attachment)
+
+
+@pytest.mark.parametrize("builder", [sana_sprint, ltx_long_multi_prompt, helios_pyramid])
+def test_a_window_of_late_steps_acts_in_the_last_step_that_runs(builder):
+    pipe, call = builder()
+    levels: list[float] = []
+    with alignvid.attach(pipe, steps=(0.95, 1.0)) as attachment:
+        handle = pipe.transformer.register_forward_pre_hook(
+            lambda _, args, kwargs: levels.append(float(kwargs["timestep"].max())), with_kwargs=True
+        )
+        generate(pipe, call)
+        handle.remove()
+    assert attachment.active_forward_count == levels.count(min(levels))

@@ -24,10 +24,11 @@ from alignvid.effects import Effect, base_of, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
 from alignvid.modulation import Modulation, Scalar
+from alignvid.noise import noise_level_in
 from alignvid.parallel import refuse_parts
 from alignvid.placement import NormLocation, Placement
 from alignvid.recipe import Recipe
-from alignvid.steps import PassReader, StepClock, active_samples, noise_level_in
+from alignvid.steps import PassReader, StepClock, active_samples
 
 if TYPE_CHECKING:
     from alignvid.attachment import Attachment

@@ -3,8 +3,8 @@
 With a pipeline the clock reads its scheduler: `step_index`, and the list of timesteps, fetched once per schedule. Only
 while the scheduler does not say its step, which is before the first one, the timestep of the forward is looked up
 there. Nothing is counted, so skipped forwards, two transformers and restarting sections do not shift it. A bare
-transformer has no schedule: there the clock reads the timestep that the transformer is given (one transfer per forward
-where it lies on a GPU).
+transformer has no schedule, nor has Echo: there the clock reads the timestep that the transformer is given (one
+transfer per forward where it lies on a GPU). What timesteps mean is in noise.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from alignvid.errors import ClockError
-from alignvid.models.family import Arguments, Family
+from alignvid.models.family import Arguments
 from alignvid.models.registry import Host
+from alignvid.noise import default_levels, first_step, levels_of, nearest, other_stages
 from alignvid.recipe import Branch
 from alignvid.schedule import StepWindow
 
@@ -28,7 +28,6 @@ Pass = Literal["cond", "uncond", "batched", "unknown"]
 BATCHED = "cond_uncond"
 """Name of the cache context of a batch that holds several branches."""
 UNCONDITIONAL_FIRST = ("uncond", "cond")
-_RIGHT_ANGLE = 1.5709  # π/2 as diffusers writes it, rounded up
 
 
 class Moment(NamedTuple):
@@ -53,6 +52,7 @@ class StepClock:
         self._noise_levels: list[float] = []
         self._active: tuple[bool, ...] = ()
         self._step: int | None = None
+        self._default_levels = default_levels(pipeline)
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
 
@@ -80,85 +80,34 @@ class StepClock:
     def _begin_schedule(self, scheduler: Any, noise_level: Callable[[], float]) -> None:
         """Fetch the schedule; the steps of this run are those from its first one on."""
         self._timesteps = scheduler.timesteps
-        train_timesteps = scheduler.config.get("num_train_timesteps", 1000)
-        levels = noise_levels(torch.as_tensor(scheduler.timesteps).float().tolist(), train_timesteps)
-        self._first = _first_step(scheduler, levels, noise_level)
+        levels = levels_of(scheduler, self.pipeline)
+        self._first = first_step(scheduler, levels, noise_level)
         self._noise_levels = levels[self._first :]
-        self._active = self.window.active_steps(self._noise_levels)
+        before, after = other_stages(scheduler, len(self._noise_levels))
+        active = self.window.active_steps([*before, *self._noise_levels, *after])
+        self._active = active[len(before) : len(before) + len(self._noise_levels)]
         self.schedule_count += 1
 
     def _step_index(self, scheduler: Any, noise_level: Callable[[], float]) -> int | None:
         """Index into this run's steps; None if the scheduler has run out, so that this forward is not of its run."""
         if getattr(scheduler, "step_index", None) is None:  # before the first step, or a scheduler that does not say
             is_told = hasattr(scheduler, "step_index") and scheduler.begin_index is not None
-            return 0 if is_told else _nearest(self._noise_levels, noise_level())
+            return 0 if is_told else nearest(self._noise_levels, noise_level())
         index = scheduler.step_index - self._first
         return index if 0 <= index < len(self._noise_levels) else None
 
     def _unscheduled(self, level: float) -> Moment:
-        """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow."""
+        """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow; or,
+        if the pipeline makes certain steps unless it is told others, that of the one whose noise level is nearest.
+        """
+        if self._default_levels:
+            step = nearest(self._default_levels, level)
+            if self._step is None or step <= self._step:
+                self.schedule_count += 1
+            self._step, self._active = step, self.window.active_steps(self._default_levels)
+            return Moment(self._active[step], step, level)
         position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
         return Moment(self.window.contains(position), None, level)
-
-
-def _first_step(scheduler: Any, levels: Sequence[float], noise_level: Callable[[], float]) -> int:
-    """Where in the schedule this run begins: video-to-video skips the noisiest steps.
-
-    Some of its pipelines say so by `begin_index`, others only by the timestep of their first forward.
-    """
-    begin = getattr(scheduler, "begin_index", None)
-    if begin is not None:
-        return begin
-    has_begun = getattr(scheduler, "step_index", None) is not None
-    return 0 if has_begun else _nearest(levels, noise_level())
-
-
-def _nearest(levels: Sequence[float], level: float) -> int:
-    return min(range(len(levels)), key=lambda step: abs(levels[step] - level))
-
-
-def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:
-    """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
-    0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t. Those
-    of Cosmos tell sigma, beyond the range of a flow: as ln(σ)/4, or as 1000σ.
-    """
-    if min(timesteps, default=0.0) < 0.0:
-        return [_share_of_noise(math.exp(4.0 * timestep)) for timestep in timesteps]
-    if max(timesteps, default=0.0) > train_timesteps:
-        return [_share_of_noise(timestep / train_timesteps) for timestep in timesteps]
-    if 1.0 < max(timesteps, default=0.0) <= _RIGHT_ANGLE:
-        return [math.sin(angle) / (math.sin(angle) + math.cos(angle)) for angle in timesteps]
-    scale = 1.0 if all(0.0 <= timestep <= 1.0 for timestep in timesteps) else float(train_timesteps)
-    levels = [min(max(timestep / scale, 0.0), 1.0) for timestep in timesteps]
-    is_ascending = len(levels) > 1 and levels[0] < levels[-1]
-    return [1.0 - level for level in levels] if is_ascending else levels
-
-
-def _share_of_noise(sigma: float) -> float:
-    return sigma / (1.0 + sigma)
-
-
-def noise_level_in(family: Family, arguments: Arguments) -> float:
-    """Noise level of the forward of a transformer of that family."""
-    timestep = arguments.get(family.timestep_argument)
-    return noise_level_of(timestep, family.timestep_scale, is_ascending=family.is_ascending)
-
-
-def noise_level_of(timestep: Any, timestep_scale: float, *, is_ascending: bool) -> float:
-    """Noise level of what a transformer is given; the noisiest token counts, for clean reference tokens have timestep
-    0.
-
-    Args:
-        timestep: of any shape (per batch, per token, per frame).
-        timestep_scale: its value at pure noise; or, if it is ascending, without noise.
-        is_ascending: whether it is 0 at pure noise.
-    Raises: ClockError if no timestep was given.
-    """
-    if timestep is None:
-        raise ClockError("The transformer was called without a timestep; pass timestep=…, or attach to the pipeline.")
-    timesteps = torch.as_tensor(timestep)
-    level = float(timesteps.min() if is_ascending else timesteps.max()) / timestep_scale
-    return min(max(1.0 - level if is_ascending else level, 0.0), 1.0)
 
 
 class PassReader:
@@ -183,9 +132,10 @@ class PassReader:
         self._order = self._order + 1 if step == self._step and step_index is not None else 0
         self._step = step
         name = self.announced or self._guided_pass(host.name)
-        is_silent_batch = name is None and self._pipeline is not None and bool(host.family.branches(arguments))
+        branches = host.family.branches(arguments)
+        is_silent_batch = name is None and self._pipeline is not None and bool(branches)
         if name == BATCHED or is_silent_batch:
-            is_told = callable(host.family.batch_order)
+            is_told = callable(host.family.batch_order) and bool(branches)
             return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"
         if name is not None:
             return pass_named(name)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import alignvid
+import video_pipelines
 from alignvid.analysis import observation
 from alignvid.analysis.observe import observe
 from observed import hooks_on, seen
@@ -277,3 +278,31 @@ def test_text_that_looks_back_on_itself_is_left_out_and_the_rest_is_the_dense_co
     assert one(trace, "entropy", **where) == pytest.approx(entropy[..., 8:].mean((0, 2)).tolist(), abs=TOLERANCE)
     mass = weights[..., 8:, :30].sum(-1).mean((0, 2)).tolist()
     assert one(trace, "mass", keys="text", **where) == pytest.approx(mass, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("builder", "asking"),
+    [
+        (
+            video_pipelines.BUILDERS["ltx2_i2v"],
+            {
+                ("self", "image"),
+                ("self", "video"),
+                ("cross", "image"),
+                ("cross", "video"),
+                ("audio_self", "audio"),
+                ("audio_cross", "audio"),
+                ("audio_to_video", "image"),
+                ("audio_to_video", "video"),
+                ("video_to_audio", "audio"),
+            },
+        ),
+        (video_pipelines.BUILDERS["helios_pyramid"], {("self", "history"), ("self", "video"), ("cross", "video")}),
+    ],
+    ids=["sound asks for itself", "history does not ask the text"],
+)
+def test_queries_belong_to_the_streams_that_ask(builder, asking):
+    pipe, call = builder()
+    with observe(pipe, blocks=[0]) as trace:
+        generate(pipe, call)
+    assert {(site, query) for _, site, query, _ in seen(trace)} == asking

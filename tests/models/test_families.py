@@ -16,20 +16,22 @@ from alignvid.models import families, hosts
 from alignvid.models.exercised import model_table, recorded
 from alignvid.placement import refusals_of, targets_of
 from alignvid.recipe import Branch
-from pipelines import generate
+from pipelines import generate, other_prompt
 from recording import OPTION
 from registry import BUILDERS, by_name
 
 EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
 
 
-WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not; or not in their first chunk
+WITHOUT_TOKENS = {  # these pipelines can be given references, and here are not; or not in one of their chunks
     "cosmos25_transfer": ("self.image",),
     "flux2": ("double.image", "single.image"),
     "flux3": ("single.image",),
     "bria_fibo2": ("single.image",),
     "cosmos25_t2w": ("self.image",),
     "cosmos3_t2v": ("double.image",),
+    "ltx_long_multi_prompt": ("self.image",),
+    "visual_cloze": ("double.image", "single.image"),  # not in the second part, which enlarges the picture
     "kandinsky6_t2v": ("self.image", "video_to_audio.image"),
 }
 
@@ -49,6 +51,14 @@ class Run(NamedTuple):
     pipe: DiffusionPipeline
     call: dict[str, Any]
     made: Tensor
+
+
+def steps_of(call: dict[str, Any]) -> int:
+    """Steps of a run, or of one of its sections; a pyramid is told those of each stage."""
+    if "sigmas" in call:
+        return sum(sigma > 0.0 for sigma in call["sigmas"])
+    stages = call.get("pyramid_num_inference_steps_list", [3])  # SANA-WM's refiner has three steps, and is told none
+    return call.get("num_inference_steps") or sum(stages)
 
 
 def made_by(pipe: DiffusionPipeline, call: dict[str, Any]) -> Tensor:
@@ -107,7 +117,7 @@ def test_a_gain_on_keys_that_a_cache_keeps_is_refused_with_the_ways_out():
 
 @pytest.mark.exercises("step window")
 def test_the_first_step_alone_is_modulated_in_all_of_its_passes(name, run):
-    steps = run.call.get("num_inference_steps", 3)  # SANA-WM's refiner has three
+    steps = steps_of(run.call)
     with alignvid.attach(run.pipe, EVERYTHING, steps=(0.0, 0.3)) as attachment:
         made_by(run.pipe, run.call)
     assert attachment.active_forward_count * steps == attachment.forward_count - BESIDES_STEPS.get(name, 0)
@@ -154,15 +164,6 @@ def arguments_of_first_step(pipe: DiffusionPipeline, call: dict[str, Any], forwa
     return seen[:forwards]
 
 
-def other_prompt(call: dict[str, Any]) -> dict[str, Any]:
-    """The call with another prompt of the same length."""
-    name = next((name for name in ("prompt_embeds", "prompt_embeds_t5") if name in call), None)
-    if name is None:
-        return call | {"prompt": call["prompt"].replace("cat", "dog")}
-    texts = call[name]
-    return call | {name: [text + 1.0 for text in texts] if isinstance(texts, list) else texts + 1.0}
-
-
 def is_conditional(given: list[Any], given_another: list[Any]) -> list[bool]:
     """Whether each sample of a forward changes with the prompt."""
     pairs = [(_samples(one), _samples(other)) for one, other in zip(given, given_another, strict=True)]
@@ -194,7 +195,10 @@ GUIDED = {
     "cogview4": [[True], [False]],
     "aura_flow": [[False, True]],
     "bria": [[False, True]],
+    "z_image_controlnet": [[True, False]],
+    "z_image_controlnet_inpaint": [[True, False]],
     "hunyuan_dit": [[False, True]],
+    "hunyuan_dit_controlnet": [[False, True]],
     "glm_image": [[True], [False]],
     "krea2": [[True], [False]],
     "longcat_image_edit": [[True], [False]],

@@ -39,9 +39,14 @@ def _both(tokens: Mapping[str, int]) -> list[Keys]:
 
 # All texts have 12 tokens. Flux's kind: 8x16 latents, 2x2 of them a token. 24x16 of Kontext's reference: 96 tokens.
 _TEXT, _FLUX = 12, 32
+_Z_IMAGE = [_single({"video": 32, "text": 64}, "layers", "attention")]
+_HUNYUAN_DIT = [Keys("blocks", "attn1", {"self.video": 64}), Keys("blocks", "attn2", {"cross.text": 2 * _TEXT})]
 LAYOUTS = {
     "flux": _both({"text": _TEXT, "video": _FLUX}),
     "flux_kontext": _both({"text": _TEXT, "video": _FLUX, "image": 96}),
+    # an example of two pictures of 8x8, a picture beside the generated one; enlarged, of 16x16 alone
+    "visual_cloze_generation": _both({"text": _TEXT, "image": 4 * 8, "video": 4 * 8}),
+    "visual_cloze": _both({"text": _TEXT, "video": 8 * 8}),
     # 16x32 pixels, 4 a latent, 2x2 latents a token; references of 64x64
     "flux2_klein": _both({"text": _TEXT, "video": 8, "image": 2 * 64}),
     "flux2_klein_kv": _both({"text": _TEXT, "kept": 64, "video": 8}),
@@ -60,7 +65,9 @@ LAYOUTS = {
         Keys("transformer_blocks", "attn2", {"self.video": 32}),
     ],
     # 8x16 latents, 2x2 of them a token; texts of 40 and 7 tokens, padded to 64 and 32, then to one length
-    "z_image": [_single({"video": 32, "text": 64}, "layers", "attention")],
+    "z_image": _Z_IMAGE,
+    "z_image_controlnet": _Z_IMAGE,
+    "z_image_controlnet_inpaint": _Z_IMAGE,
     "chroma": _both({"text": _TEXT, "video": _FLUX}),
     # 4x8 latents, 2x2 of them a token; the negative text is 7 tokens long
     "lumina2": [_single({"text": 7, "video": 8}, "layers")],
@@ -80,10 +87,8 @@ LAYOUTS = {
     "ovis_image": _both({"text": _TEXT, "video": _FLUX}),
     "bria": _both({"text": _TEXT, "video": _FLUX}),
     # 16x16 latents, 2x2 of them a token; two text encoders
-    "hunyuan_dit": [
-        Keys("blocks", "attn1", {"self.video": 64}),
-        Keys("blocks", "attn2", {"cross.text": 2 * _TEXT}),
-    ],
+    "hunyuan_dit": _HUNYUAN_DIT,
+    "hunyuan_dit_controlnet": _HUNYUAN_DIT,
     # 4x8 latents, 2x2 of them a token, after one token of the time; the texts are padded to one length
     "omnigen": [_single({"text": 94, "video": 1 + 8}, "layers", "self_attn")],
     "glm_image": [_single({"text": _TEXT, "video": 8}, "transformer_blocks", "attn1")],
@@ -269,6 +274,11 @@ INPUTS: dict[str, dict[str, Callable[[dict[str, Any]], list[Tensor]]]] = {
             "video": _parts(hidden_states=EARLY),
             "image": _parts(hidden_states=LATE),
         }.items()
+    },
+    "visual_cloze_generation": {
+        "double.text": _parts(encoder_hidden_states=ALL),
+        "double.image": _parts(hidden_states=EARLY),
+        "single.video": _parts(hidden_states=LATE),
     },
     "flux2_klein": {
         "double.text": _parts(encoder_hidden_states=ALL),

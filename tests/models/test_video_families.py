@@ -25,9 +25,10 @@ from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.models import cosmos3, hosts, minimax_h3
 from alignvid.placement import targets_of
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
-from pipelines import Built, generate, picture
+from pipelines import Built, generate, other_prompt, picture
 from registry import by_name
 from video_pipelines import BUILDERS
+from video_pipelines.ltx_siblings import ltx2_dfr_tiles
 from video_pipelines.wan_like import skyreels_df_t2v_asynchronous
 
 GAMMA = 1.35
@@ -38,7 +39,7 @@ BFLOAT16 = 2**-8  # Kandinsky 5 rounds queries and keys to bfloat16 when it rota
 
 @cache
 def built(name: str) -> Built:
-    return BUILDERS[name]()
+    return (BUILDERS | {"ltx2_dfr_tiles": ltx2_dfr_tiles})[name]()
 
 
 def _self_and_cross(stack: str, attentions: tuple[str, str], video: dict[str, int], **others: int) -> list[Keys]:
@@ -51,20 +52,21 @@ def _wan(video: dict[str, int], **others: int) -> list[Keys]:
     return _self_and_cross("blocks", ("attn1", "attn2"), video, **others)
 
 
-def _ltx(video: dict[str, int]) -> list[Keys]:
-    return _self_and_cross("transformer_blocks", ("attn1", "attn2"), video, text=16)
+def _ltx(video: dict[str, int], text: int = 16) -> list[Keys]:
+    return _self_and_cross("transformer_blocks", ("attn1", "attn2"), video, text=text)
 
 
 def _cosmos(**video: int) -> list[Keys]:
     return _ltx(video)
 
 
-def _ltx2(video: dict[str, int], frames: int = 9) -> list[Keys]:
-    sound = round(frames / 24 * 16000 / 160 / 4)  # seconds, samples per second, hop, temporal compression
+def _ltx2(video: dict[str, int], frames: int = 9, fps: int = 24, **remembered: int) -> list[Keys]:
+    seconds = frames / fps
+    sound = {**remembered, "audio": round(seconds * 16000 / 160 / 4)}  # per second: samples, hop, compression in time
     others = {
-        "audio_attn1": {"audio_self.audio": sound},
+        "audio_attn1": {f"audio_self.{stream}": count for stream, count in sound.items()},
         "audio_attn2": {"audio_cross.text": 16},
-        "audio_to_video_attn": {"audio_to_video.audio": sound},
+        "audio_to_video_attn": {f"audio_to_video.{stream}": count for stream, count in sound.items()},
         "video_to_audio_attn": {f"video_to_audio.{stream}": count for stream, count in video.items()},
     }
     return _ltx(video) + [Keys("transformer_blocks", attention, tokens) for attention, tokens in others.items()]
@@ -92,8 +94,13 @@ def _joint(site: str, stack: str, attention: str, **tokens: int) -> Keys:
 
 _DOUBLE, _SINGLE = "transformer_blocks", "single_transformer_blocks"
 _COGVIDEOX = [_joint("single", _DOUBLE, "attn1", text=16, video=3 * 1 * 2)]  # latents 3x2x4, patches of 2
+_EASYANIMATE = [
+    _joint("double", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
+    _joint("single", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
+]
 _CLIP = 4 * 4 + 1
 _HELIOS = {"history": 1 + 1 + 2 * 1 * 2, "video": 3 * 1 * 2}  # long 4x2x4 / (4, 8, 8), mid 2x2x4 / (2, 4, 4), short 2
+_PYRAMID_HISTORY = {"history": 1 + 1 * 1 * 2 + 2 * 2 * 4}  # the same, of 4x8 latents
 
 
 def _sana_wm() -> list[Keys]:
@@ -121,6 +128,13 @@ LAYOUTS = {
     "ltx2_condition": _ltx2({"image": 3 * 32, "video": 2 * 32, "condition": 32}),
     "ltx2_in_context": _ltx2({"image": 32, "video": 2 * 32, "condition": 3 * 32}, frames=5),
     "ltx2_hdr": _ltx2({"video": 3 * 32, "condition": 3 * 32}, frames=5),
+    # of the second window: a frame of the first one's end, and one of the image
+    "ltx_long_multi_prompt": _ltx({"video": 3 * 8, "condition": 8 + 8}, text=24),
+    # frames of 4x8 tokens, in the reference of 2x4
+    "ltx2_dfr": _ltx2({"image": 32, "video": 4 * 32, "condition": 32, "slots": 32, "reference": 5 * 8}),
+    # of the second tile, which begins at the first frame: 25 frames, of which 60 make a second, in 13 latent ones
+    "ltx2_dfr_refine": _ltx2({"image": 32, "video": 12 * 32, "condition": 2 * 32, "slots": 2 * 32}, 25, fps=60),
+    "echo": _ltx2({"memory": 2 * 32, "image": 32, "video": 2 * 32}, frames=17, fps=25, audio_memory=5),
     "cogvideox_t2v": _COGVIDEOX,
     "cogvideox_i2v": _COGVIDEOX,
     "cogvideox_v2v": _COGVIDEOX,
@@ -144,10 +158,8 @@ LAYOUTS = {
         _joint("decoder", _SINGLE, "attn", video=2 * 3 * 8),
         _joint("cross", _SINGLE, "cross_attn", text=16),
     ],
-    "easyanimate": [
-        _joint("double", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
-        _joint("single", _DOUBLE, "attn1", text=16, video=2 * 1 * 2),
-    ],
+    "easyanimate": _EASYANIMATE,
+    "easyanimate_inpaint": _EASYANIMATE,
     # 16x32 pixels, 9 frames -> 3 latent frames of 1x2 tokens
     "wan_v2v": _wan({"video": 6}, text=24),
     "lucy_edit": _wan({"video": 6}, text=24),
@@ -162,6 +174,7 @@ LAYOUTS = {
     "skyreels_df_i2v": _wan({"image": 2, "video": 4}, text=24),
     "skyreels_df_v2v": _wan({"video": 6}, text=24),
     "helios": _wan(_HELIOS, text=24),
+    "helios_pyramid": _wan(_PYRAMID_HISTORY | {"video": 3 * 2 * 4}, text=24),
     "anyflow": _wan({"video": 6}, text=24),
     # self-attention of these two is by blocks, which is no call of torch's that could be replaced
     "anyflow_far": [Keys("blocks", "attn2", {"cross.text": 24})],
@@ -220,6 +233,12 @@ LATE = {"cosmos3_transfer": -3}  # guidance takes three passes, of which one has
 @cache
 def late_forward(name: str) -> Arguments:
     """The arguments of a forward late in a real run: the last but one, conditional where guidance takes two passes."""
+    return forwards(name)[LATE.get(name, -2)]
+
+
+@cache
+def forwards(name: str) -> list[Arguments]:
+    """The arguments of every forward of a real run."""
     pipe, call = built(name)
     seen: list[Arguments] = []
 
@@ -229,7 +248,7 @@ def late_forward(name: str) -> Arguments:
     handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
     generate(pipe, call)
     handle.remove()
-    return seen[LATE.get(name, -2)]
+    return seen
 
 
 def named(transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +267,39 @@ def test_every_pipeline_has_a_layout():
 @pytest.mark.exercises("explicit softmax")
 @pytest.mark.parametrize("name", by_name(LAYOUTS))
 def test_each_target_is_the_explicit_softmax(name):
-    pipe, layout, arguments = built(name)[0], LAYOUTS[name], late_forward(name)
+    assert_explicit(name, LAYOUTS[name], late_forward(name))
+
+
+def test_the_history_of_a_pyramid_has_its_full_size_where_the_video_is_small_still():
+    first_of_second_chunk = forwards("helios_pyramid")[6]
+    assert_explicit("helios_pyramid", _wan(_PYRAMID_HISTORY | {"video": 3 * 1 * 2}), first_of_second_chunk)
+
+
+def test_the_first_window_of_a_long_video_begins_with_the_image():
+    layout = _ltx({"image": 8, "video": 2 * 8, "condition": 8}, text=24)
+    assert_explicit("ltx_long_multi_prompt", layout, forwards("ltx_long_multi_prompt")[0])
+
+
+@pytest.mark.slow
+def test_tiles_of_dfr_have_what_is_given_and_made_for_their_part_alone():
+    """The tiny transformer takes a latent frame for 8 frames, so that the keyframes at 5 and 8 are the first tile's."""
+    first = {"image": 32, "video": 2 * 32, "condition": 32, "slots": 32, "reference": 3 * 8}
+    second = {"video": 3 * 32, "condition": 3 * 8}
+    for layout, arguments in zip((first, second), forwards("ltx2_dfr_tiles"), strict=False):
+        assert_explicit("ltx2_dfr_tiles", _ltx2(layout), arguments)
+
+
+def test_every_tile_of_dfr_is_conditional():
+    pipe, call = built("ltx2_dfr_tiles")
+    with alignvid.attach(pipe, steps=(0.0, 0.3), branch="cond") as attachment:
+        assert acted_samples(pipe, call, attachment) == [[True], [True], [False], [False]]
+    with alignvid.attach(pipe, branch="uncond") as attachment:
+        assert not any(map(any, acted_samples(pipe, call, attachment)))
+
+
+def assert_explicit(name: str, layout: list[Keys], arguments: Arguments) -> None:
+    """A gain on each target of a layout is that gain in the softmax written out, in a forward with these arguments."""
+    pipe = built(name)[0]
     untouched = forward(pipe.transformer, arguments)
     for target in {target: None for keys in layout for target in keys.tokens if not target.endswith(".kept")}:
         stacks = {keys.stack for keys in layout if target in keys.tokens}
@@ -275,7 +326,7 @@ def _belongs(keys: Keys, target: str) -> bool:
 
 def _blocks(pipe: Any, name: str, target: str) -> list[int]:
     """All blocks, but where two kinds of block lie in one stack."""
-    if name == "easyanimate":
+    if name.startswith("easyanimate"):
         return [0, 1] if target.startswith("double") else [2, 3]
     if name == "motif_i2v" and not target.startswith("double"):
         return [2] if target.startswith("decoder") else [0, 1]
@@ -367,20 +418,21 @@ def test_an_input_turns_up_in_the_keys_of_its_stream_and_nowhere_else(name, sour
 
 FIRST_STEP = {  # forwards of the first step, where a video is made chunk by chunk, each with a schedule of its own
     "helios": (0, 1, 4, 5),
+    "helios_pyramid": (0, 1, 6, 7),
     "cosmos25_transfer": (0, 1, 4, 5),
+    "ltx_long_multi_prompt": (0, 2),
     "anyflow_far": (0, 3),  # the third one computes the keys to be kept
     "wan_animate2": (1, 2),  # the first one does
 }
-EMBEDDINGS = {"kandinsky5_t2v": "prompt_embeds_qwen", "kandinsky5_i2v": "prompt_embeds_qwen"}
-ONE_BRANCH = ("minimax_h3_fl2v", "cosmos3_distilled", "sana_wm_refiner")
+WITHOUT_GUIDANCE = {"minimax_h3_fl2v", "ltx2_dfr", "ltx2_dfr_refine", "echo", "cosmos3_distilled", "sana_wm_refiner"}
 
 
 @pytest.mark.exercises("CFG branch")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name not in ONE_BRANCH))
+@pytest.mark.parametrize("name", by_name(name for name in BUILDERS if name not in WITHOUT_GUIDANCE))
 def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
     pipe, call = built(name)
-    texts = [given_texts(pipe, one) for one in (call, call | other_prompt(name, call))]
+    texts = [given_texts(pipe, one) for one in (call, other_prompt(call))]
     is_cond = [(one != other).flatten(1).any(1).tolist() for one, other in zip(*texts, strict=True)]
     assert {sample for samples in is_cond for sample in samples} == {True, False}
     with alignvid.attach(pipe, steps=(0.0, 0.3), branch=branch) as attachment:
@@ -390,14 +442,6 @@ def test_only_the_chosen_branch_acts_in_the_first_step(name, branch):
         [index in first_step and sample == (branch == "cond") for sample in samples]
         for index, samples in enumerate(is_cond)
     ]
-
-
-def other_prompt(name: str, call: dict[str, Any]) -> dict[str, Any]:
-    """Another prompt of the same length."""
-    embeddings = EMBEDDINGS.get(name, "prompt_embeds")
-    if embeddings in call:
-        return {embeddings: call[embeddings] + 1.0}
-    return {"prompt": call["prompt"].replace("cat", "rat")}
 
 
 def text_in(arguments: dict[str, Any]) -> Tensor:
@@ -581,6 +625,19 @@ def test_without_an_image_all_of_hunyuan15s_text_is_text_even_where_no_pipeline_
     with alignvid.attach(pipe.transformer, recipe):
         actual = forward(pipe.transformer, arguments)
     assert torch.equal(actual.sample, expected.sample)
+
+
+@pytest.mark.parametrize("name", by_name(["ltx_long_multi_prompt", "ltx2_dfr", "echo"]))
+def test_a_bare_transformer_has_the_streams_of_its_pipeline(name):
+    pipe, arguments = built(name)[0], late_forward(name)
+    targets = [target for keys in LAYOUTS[name] for target in keys.tokens]
+    powers = {target: 1.0 + 0.2 * index for index, target in enumerate(targets)}
+    recipe = Recipe(Scalar(GAMMA, powers), BlockSet.of("all"), StepWindow.all())
+    outputs = []
+    for model in (pipe, pipe.transformer):
+        with alignvid.attach(model, recipe):
+            outputs.append(forward(pipe.transformer, arguments).sample)
+    assert torch.equal(*outputs)
 
 
 def test_no_gain_acts_in_a_forward_whose_keys_are_kept():

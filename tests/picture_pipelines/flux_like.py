@@ -21,7 +21,8 @@ from image_pipelines import (
     reference_picture,
 )
 from model_folders import build_tokenizer
-from pipelines import WAN_VAE, Built
+from pipelines import WAN_VAE, Built, flow_match_euler, picture, ready
+from text_encoders import clip, t5
 
 pipeline_longcat_image_edit.calculate_dimensions = lambda area, ratio: (16, 8)  # it brings any picture to a megapixel
 
@@ -45,6 +46,17 @@ def longcat_image_edit() -> Built:
     """Editing: the tokens of the reference picture follow those of the generated one."""
     pipe, call = _longcat(diffusers.LongCatImageEditPipeline)
     return pipe, call | {"image": reference_picture()}
+
+
+def visual_cloze_generation() -> Built:
+    """A sheet of two rows: an example of two pictures, then a picture beside the one that is to be made."""
+    return _cloze(diffusers.VisualClozeGenerationPipeline), _cloze_call()
+
+
+def visual_cloze() -> Built:
+    """The same, and what was made enlarged in a second part, with a schedule of its own."""
+    call = _cloze_call(upsampling_height=16, upsampling_width=16, upsampling_strength=1.0)
+    return _cloze(diffusers.VisualClozePipeline), call
 
 
 def bria_fibo() -> Built:
@@ -85,7 +97,16 @@ def hunyuan_image_refiner() -> Built:
     return pipe, call | masked_texts("prompt_embeds_mask")
 
 
-BUILDERS = (longcat_image, longcat_image_edit, bria_fibo, bria_fibo_edit, hunyuan_image, hunyuan_image_refiner)
+BUILDERS = (
+    visual_cloze_generation,
+    visual_cloze,
+    longcat_image,
+    longcat_image_edit,
+    bria_fibo,
+    bria_fibo_edit,
+    hunyuan_image,
+    hunyuan_image_refiner,
+)
 
 
 class _TextProcessor:
@@ -102,6 +123,32 @@ def _longcat(kind: type) -> Built:
     texts = {"a cat": embeddings(), "a dog": embeddings(), "a red circle": embeddings()}
     pipe._encode_prompt = lambda prompt, *_: texts[prompt[0]]
     return pipe, image_call(guidance_scale=4.0, prompt="a cat", negative_prompt="a red circle")
+
+
+def _cloze(kind: type) -> Any:
+    """Inpainting by channels, as Flux Fill: noise 4, masked picture 4, mask 4."""
+    torch.manual_seed(0)
+    transformer = diffusers.FluxTransformer2DModel(**FLUX_TRANSFORMER | {"in_channels": 12, "out_channels": 4})
+    (clip_encoder, clip_tokenizer), (t5_encoder, t5_tokenizer) = clip(WIDTH), t5(WIDTH)
+    return ready(
+        kind(
+            scheduler=flow_match_euler(shift=3.0),
+            vae=kl_vae(1),
+            text_encoder=clip_encoder,
+            tokenizer=clip_tokenizer,
+            text_encoder_2=t5_encoder,
+            tokenizer_2=t5_tokenizer,
+            transformer=transformer,
+            resolution=8,
+        )
+    )
+
+
+def _cloze_call(**more: Any) -> dict[str, Any]:
+    example, given = [picture(8, 8), picture(8, 8, (20, 80, 160))], picture(8, 8, (200, 180, 20))
+    prompts = {"task_prompt": "the picture is mended", "content_prompt": "a cat"}
+    images = {"image": [example, [given, None]]}
+    return image_call(guidance_scale=30.0, max_sequence_length=12, **prompts, **images, **more)
 
 
 def _fibo(kind: type) -> Any:

@@ -22,6 +22,7 @@ from diffusers import (
     ConsisIDPipeline,
     ConsisIDTransformer3DModel,
     DDIMScheduler,
+    EasyAnimateInpaintPipeline,
     EasyAnimatePipeline,
     EasyAnimateTransformer3DModel,
     FlowMatchEulerDiscreteScheduler,
@@ -170,31 +171,18 @@ def motif_i2v() -> Built:
 def easyanimate() -> Built:
     """Two double-stream blocks, and two single-stream ones; guidance in one batch, not announced."""
     torch.manual_seed(0)
-    transformer = EasyAnimateTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=16,
-        in_channels=4,
-        out_channels=4,
-        time_embed_dim=2,
-        text_embed_dim=WIDTH,
-        num_layers=4,
-        mmdit_layers=2,
-        patch_size=2,
-        sample_width=16,
-        sample_height=16,
-    )
-    vae = AutoencoderKLMagvit(
-        latent_channels=4,
-        block_out_channels=(8,) * 4,
-        layers_per_block=1,
-        norm_num_groups=2,
-        spatial_group_norm=False,
-        down_block_types=("SpatialDownBlock3D", *("SpatialTemporalDownBlock3D",) * 3),
-        up_block_types=("SpatialUpBlock3D", *("SpatialTemporalUpBlock3D",) * 3),
-    )
-    pipe = EasyAnimatePipeline(vae, None, None, transformer, FlowMatchEulerDiscreteScheduler())
-    masks = {f"{kind}prompt_attention_mask": _mask(TEXT_TOKENS) for kind in ("", "negative_")}
-    return ready(pipe), _call(**masks, num_frames=5)
+    return ready(_easyanimate(EasyAnimatePipeline)), _easyanimate_call()
+
+
+def easyanimate_inpaint() -> Built:
+    """The mask and what it leaves of a video in the channels; a mask of one channel asks the autoencoder for a setting
+    that it does not have.
+    """
+    torch.manual_seed(0)
+    mask = torch.zeros(1, 1, 5, 16, 32)
+    mask[..., 16:] = 255
+    pipe = _easyanimate(EasyAnimateInpaintPipeline, in_channels=3 * 4, resize_inpaint_mask_directly=False)
+    return ready(pipe), _easyanimate_call(video=torch.rand(1, 3, 5, 16, 32), mask_video=mask)
 
 
 BUILDERS = (
@@ -210,6 +198,7 @@ BUILDERS = (
     motif_t2v,
     motif_i2v,
     easyanimate,
+    easyanimate_inpaint,
 )
 
 _COGVIDEOX = {
@@ -341,6 +330,37 @@ def _motif_call(**more: Any) -> dict[str, Any]:
     call = _call(**masks, num_frames=9, **more)
     del call["guidance_scale"]
     return call
+
+
+def _easyanimate(kind: type, **config: Any) -> Any:
+    transformer = EasyAnimateTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        **{"in_channels": 4} | config,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=WIDTH,
+        num_layers=4,
+        mmdit_layers=2,
+        patch_size=2,
+        sample_width=16,
+        sample_height=16,
+    )
+    vae = AutoencoderKLMagvit(
+        latent_channels=4,
+        block_out_channels=(8,) * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        spatial_group_norm=False,
+        down_block_types=("SpatialDownBlock3D", *("SpatialTemporalDownBlock3D",) * 3),
+        up_block_types=("SpatialUpBlock3D", *("SpatialTemporalUpBlock3D",) * 3),
+    )
+    return kind(vae, None, None, transformer, FlowMatchEulerDiscreteScheduler())
+
+
+def _easyanimate_call(**more: Any) -> dict[str, Any]:
+    masks = {f"{kind}prompt_attention_mask": _mask(TEXT_TOKENS) for kind in ("", "negative_")}
+    return _call(**masks, num_frames=5, **more)
 
 
 def _call(**more: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from diffusers import (
     ChronoEditTransformer3DModel,
     FlowMapEulerDiscreteScheduler,
     HeliosPipeline,
+    HeliosPyramidPipeline,
     HeliosScheduler,
     HeliosTransformer3DModel,
     LucyEditPipeline,
@@ -125,11 +126,20 @@ def skyreels_df_v2v() -> Built:
 def helios() -> Built:
     """Two chunks: the second looks back on the first."""
     torch.manual_seed(0)
-    config = {key: value for key, value in WAN_TRANSFORMER.items() if key != "rope_max_seq_len"}
-    transformer = HeliosTransformer3DModel(**config, rope_dim=(4, 4, 4), is_amplify_history=True)
-    pipe = _pipeline(HeliosPipeline, transformer)
-    pipe.scheduler = HeliosScheduler(stage_range=[0, 1], stages=1)
-    return ready(pipe), _call(num_frames=13, num_latent_frames_per_chunk=3, history_sizes=[4, 2, 1])
+    return _helios(HeliosPipeline, HeliosScheduler(stage_range=[0, 1], stages=1)), _helios_call()
+
+
+def helios_pyramid() -> Built:
+    """Two chunks, each in a stage of half the size and one of the full size.
+
+    With the scheduler's own gamma of 1/3 the noise between stages has a covariance that is singular; where it cannot be
+    factorised is a matter of rounding.
+    """
+    torch.manual_seed(0)
+    scheduler = HeliosScheduler(stage_range=[0, 1 / 2, 1], stages=2, gamma=0.3)
+    call = _helios_call(height=32, width=64, pyramid_num_inference_steps_list=[1, 2])
+    del call["num_inference_steps"]
+    return _helios(HeliosPyramidPipeline, scheduler), call
 
 
 def anyflow() -> Built:
@@ -169,6 +179,7 @@ BUILDERS = (
     skyreels_df_i2v,
     skyreels_df_v2v,
     helios,
+    helios_pyramid,
     anyflow,
     anyflow_far,
 )
@@ -183,6 +194,17 @@ def _pipeline(kind: type, transformer: Any, **more: Any) -> Any:
         transformer=transformer,
         **more,
     )
+
+
+def _helios(kind: type, scheduler: HeliosScheduler) -> Any:
+    config = {key: value for key, value in WAN_TRANSFORMER.items() if key != "rope_max_seq_len"}
+    pipe = _pipeline(kind, HeliosTransformer3DModel(**config, rope_dim=(4, 4, 4), is_amplify_history=True))
+    pipe.scheduler = scheduler
+    return ready(pipe)
+
+
+def _helios_call(**more: Any) -> dict[str, Any]:
+    return _call(num_frames=13, num_latent_frames_per_chunk=3, history_sizes=[4, 2, 1], **more)
 
 
 def _skyreels(**config: Any) -> SkyReelsV2Transformer3DModel:

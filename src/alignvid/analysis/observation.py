@@ -21,7 +21,8 @@ from alignvid.errors import ObservationError
 from alignvid.gates import attachment_of
 from alignvid.models.family import Arguments
 from alignvid.models.registry import Host
-from alignvid.steps import UNCONDITIONAL_FIRST, PassReader, StepClock, noise_level_in
+from alignvid.noise import noise_level_in
+from alignvid.steps import UNCONDITIONAL_FIRST, PassReader, StepClock
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
 

@@ -145,7 +145,7 @@ def _sites_of(host: Host, stack: Stack, blocks: Sequence[int]) -> Iterator[Obser
             present = {keys: norm for keys, norm in norms.items() if norm is not None}
             if attention is not None and present and not site.refusal and site.is_in(block):
                 where = (host.name, stack.name, block, site.name)
-                names = _query_names(_own_names(tuple(present), site.joint_order), hidden)
+                names = site.queries or _query_names(_own_names(tuple(present), site.joint_order), hidden)
                 norms = tuple(present.values())
                 yield ObservedSite(*where, attention, tuple(present), norms, names, site.joint_order)
 

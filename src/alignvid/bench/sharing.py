@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from alignvid.gates import Acting, acting_on
 from alignvid.models.family import Arguments
 from alignvid.models.registry import Host, hosts
+from alignvid.noise import noise_level_in
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
-from alignvid.steps import StepClock, noise_level_in
+from alignvid.steps import StepClock
 
 Forward = Callable[..., Any]
 Wrap = Callable[[Forward], Forward]

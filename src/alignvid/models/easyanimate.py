@@ -34,7 +34,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 FAMILY = Family(
     name="easyanimate",
     transformers=("EasyAnimateTransformer3DModel",),
-    pipelines=("EasyAnimatePipeline",),
+    pipelines=("EasyAnimatePipeline", "EasyAnimateInpaintPipeline"),
     stacks=stacks,
     token_counts=token_counts,
     grids={"double.video": frame_grid, "single.video": frame_grid},

@@ -79,6 +79,8 @@ class Site:
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""
+    queries: tuple[str, ...] = ()
+    """Streams that ask, in their order, where they are neither those of the keys nor what the blocks pass on."""
     keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
     """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
     must know the keys before. Only for an attention without rotary embedding."""

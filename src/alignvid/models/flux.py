@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
-from alignvid.models.token_ids import reference_tokens
+from alignvid.models.token_ids import example_tokens, reference_tokens
 
+_CLOZE = ("VisualClozePipeline", "VisualClozeGenerationPipeline")
 _EDITING = ("FluxKontextPipeline", "FluxKontextInpaintPipeline", "")  # a bare transformer may be given anything
 
 
@@ -25,7 +26,9 @@ def double_and_single(pictures: tuple[str, ...], text: tuple[str, ...] = ("text"
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Flux transformer; the pipeline tells whether there may be reference pictures."""
+    """Stacks of a Flux transformer; the pipeline tells whether there may be reference pictures, and on which side."""
+    if class_name(pipeline) in _CLOZE:
+        return double_and_single(("image", "video"))
     can_edit = type(transformer).__name__ == "FluxTransformer2DModel" and class_name(pipeline) in _EDITING
     return double_and_single(("video", "image") if can_edit else ("video",))
 
@@ -52,6 +55,16 @@ def counts_by_ids(first_reference: int) -> Callable[[Any, Arguments], dict[str, 
     return token_counts
 
 
+_counts_of_flux = counts_by_ids(first_reference=1)
+
+
+def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
+    """Counts of text, and of reference pictures or examples; the rows of a sheet are numbered from 1."""
+    counts, ids = _counts_of_flux(transformer, arguments), arguments["img_ids"]
+    is_sheet = counts["image"] == ids.shape[-2]
+    return counts | {"image": example_tokens(ids)} if is_sheet else counts
+
+
 FAMILY = Family(
     name="flux",
     transformers=("FluxTransformer2DModel",),
@@ -68,8 +81,10 @@ FAMILY = Family(
         "FluxControlNetInpaintPipeline",
         "FluxKontextPipeline",
         "FluxKontextInpaintPipeline",
+        "VisualClozePipeline",
+        "VisualClozeGenerationPipeline",
     ),
     stacks=stacks,
-    token_counts=counts_by_ids(first_reference=1),
+    token_counts=token_counts,
     timestep_scale=1.0,
 )

@@ -10,7 +10,7 @@ _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",), sequence_dim=2),))
 FAMILY = Family(
     name="hunyuan_dit",
     transformers=("HunyuanDiT2DModel",),
-    pipelines=("HunyuanDiTPipeline",),
+    pipelines=("HunyuanDiTPipeline", "HunyuanDiTControlNetPipeline"),
     stacks=(Stack("blocks", (_SELF, _CROSS)),),
     grids={"self.video": patch_grid},
     batch_order=("uncond", "cond"),

@@ -11,13 +11,13 @@ from typing import Any
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
 from alignvid.models.kandinsky5 import frame_grid
 
-_STREAMS = {  # site: attention, streams of its keys
-    "self": ("video_dec_block.self_attention", ("video", "image")),
-    "cross": ("video_dec_block.cross_attention", ("text",)),
-    "audio_self": ("audio_dec_block.self_attention", ("audio",)),
-    "audio_cross": ("audio_dec_block.cross_attention", ("text",)),
-    "audio_to_video": ("va_cross_attention", ("audio",)),
-    "video_to_audio": ("av_cross_attention", ("video", "image")),
+_STREAMS = {  # site: attention, streams of its keys, streams that ask where they are not the video's
+    "self": ("video_dec_block.self_attention", ("video", "image"), ()),
+    "cross": ("video_dec_block.cross_attention", ("text",), ()),
+    "audio_self": ("audio_dec_block.self_attention", ("audio",), ("audio",)),
+    "audio_cross": ("audio_dec_block.cross_attention", ("text",), ("audio",)),
+    "audio_to_video": ("va_cross_attention", ("audio",), ()),
+    "video_to_audio": ("av_cross_attention", ("video", "image"), ("audio",)),
 }
 
 
@@ -36,8 +36,15 @@ FAMILY = Family(
         Stack(
             "visual_transformer_blocks",
             tuple(
-                Site(name, path, (KeyNorm("key_norm", streams),), query_norm="query_norm", ignores_mask=True)
-                for name, (path, streams) in _STREAMS.items()
+                Site(
+                    name,
+                    path,
+                    (KeyNorm("key_norm", streams),),
+                    query_norm="query_norm",
+                    ignores_mask=True,
+                    queries=queries,
+                )
+                for name, (path, streams, queries) in _STREAMS.items()
             ),
         ),
     ),

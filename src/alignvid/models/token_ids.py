@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _counts: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_examples: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def reference_tokens(ids: Tensor, first: int) -> int:
@@ -24,3 +25,15 @@ def reference_tokens(ids: Tensor, first: int) -> int:
         axis = ids[..., 0]
         _counts[ids] = int((axis if axis.ndim == 1 else axis[0]).ge(first).sum())
     return _counts[ids]
+
+
+def example_tokens(ids: Tensor) -> int:
+    """Tokens whose id on the first axis, the row of a sheet of pictures, is below that of the last row.
+
+    Args:
+        ids: (tokens, axes), or with a batch axis before, of which the first sample counts.
+    """
+    if ids not in _examples:
+        rows = ids[..., 0] if ids.ndim == 2 else ids[0, :, 0]
+        _examples[ids] = int(rows.lt(rows.max()).sum())
+    return _examples[ids]

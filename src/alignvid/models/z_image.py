@@ -32,7 +32,13 @@ def picture_grid(transformer: Any, arguments: Arguments) -> Grid:
 FAMILY = Family(
     name="z_image",
     transformers=("ZImageTransformer2DModel",),
-    pipelines=("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
+    pipelines=(
+        "ZImagePipeline",
+        "ZImageImg2ImgPipeline",
+        "ZImageInpaintPipeline",
+        "ZImageControlNetPipeline",
+        "ZImageControlNetInpaintPipeline",
+    ),
     stacks=(Stack("layers", (_SINGLE,)),),  # those that refine text or picture alone are left out
     token_counts=token_counts,
     timestep_argument="t",
