@@ -287,7 +287,7 @@ def other_prompt(call: dict[str, Any]) -> dict[str, Any]:
     names = ("prompt_embeds", "prompt_embeds_t5", "prompt_embeds_qwen")
     name = next((name for name in names if name in call), None)
     if name is None:
-        return call | {"prompt": call["prompt"].replace("cat", "dog")}
+        return call | {"prompt": call["prompt"].replace("cat", "rat")}
     texts = call[name]
     return call | {name: [text + 1.0 for text in texts] if isinstance(texts, list) else texts + 1.0}
 

@@ -75,7 +75,7 @@ class Gate:
         self._tells_vision = any(_tells_vision(item, recipe.modulation) for item in placements)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
-        self._has_met_tokens = False
+        self._has_met_tokens = self._has_told_of_none = False
         self._checked_schedule: int | None = None
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
@@ -151,13 +151,13 @@ class Gate:
         """
         is_empty = bool(self._streams) and all(self._token_counts.get(stream) == 0 for stream in self._streams)
         self._has_met_tokens = self._has_met_tokens or not is_empty
-        if not self._has_met_tokens:
+        if not self._has_met_tokens and not self._has_told_of_none:
+            self._has_told_of_none = True
             warnings.warn(
                 f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
                 "pipeline a reference image, or choose other streams.",
                 stacklevel=3,
             )
-            self._streams = set()
 
 
 def attachment_of(host: Host) -> Attachment | None:

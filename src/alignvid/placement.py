@@ -35,9 +35,7 @@ class NormLocation(NamedTuple):
     @property
     def holder(self) -> tuple[nn.Module, str]:
         """The module that holds the norm, and the norm's attribute there."""
-        path, _, name = self.keys.path.rpartition(".")
-        parent = descend(self.attention, path) if path else self.attention
-        return parent, name  # type: ignore[return-value]  # there, for the norm was found below it
+        return holder_of(self.attention, self.keys)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -84,14 +82,22 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
                 if attention is None or site.refusal or not site.is_in(index):
                     continue
                 for keys in site.keys:
-                    if (norm := _norm(attention, keys)) is not None:
+                    if (norm := norm_of(attention, keys)) is not None:
                         place = (host.name, stack.name, index, site.name)
                         yield NormLocation(*place, keys, norm, attention, site)
 
 
-def _norm(attention: nn.Module, keys: KeyNorm) -> nn.Module | None:
+def norm_of(attention: nn.Module, keys: KeyNorm) -> nn.Module | None:
+    """The norm of an attention; a neutral one, which is not there yet, if one may be put in; None if it has none."""
     norm = descend(attention, keys.path)
     return nn.Identity() if norm is None and keys.is_insertable else norm
+
+
+def holder_of(attention: nn.Module, keys: KeyNorm) -> tuple[nn.Module, str]:
+    """The module that holds a norm of an attention, and the norm's attribute there."""
+    path, _, name = keys.path.rpartition(".")
+    parent = descend(attention, path) if path else attention
+    return parent, name  # type: ignore[return-value]  # there, for the norm was found below it, or may be put in
 
 
 def targets_of(host: Host, pipeline: Any = None) -> tuple[str, ...]:

@@ -17,11 +17,13 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
+from alignvid.effects import Inserted
 from alignvid.errors import ObservationError
 from alignvid.gates import attachment_of
 from alignvid.models.family import Arguments
 from alignvid.models.registry import Host
 from alignvid.noise import noise_level_in
+from alignvid.placement import descend, holder_of
 from alignvid.steps import UNCONDITIONAL_FIRST, PassReader, StepClock
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
@@ -53,6 +55,12 @@ class Observation:
         self._recorder, self._has_recorded = recorder, False
         self._clock, self._passes, self._ear = clock, PassReader(clock.pipeline), SoftmaxEar()
         self._handles: list[RemovableHandle] = []
+        self._inserted = [
+            Inserted(*holder_of(site.attention, keys), norm)
+            for site in sites
+            for keys, norm in zip(site.keys, site.norms, strict=True)
+            if descend(site.attention, keys.path) is None
+        ]
         self._contexts: list[tuple[nn.Module, Any]] = []
         self._place: ForwardPlace | None = None
         self._site: ObservedSite | None = None
@@ -61,6 +69,8 @@ class Observation:
 
     def __enter__(self) -> Trace:
         try:
+            for neutral in self._inserted:
+                neutral.put_in()
             for host in self._hosts:
                 self._watch_transformer(host)
             for site in self._sites:
@@ -103,6 +113,8 @@ class Observation:
         self._stop_listening()
         while self._handles:
             self._handles.pop().remove()
+        for neutral in self._inserted:
+            neutral.take_out()
         while self._contexts:
             transformer, earlier = self._contexts.pop()
             object.__delattr__(transformer, "cache_context")

@@ -11,7 +11,7 @@ from alignvid.analysis.softmaxes import SoftmaxCall
 from alignvid.errors import ObservationError
 from alignvid.models.family import KeyNorm, Stack
 from alignvid.models.registry import Host
-from alignvid.placement import chosen_blocks, descend
+from alignvid.placement import chosen_blocks, descend, norm_of
 from alignvid.schedule import BlockSet
 
 
@@ -33,7 +33,7 @@ class ObservedSite(NamedTuple):
     keys: tuple[KeyNorm, ...]
     """Norms of its keys that this model has, in the order in which a joint attention joins them."""
     norms: tuple[nn.Module, ...]
-    """Their modules."""
+    """Their modules; a neutral one is still to be put in."""
     query_names: tuple[str, ...]
     """Streams of its queries, in order."""
     joint_order: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def _sites_of(host: Host, stack: Stack, blocks: Sequence[int]) -> Iterator[Obser
     for block in blocks:
         for site in stack.sites:
             attention = descend(modules[block], site.path)
-            norms = {} if attention is None else {keys: descend(attention, keys.path) for keys in site.keys}
+            norms = {} if attention is None else {keys: norm_of(attention, keys) for keys in site.keys}
             present = {keys: norm for keys, norm in norms.items() if norm is not None}
             if attention is not None and present and not site.refusal and site.is_in(block):
                 where = (host.name, stack.name, block, site.name)
@@ -167,9 +167,13 @@ def _norm_of(site: ObservedSite, call: SoftmaxCall, normed: Mapping[int, Tensor]
         fitting = [index for index in fitting if normed[index].data_ptr() == key.data_ptr()]
     if len(fitting) == 1:
         return fitting[0]
+    counts = ", ".join(
+        f"{output.shape[site.keys[i].sequence_dim]} from {site.keys[i].path}" for i, output in sorted(normed.items())
+    )
     raise ObservationError(
-        f"Attention {site} has a softmax over {key.shape[2]} keys, which are not those of one of its key norms "
-        f"({', '.join(keys.path for keys in site.keys)}): the family does not fit this model; see docs/families.md."
+        f"Attention {site} has a softmax over {key.shape[2]} keys, where its key norms gave other ones ({counts}): it "
+        "leaves out padding, attends in parts or keeps keys of other forwards, which is not measured; or the family "
+        "does not fit this model, see docs/families.md."
     )
 
 

@@ -24,7 +24,7 @@ from alignvid.models.family import (
 )
 
 _FROM_TEXT = ("MotifVideoPipeline",)
-_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),))
+_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),), queries=("video",))
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:

@@ -13,6 +13,7 @@ _DOUBLE = Site(
     (KeyNorm("norm_k", ("video",)), KeyNorm("norm_added_k", ("text",))),
     is_joint=True,
     ignores_mask=True,
+    queries=("video",),
 )
 
 FAMILY = Family(

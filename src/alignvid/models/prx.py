@@ -14,6 +14,7 @@ _DOUBLE = Site(
     is_joint=True,
     joint_order=("text", "video"),
     ignores_mask=True,
+    queries=("video",),
 )
 
 FAMILY = Family(

@@ -36,25 +36,30 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None]:
     """Tokens of the generated and of the reference pictures, from their shapes; text has what vision tokens leave."""
     generated = _generated_pictures(transformer, arguments)
-    sizes = [math.prod(shape) for shape in arguments["img_shapes"][0]]
+    sizes = [math.prod(shape) for shape in _shapes(arguments)]
     vision = leading_vision(arguments["encoder_hidden_states"])
     return {"vision": vision, "video": sum(sizes[:generated]), "image": sum(sizes[generated:])}
 
 
 def picture_grid(transformer: Any, arguments: Arguments) -> Grid:
     """The generated pictures; several layers have one size."""
-    return Grid(0, *arguments["img_shapes"][0][0][1:])
+    return Grid(0, *_shapes(arguments)[0][1:])
 
 
 def reference_grid(transformer: Any, arguments: Arguments) -> Grid:
     """The first reference picture; several of different size do not lie on one grid."""
-    return Grid(0, *arguments["img_shapes"][0][_generated_pictures(transformer, arguments)][1:])
+    return Grid(0, *_shapes(arguments)[_generated_pictures(transformer, arguments)][1:])
+
+
+def _shapes(arguments: Arguments) -> list[tuple[int, int, int]]:
+    """Frames, rows and columns of every picture of the first sample; ControlNet pipelines give the only one as such."""
+    first = arguments["img_shapes"][0]
+    return first if isinstance(first, list) else [first]
 
 
 def _generated_pictures(transformer: Any, arguments: Arguments) -> int:
     """One, but for the layers of Qwen-Image-Layered, whose reference comes last."""
-    shapes = arguments["img_shapes"][0]
-    return len(shapes) - 1 if transformer.config.use_layer3d_rope else 1
+    return len(_shapes(arguments)) - 1 if transformer.config.use_layer3d_rope else 1
 
 
 FAMILY = Family(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alignvid.models.family import Family, KeyNorm, Site, Stack
 
-_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",), is_insertable=True),))
+_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",), is_insertable=True),), queries=("video",))
 _LINEAR = Site(
     "self",
     "attn1",

@@ -16,7 +16,7 @@ FAMILY = Family(
     stacks=(
         Stack("blocks", (SELF_WITH_REFERENCE, CROSS)),
         # keys of (batch, frames, tokens, heads, head size)
-        Stack("face_adapter", (Site("face", "", (KeyNorm("norm_k", ("face",), sequence_dim=2),)),)),
+        Stack("face_adapter", (Site("face", "", (KeyNorm("norm_k", ("face",), sequence_dim=2),), queries=("video",)),)),
     ),
     token_counts=token_counts,
     grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
