@@ -149,9 +149,10 @@ class Gate:
         """Once, where none of the streams that are acted on has a token; guidance may drop the references in one of its
         later passes.
         """
-        is_empty = bool(self._streams) and all(self._token_counts.get(stream) == 0 for stream in self._streams)
-        self._has_met_tokens = self._has_met_tokens or not is_empty
-        if not self._has_met_tokens and not self._has_told_of_none:
+        if self._has_met_tokens or self._has_told_of_none or not self._streams:
+            return
+        self._has_met_tokens = any(self._token_counts.get(stream) != 0 for stream in self._streams)
+        if not self._has_met_tokens:
             self._has_told_of_none = True
             warnings.warn(
                 f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "

@@ -92,6 +92,8 @@ def vision_span(embedding: Tensor) -> range | None:
     Args:
         embedding: (batch, tokens, features); searched once for each tensor, which a pipeline passes at every step.
     """
+    if not _readings:
+        return None
     if embedding not in _spans:
         spans = _spans_in(embedding.detach()[..., :_NOTED].cpu())
         _spans[embedding] = spans.pop() if len(spans) == 1 else None
