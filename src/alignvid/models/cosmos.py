@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.utils.weak import WeakTensorKeyDictionary
-
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.per_tensor import PerTensor
 from alignvid.models.wan import frame_grid
 
 _FROM_TEXT = ("CosmosTextToWorldPipeline", "Cosmos2TextToImagePipeline")
@@ -19,7 +18,7 @@ _CROSS = Site(
     "cross", "attn2", (KeyNorm("norm_k", ("text",), sequence_dim=2), KeyNorm("k_img_norm", ("image",), sequence_dim=2))
 )
 
-_clean_frames: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_clean_frames = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -34,9 +33,8 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     mask, frame = arguments.get("condition_mask"), frame_grid(transformer, arguments)
     if mask is None:
         return {"image": 0}
-    if mask not in _clean_frames:
-        _clean_frames[mask] = int(mask[0, 0, :, 0, 0].gt(0).sum()) // transformer.config.patch_size[0]
-    return {"image": _clean_frames[mask] * frame.height * frame.width}
+    clean = _clean_frames.of(mask, lambda: int(mask[0, 0, :, 0, 0].gt(0).sum()) // transformer.config.patch_size[0])
+    return {"image": clean * frame.height * frame.width}
 
 
 FAMILY = Family(

@@ -14,12 +14,12 @@ from collections.abc import Container
 from typing import Any
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.per_tensor import PerTensor
 
-_first_noisy: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_first_noisy = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -65,9 +65,7 @@ def _clean_frames(noisy: Tensor, frames: int) -> int:
     """Index of the first noisy frame, from the indices of them all; the same tensor at every step."""
     if len(noisy) in (0, frames):
         return frames - len(noisy)
-    if noisy not in _first_noisy:
-        _first_noisy[noisy] = int(noisy[0])
-    return _first_noisy[noisy]
+    return _first_noisy.of(noisy, lambda: int(noisy[0]))
 
 
 def check(arguments: Arguments, streams: Container[str]) -> None:

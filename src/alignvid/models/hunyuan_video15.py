@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.utils.weak import WeakTensorKeyDictionary
-
 from alignvid.models.family import Arguments, Family, KeyNorm, ReferenceChannels, Site, Stack, class_name, square_grid
 from alignvid.models.family import patch_grid as frame_grid
+from alignvid.models.per_tensor import PerTensor
 
 _FROM_TEXT = ("HunyuanVideo15Pipeline",)
 
-_image_tokens: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_image_tokens = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -30,9 +29,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Image tokens from their embeddings; the rest is text, or video."""
     embeddings = arguments["image_embeds"]
-    if embeddings not in _image_tokens:  # the same tensor at every step
-        _image_tokens[embeddings] = embeddings.shape[1] if bool(embeddings.any()) else 0
-    return {"image": _image_tokens[embeddings]}
+    return {"image": _image_tokens.of(embeddings, lambda: embeddings.shape[1] if bool(embeddings.any()) else 0)}
 
 
 def reference_channels(transformer: Any) -> ReferenceChannels | None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.utils.weak import WeakTensorKeyDictionary
-
 from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.per_tensor import PerTensor
 
 _PICTURE = 2  # role of a token in diffusers: OUTPUT_IMAGE_INDICATOR
 
-_pictures: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_pictures = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -29,9 +28,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Tokens of the picture by their role, once per layout; the rest is text."""
     roles = arguments["indicator"]
-    if roles not in _pictures:
-        _pictures[roles] = int(roles[0].eq(_PICTURE).sum())
-    return {"video": _pictures[roles]}
+    return {"video": _pictures.of(roles, lambda: int(roles[0].eq(_PICTURE).sum()))}
 
 
 FAMILY = Family(

@@ -20,10 +20,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
 from alignvid.models.ltx_video import clean_ends, frame_grid
+from alignvid.models.per_tensor import PerTensor
 
 _ECHO = "EchoModularPipeline"
 _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not all of them
@@ -38,7 +38,7 @@ _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not al
 }
 _ALL_STREAMS = ("memory", "image", "video", "condition", "slots", "reference")
 
-_given: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_given = PerTensor[dict[str, int]]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -70,12 +70,12 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     timestep = arguments["timestep"]
     if timestep.ndim < 2 or timestep.shape[1] == 1:
         return counts
-    coordinates = arguments["video_coords"]  # the same tensor at every step, but with a memory
-    if coordinates not in _given:
-        marks = arguments.get("video_keyframes_mask")
-        given = _marked(timestep, marks) if marks is not None else _unmarked(transformer, arguments)
-        _given[coordinates] = given
-    return counts | _given[coordinates]
+    marks = arguments.get("video_keyframes_mask")
+    given = _given.of(  # the same tensor of coordinates at every step, but with a memory
+        arguments["video_coords"],
+        lambda: _unmarked(transformer, arguments) if marks is None else _marked(timestep, marks),
+    )
+    return counts | given
 
 
 def _unmarked(transformer: Any, arguments: Arguments) -> dict[str, int]:

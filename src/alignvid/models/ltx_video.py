@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.per_tensor import PerTensor
 
 _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not all of them
     "LTXPipeline": ("video",),
@@ -24,7 +24,7 @@ _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not al
     "LTXConditionPipeline": ("image", "video"),
 }
 
-_clean_ends: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_clean_ends = PerTensor[dict[str, int]]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -44,9 +44,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
         return {"image": frame.height * frame.width, "condition": 0}
     if coordinates is None:
         return clean_ends(timestep)
-    if coordinates not in _clean_ends:  # the same tensor at every step, but in windows
-        _clean_ends[coordinates] = clean_ends(timestep)
-    return _clean_ends[coordinates]
+    return _clean_ends.of(coordinates, lambda: clean_ends(timestep))  # the same tensor at every step, but in windows
 
 
 def clean_ends(timestep: Tensor) -> dict[str, int]:

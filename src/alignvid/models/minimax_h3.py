@@ -10,21 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.utils.weak import WeakTensorKeyDictionary
-
 from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.per_tensor import PerTensor
 
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "image", "audio", "video")),), ignores_mask=True)
 
-_counts: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_counts = PerTensor[dict[str, int]]()
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Rows of each stream, once per layout."""
-    layout = arguments["video_indices"]
-    if layout not in _counts:
-        _counts[layout] = _count(arguments)
-    return _counts[layout]
+    return _counts.of(arguments["video_indices"], lambda: _count(arguments))
 
 
 def _count(arguments: Arguments) -> dict[str, int]:

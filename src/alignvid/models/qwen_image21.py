@@ -13,15 +13,15 @@ from collections.abc import Container
 from typing import Any
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack
+from alignvid.models.per_tensor import PerTensor
 
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("image", "text", "video")),), ignores_mask=True)
 _TOKENS_PER_SLOT = 4
 
-_last_slots: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_last_slots = PerTensor[int]()
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
@@ -43,12 +43,9 @@ def _slots_of_references(shapes: list[tuple[int, int, int]]) -> int:
 def _end_of_references(mask: Tensor, slots: int) -> int:
     """Where the last slot of a reference ends in the prompt.
 
-    Counted once for each tensor of (batch, prompt and generated picture), true at slots, which a pipeline passes at
-    every step; samples share a layout.
+    `mask`: (batch, prompt and generated picture), true at slots; samples share a layout.
     """
-    if mask not in _last_slots:
-        _last_slots[mask] = int(mask[0].nonzero()[slots - 1]) + 1
-    return _last_slots[mask]
+    return _last_slots.of(mask, lambda: int(mask[0].nonzero()[slots - 1]) + 1)
 
 
 def picture_grid(transformer: Any, arguments: Arguments) -> Grid:

@@ -8,10 +8,10 @@ tensor at every step, so that it happens once per run; Flux 2 joins its ids anew
 from __future__ import annotations
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
-_counts: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-_examples: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+from alignvid.models.per_tensor import PerTensor
+
+_counts, _examples = PerTensor[int](), PerTensor[int]()
 
 
 def reference_tokens(ids: Tensor, first: int) -> int:
@@ -21,10 +21,7 @@ def reference_tokens(ids: Tensor, first: int) -> int:
         ids: (tokens, axes), or with a batch axis before, of which the first sample counts.
         first: the id with which the family numbers its first reference picture.
     """
-    if ids not in _counts:
-        axis = ids[..., 0]
-        _counts[ids] = int((axis if axis.ndim == 1 else axis[0]).ge(first).sum())
-    return _counts[ids]
+    return _counts.of(ids, lambda: int(_first_axis(ids).ge(first).sum()))
 
 
 def example_tokens(ids: Tensor) -> int:
@@ -33,7 +30,9 @@ def example_tokens(ids: Tensor) -> int:
     Args:
         ids: (tokens, axes), or with a batch axis before, of which the first sample counts.
     """
-    if ids not in _examples:
-        rows = ids[..., 0] if ids.ndim == 2 else ids[0, :, 0]
-        _examples[ids] = int(rows.lt(rows.max()).sum())
-    return _examples[ids]
+    return _examples.of(ids, lambda: int(_first_axis(ids).lt(_first_axis(ids).max()).sum()))
+
+
+def _first_axis(ids: Tensor) -> Tensor:
+    """Ids of the first sample's tokens on the first axis."""
+    return ids[..., 0] if ids.ndim == 2 else ids[0, :, 0]

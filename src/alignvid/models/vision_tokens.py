@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from torch.utils.weak import WeakTensorKeyDictionary
+
+from alignvid.models.per_tensor import PerTensor
 
 _NOTED = 8  # numbers of a token: two tokens that agree in all of them are one
 _WORDS = 16  # tokens of a prompt without pictures, its last ones: a pipeline may crop a few of these, not all
@@ -34,7 +35,7 @@ class Reading(NamedTuple):
 
 _readings: deque[Reading] = deque(maxlen=_READINGS)
 """Not by pipeline, since it is values that are compared: so a copy of a watched pipeline is watched, too."""
-_spans: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_spans = PerTensor[range | None]()
 
 
 class _Running(threading.local):
@@ -94,10 +95,7 @@ def vision_span(embedding: Tensor) -> range | None:
     """
     if not _readings:
         return None
-    if embedding not in _spans:
-        spans = _spans_in(embedding.detach()[..., :_NOTED].cpu())
-        _spans[embedding] = spans.pop() if len(spans) == 1 else None
-    return _spans[embedding]
+    return _spans.of(embedding, lambda: _span_in(embedding.detach()[..., :_NOTED].cpu()))
 
 
 def leading_vision(embedding: Tensor) -> int | None:
@@ -125,23 +123,23 @@ def _last_words(ids: Tensor, mask: Tensor | None) -> Tensor:
     return is_valid & (from_the_end <= _WORDS)
 
 
-def _spans_in(tokens: Tensor) -> set[range]:
-    """The different spans of vision tokens in the samples of a batch, from their first numbers; none if no reading
-    fits.
+def _span_in(tokens: Tensor) -> range | None:
+    """The span of vision tokens in all samples of a batch, from their first numbers; None if they differ, or if no
+    reading fits.
     """
     latest_first = tuple(_readings)[::-1]  # a copy: another thread may be reading
     layers = ((reading, layer) for reading in latest_first for layer in reading.layers)
     reading, layer = next((pair for pair in layers if _fits(tokens, *pair)), (None, None))
     if reading is None or layer is None:
-        return set()
+        return None
     if not reading.has_pictures:
-        return {range(0)}
+        return range(0)
     known = {tuple(row) for row in layer.to(tokens.dtype).tolist()}
     spans = set()
     for sample in tokens.tolist():
         found = [index for index, row in enumerate(sample) if tuple(row) in known]
         spans.add(range(found[0], found[-1] + 1) if found else range(0))
-    return spans
+    return spans.pop() if len(spans) == 1 else None
 
 
 def _fits(tokens: Tensor, reading: Reading, layer: Tensor) -> bool:
