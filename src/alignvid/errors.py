@@ -81,6 +81,15 @@ class MissingExtra(AlignvidError, ImportError):
     """An optional dependency is missing; the message holds the pip line that installs it."""
 
 
+def pass_on_interrupt(error: Exception) -> None:
+    """Where one failure must not end the others: a Ctrl-C must.
+
+    Raises: KeyboardInterrupt if one is behind the error.
+    """
+    if is_interrupt(error):
+        raise KeyboardInterrupt from error
+
+
 def is_interrupt(error: BaseException | None) -> bool:
     """Whether a Ctrl-C is behind an error: libraries that clean up after one may fail at it, and say something else."""
     seen: list[BaseException] = []

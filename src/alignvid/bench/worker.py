@@ -17,7 +17,7 @@ from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import VIDEOS
 from alignvid.bench.spec import BenchSpec
 from alignvid.blur import blurred_image
-from alignvid.errors import is_interrupt
+from alignvid.errors import pass_on_interrupt
 from alignvid.files import sha256_of_bytes
 from alignvid.generate.call import call_arguments, frames_of
 from alignvid.generate.loading import find_model
@@ -65,8 +65,7 @@ class PipelineWorker:
             seconds = (time.perf_counter() - begin) / len(task.jobs)
             return [made_of(job, clip, seconds) for job, clip in zip(task.jobs, clips, strict=True)]
         except Exception as error:  # the outer loop: one job's failure must not lose the others
-            if is_interrupt(error):
-                raise KeyboardInterrupt from error
+            pass_on_interrupt(error)
             if len(task.jobs) == 1:
                 return [Made(failed(task.jobs[0], f"{type(error).__name__}: {error}"), None)]
         alone = [replace(task, jobs=(job,), followers=()) for job in task.jobs]  # to find out which one it is

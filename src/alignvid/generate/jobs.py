@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignvid.errors import AlignvidError, InputError, is_interrupt
+from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
 from alignvid.files import sha256_of_file, writable_folder
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
@@ -129,8 +129,7 @@ def _run(job: Job, folder: Path, model: Model, compare: bool) -> JobResult:
     except AlignvidError as error:
         return JobResult(job.id, job.spec, folder, None, str(error), was_finished=False)
     except Exception as error:  # the outer loop: one job's crash must not lose the others
-        if is_interrupt(error):
-            raise KeyboardInterrupt from error
+        pass_on_interrupt(error)
         logger.exception("job %s failed", job.id)
         return JobResult(job.id, job.spec, folder, None, f"{type(error).__name__}: {error}", was_finished=False)
 

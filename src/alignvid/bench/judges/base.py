@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from alignvid.bench.samples import Question, Sample
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import AlignvidError, is_interrupt
+from alignvid.errors import AlignvidError, pass_on_interrupt
 
 _log = logging.getLogger(__name__)
 
@@ -138,8 +138,7 @@ def answer_in_turn(cases: Iterable[Case], tell: Tell, replies: Callable[[Case], 
         except AlignvidError as error:
             _fail(case, waiting, str(error), tell)
         except Exception as error:  # a judge's trouble with one video must not cost the others
-            if is_interrupt(error):
-                raise KeyboardInterrupt from error
+            pass_on_interrupt(error)
             _log.warning("Judging %s failed", case.video, exc_info=True)
             _fail(case, waiting, f"{type(error).__name__}: {error}", tell)
 

@@ -18,7 +18,7 @@ from alignvid.bench.metrics.weights import check_names
 from alignvid.bench.records import MetricRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.samples import Sample
-from alignvid.errors import AlignvidError, InputError, is_interrupt
+from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
 from alignvid.files import held
 from alignvid.generate.device import choose_device
 
@@ -159,8 +159,7 @@ def _measured(measure: Measure, blank: MetricRecord, footage: Footage) -> Metric
     except AlignvidError as error:
         return replace(blank, error=str(error))
     except Exception as error:  # one video must not end the run of all
-        if is_interrupt(error):
-            raise KeyboardInterrupt from error
+        pass_on_interrupt(error)
         _logger.exception("%s failed on %s", blank.metric, blank.job)
         return replace(blank, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     if not is_finite(measurement):
