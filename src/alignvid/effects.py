@@ -128,7 +128,7 @@ def install(module: nn.Module, effect: Effect) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(_EffectHook(effect), _HOOK_NAME)
         return
     object.__setattr__(module, _ATTRIBUTE, effect)
-    if not hasattr(type(module), "_alignvid_base"):  # else somebody's class is over ours (FSDP's is): ours acts again
+    if not is_swapped(module):  # else somebody's class is over ours (FSDP's is): ours acts again
         module.__class__ = _affected_class(type(module))
 
 
@@ -142,7 +142,7 @@ def remove(module: nn.Module, effect: Effect) -> None:
         return
     module.__class__ = base_of(type(module))
     # Where somebody wrapped our forward or class meanwhile, it still reads the effect, now inert.
-    is_ours_beneath = "forward" in vars(module) or hasattr(type(module), "_alignvid_base")
+    is_ours_beneath = "forward" in vars(module) or is_swapped(module)
     if not is_ours_beneath:
         vars(module).pop(_ATTRIBUTE, None)
 
@@ -152,8 +152,8 @@ def remove_copies(model: nn.Module) -> None:
     norms that are trained in full).
     """
     for module in model.modules():
-        is_swapped = base_of(type(module)) is not type(module)  # and nobody's class is over ours
-        if _ATTRIBUTE in vars(module) and is_swapped and "forward" not in vars(module):
+        is_ours = base_of(type(module)) is not type(module)  # and nobody's class is over it
+        if _ATTRIBUTE in vars(module) and is_ours and "forward" not in vars(module):
             module.__class__ = base_of(type(module))
             del vars(module)[_ATTRIBUTE]
 
@@ -162,6 +162,11 @@ def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
     """A subclass that saving, LoRA loading and messages take for its base."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), {**names, "_alignvid_base": base, **members})
+
+
+def is_swapped(module: nn.Module) -> bool:
+    """Whether its class is one of ours, or somebody's over one of ours."""
+    return hasattr(type(module), "_alignvid_base")
 
 
 def base_of(swapped: type) -> type:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from alignvid.caches import EdgeWatch
-from alignvid.effects import Effect, base_of, same_named_subclass
+from alignvid.effects import Effect, base_of, is_swapped, same_named_subclass
 from alignvid.errors import AttachmentError
 from alignvid.models.registry import Host
 from alignvid.modulation import Modulation, Scalar
@@ -210,7 +210,7 @@ def install_gate(gate: Gate) -> None:
     """Put a gate before a transformer, and before torch.compile's wrapper of it."""
     modules = {id(module): module for module in (gate.host.transformer, gate.host.called)}
     for module in modules.values():
-        if not hasattr(type(module), "_alignvid_base"):  # else somebody's class is over ours, as in effects
+        if not is_swapped(module):  # else somebody's class is over ours, as in effects
             module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
         object.__setattr__(module, _ATTRIBUTE, gate)
 
