@@ -12,9 +12,12 @@ from typing import Any
 from alignvid.errors import InputError, UnsupportedModel
 from alignvid.generate.spec import MINIATURE
 from alignvid.models import families
+from alignvid.models.family import UNCONDITIONAL
 from alignvid.models.refused import REFUSED
 from alignvid.models.registry import supported_transformers, what_is_supported
 
+TRANSFORMER_PARTS = ("transformer", "transformer_2", UNCONDITIONAL)
+"""Components of a pipeline that may be transformers, the first one first."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _INDEX = "model_index.json"
 _MODULAR_INDEX = "modular_model_index.json"
@@ -97,7 +100,7 @@ def check_supported(source: ModelSource) -> None:
     Raises: UnsupportedModel with the reason, or naming the nearest of what is supported; InputError if a supported
     pipeline lacks its transformer.
     """
-    parts = [_class_of(source.index.get(part)) for part in ("transformer", "transformer_2")]
+    parts = [_class_of(source.index.get(part)) for part in TRANSFORMER_PARTS]
     refused = next((REFUSED[name] for name in (source.pipeline_class, *parts) if name in REFUSED), None)
     if refused is None and any(part in supported_transformers() for part in parts):
         return

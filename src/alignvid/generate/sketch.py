@@ -9,14 +9,12 @@ from typing import Any
 from alignvid import presets
 from alignvid.attachment import Attachment
 from alignvid.errors import InputError, UnknownPreset
-from alignvid.generate.loading import ModelSource, find_model
+from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.models import Host, family_of
-from alignvid.models.family import UNCONDITIONAL
 from alignvid.placement import key_norms, place_in_all, powers_for_streams, refusals_of, targets_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
-_TRANSFORMERS = ("transformer", "transformer_2", UNCONDITIONAL)
 _STATIC_FACTS = ("name", "recipe", "blocks", "gains", "sites")
 """What an attachment says of itself before it has acted."""
 
@@ -37,7 +35,7 @@ class Sketch:
     @property
     def hosts(self) -> list[Host]:
         """The transformers with their families."""
-        present = [(name, self.components[name]) for name in _TRANSFORMERS if self.components.get(name) is not None]
+        present = [(name, self.components[name]) for name in TRANSFORMER_PARTS if self.components.get(name) is not None]
         return [Host(name, module, module, family_of(module)) for name, module in present]
 
 
@@ -48,7 +46,7 @@ def sketch(source: ModelSource) -> Sketch:
     """
     parts = {name: entry for name, entry in source.index.items() if isinstance(entry, list) and len(entry) == 2}
     components = {name: None for name in parts}
-    for name in _TRANSFORMERS:
+    for name in TRANSFORMER_PARTS:
         if parts.get(name, [None, None])[1] is not None:
             path = "config.json" if source.is_bare_framepack else f"{name}/config.json"
             components[name] = _without_weights(source, parts[name][1], source.read_json(path))
