@@ -50,9 +50,9 @@ class StepClock:
         self._timesteps: torch.Tensor | None = None
         self._first = 0
         self._noise_levels: list[float] = []
-        self._active: tuple[bool, ...] = ()
-        self._step: int | None = None
         self._default_levels = default_levels(pipeline)
+        self._active = window.active_steps(self._default_levels)
+        self._step: int | None = None
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
 
@@ -104,7 +104,7 @@ class StepClock:
             step = nearest(self._default_levels, level)
             if self._step is None or step <= self._step:
                 self.schedule_count += 1
-            self._step, self._active = step, self.window.active_steps(self._default_levels)
+            self._step = step
             return Moment(self._active[step], step, level)
         position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
         return Moment(self.window.contains(position), None, level)
