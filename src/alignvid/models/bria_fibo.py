@@ -6,14 +6,22 @@ Both passes of guidance are one batch.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family
-from alignvid.models.flux import counts_by_ids, with_references
+from typing import Any
+
+from alignvid.models.family import Family, Stack, class_name
+from alignvid.models.flux import counts_by_ids, double_and_single
+
+
+def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
+    """Stacks of the transformer; the pipeline tells whether there may be pictures to edit."""
+    return double_and_single(("video",) if class_name(pipeline) == "BriaFiboPipeline" else ("video", "image"))
+
 
 FAMILY = Family(
     name="bria_fibo",
     transformers=("BriaFiboTransformer2DModel",),
     pipelines=("BriaFiboPipeline", "BriaFiboEditPipeline"),
-    stacks=with_references(except_for=("BriaFiboPipeline",)),
+    stacks=stacks,
     token_counts=counts_by_ids(first_reference=1),
     batch_order=("uncond", "cond"),
 )

@@ -128,6 +128,12 @@ def patch_grid(transformer: Any, arguments: Arguments) -> Grid:
     return Grid(0, height // patch, width // patch)
 
 
+def attended_text(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
+    """Which tokens of the text are no padding, where it is padded to one length and a mask says so."""
+    mask = arguments.get("encoder_attention_mask")
+    return {} if mask is None else {"text": mask}
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of transformer: where its keys are, how its tokens are ordered, how it is told the time."""

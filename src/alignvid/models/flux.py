@@ -33,15 +33,6 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return double_and_single(("video", "image") if can_edit else ("video",))
 
 
-def with_references(except_for: tuple[str, ...]) -> Callable[[Any, Any], tuple[Stack, ...]]:
-    """Stacks of a transformer that edits pictures, of the pipelines that make them from text alone without those."""
-
-    def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-        return double_and_single(("video",) if class_name(pipeline) in except_for else ("video", "image"))
-
-    return stacks
-
-
 def counts_by_ids(first_reference: int) -> Callable[[Any, Arguments], dict[str, int]]:
     """Counts of text, by its embeddings, and of reference pictures, by their position ids; the rest is video.
 

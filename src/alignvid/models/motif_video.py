@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from alignvid.models.family import (
     Arguments,
     Family,
@@ -18,6 +16,7 @@ from alignvid.models.family import (
     ReferenceChannels,
     Site,
     Stack,
+    attended_text,
     class_name,
     patch_grid,
     square_grid,
@@ -46,12 +45,6 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"video": frames * frame.height * frame.width, "image": 0 if image is None else image.shape[1]}
 
 
-def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
-    """Text is padded to one length."""
-    mask = arguments.get("encoder_attention_mask")
-    return {} if mask is None else {"text": mask}
-
-
 def reference_channels(transformer: Any) -> ReferenceChannels | None:
     """Noise, the latents of the reference, and a mask of 1."""
     noise = transformer.config.out_channels
@@ -65,7 +58,7 @@ FAMILY = Family(
     pipelines=("MotifVideoPipeline", "MotifVideoImage2VideoPipeline"),
     stacks=stacks,
     token_counts=token_counts,
-    attended=attended,
+    attended=attended_text,
     grids={
         "double.video": patch_grid,
         "single.video": patch_grid,

@@ -6,22 +6,12 @@ no step, and no gain acts in those: `video` are the keys of the frames at hand. 
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, attended_text
 
 
 def is_preparation(arguments: Arguments) -> bool:
     """Whether keys are computed that later forwards keep."""
     return arguments.get("kv_cache_mode") in ("capture_pre_rope", "inject_and_capture_post_rope")
-
-
-def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
-    """Text is padded to one length."""
-    mask = arguments.get("encoder_attention_mask")
-    return {} if mask is None else {"text": mask}
 
 
 FAMILY = Family(
@@ -38,5 +28,5 @@ FAMILY = Family(
         ),
     ),
     is_preparation=is_preparation,
-    attended=attended,
+    attended=attended_text,
 )
