@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alignvid.bench.worker import Made, failed, made_of
+from alignvid.bench.runs.worker import Made, failed, made_of
 
 
 @dataclass

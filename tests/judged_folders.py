@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from alignvid.bench.data.samples import MAIN_CATEGORIES, Question, Sample
 from alignvid.bench.records import AnswerRecord, MetricRecord, VideoRecord, to_row
 from alignvid.bench.run_folder import ANSWERS_FILE, IMAGES, METRICS_FILE, VIDEOS, RunFolder, RunInfo
-from alignvid.bench.samples import MAIN_CATEGORIES, Question, Sample
 from alignvid.bench.verdicts import Verdict
 from alignvid.files import sha256_of_bytes
-from alignvid.videos import encode_video
+from alignvid.media.videos import encode_video
 
 Decide = Callable[[Sample, str, int, Question], Verdict | None]
 """What a judge says of a sample, variant, seed and question; None: it was not asked."""

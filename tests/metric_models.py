@@ -19,11 +19,11 @@ from transformers import (
     ViTModel,
 )
 
+from alignvid.bench.data.samples import Sample
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import RunFolder, RunInfo
-from alignvid.bench.samples import Sample
 from alignvid.files import sha256_of_bytes
-from alignvid.videos import encode_video
+from alignvid.media.videos import encode_video
 
 _LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 48}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alignvid.bench.omitshapes import sample_of, scene_of
+from alignvid.bench.data.omitshapes import sample_of, scene_of
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import RunFolder, RunInfo
 from alignvid.files import sha256_of_bytes
+from alignvid.media.videos import encode_video
 from alignvid.miniature.drawing import render
 from alignvid.miniature.scenes import DEVELOPMENT, EDIT_KINDS
-from alignvid.videos import encode_video
 
 VARIANTS = ("baseline", "alignvid")
 """The baseline never shows the edit, the other one always does."""

@@ -2,7 +2,7 @@ import jaxtyping
 import pytest
 import torch
 
-from alignvid.gains import KeyGain
+from alignvid.attachment.effects.scalar import KeyGain
 
 
 def test_a_tensor_of_the_wrong_shape_is_refused_in_every_test():
