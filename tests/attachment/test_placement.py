@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 import pipelines
-from alignvid.attachment.placement import place, powers_for_streams, targets_of
+from alignvid.attachment.placement import place, powers_for_streams
 from alignvid.errors import UnknownTarget
-from alignvid.models import hosts
+from alignvid.host import hosts
+from alignvid.host.sites import targets_of
 from alignvid.recipe import Recipe
 
 WAN_TARGETS = ("cross.image", "cross.text", "self.video")

@@ -17,10 +17,11 @@ from torch import nn
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
-from alignvid.host.clock import PassReader, StepClock, active_samples, pass_named
+from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_of, noise_levels
+from alignvid.host.passes import PassReader, active_samples, pass_named
+from alignvid.host.transformers import Host
 from alignvid.models.builtin.wan import FAMILY as WAN
-from alignvid.models.registry import Host
 
 HELIOS = {"stage_range": [0, 1 / 3, 2 / 3, 1], "stages": 3}
 HOST = Host("transformer", nn.Identity(), nn.Identity(), WAN)

@@ -17,14 +17,14 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
-from alignvid.attachment.effect import Inserted
 from alignvid.attachment.gate import attachment_of
-from alignvid.attachment.placement import descend, holder_of
 from alignvid.errors import ObservationError
-from alignvid.host.clock import UNCONDITIONAL_FIRST, PassReader, StepClock
+from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_in
+from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
+from alignvid.host.sites import Inserted, descend, holder_of
+from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
-from alignvid.models.registry import Host
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
 

@@ -21,7 +21,7 @@ from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.parallel import is_context_parallel
-from alignvid.models.registry import Host, hosts
+from alignvid.host.transformers import Host, hosts
 from alignvid.schedule import BlockSet, StepWindow
 
 

@@ -27,7 +27,7 @@ from alignvid.analysis.tiles import exactly
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
-from alignvid.models.registry import Host, hosts
+from alignvid.host.transformers import Host, hosts
 from alignvid.schedule import BlockSet, StepWindow
 
 _COLUMNS = 128  # of the projection; see the module's docstring

@@ -19,11 +19,12 @@ from torch import nn
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gate import attachment_of, foreign_site, warn_of_processor
-from alignvid.attachment.placement import place_in_all, powers_for_streams, refusals_of, targets_of
+from alignvid.attachment.gate import attachment_of
+from alignvid.attachment.placement import place_in_all, powers_for_streams
+from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
-from alignvid.host.parallel import refuse_parts
-from alignvid.models.registry import Host, hosts
+from alignvid.host.sites import refusals_of, targets_of
+from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe

@@ -9,13 +9,16 @@ from typing import Any
 
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.effect import Inserted, Installed, install, remove, remove_copies
-from alignvid.attachment.effects.installation import effects_of
+from alignvid.attachment.effect import Installed
+from alignvid.attachment.effects import effects_of
 from alignvid.attachment.gate import Gate, install_gate, remove_gate
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.swap import install, remove, remove_copies
 from alignvid.errors import AttachmentError
-from alignvid.host.clock import PassReader, StepClock
-from alignvid.models.registry import Host
+from alignvid.host.clock import StepClock
+from alignvid.host.passes import PassReader
+from alignvid.host.sites import Inserted
+from alignvid.host.transformers import Host
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet
 

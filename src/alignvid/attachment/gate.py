@@ -19,14 +19,15 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.effect import Effect, base_of, is_swapped, same_named_subclass
-from alignvid.attachment.placement import NormLocation, Placement
-from alignvid.errors import AttachmentError
+from alignvid.attachment.effect import Effect
+from alignvid.attachment.placement import Placement
+from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
+from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch
-from alignvid.host.clock import PassReader, StepClock, active_samples
+from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_in
-from alignvid.host.parallel import refuse_parts
-from alignvid.models.registry import Host
+from alignvid.host.passes import PassReader, active_samples
+from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation, Scalar
 from alignvid.recipe import Recipe
 
@@ -91,7 +92,7 @@ class Gate:
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         family = self.host.family
         refuse_parts(self.host, self.recipe.modulation, self.placements)
-        _refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
+        refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         if family.check is not None:
             family.check(arguments, self._streams)
         noise_level, samples = (0.0, False) if family.prepares(arguments) else self._read(arguments)
@@ -126,7 +127,7 @@ class Gate:
 
     def _look_at_all(self) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code."""
-        _refuse_replaced(self._locations)
+        refuse_replaced(self._locations)
         foreign = foreign_site(self.placements)
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(foreign, stacklevel=6)
@@ -178,32 +179,6 @@ def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
     gains = dict(placement.gains)
     are_alike = isinstance(modulation, Scalar) and gains.get("vision") == gains.get("text")
     return "vision" in placement.location.keys.streams and not are_alike
-
-
-def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
-    """The first place whose attention runs a processor that is not diffusers'."""
-    return next((item.location for item in placements if item.location.foreign_processor), None)
-
-
-def warn_of_processor(site: NormLocation, stacklevel: int) -> None:
-    """Whether it runs the key norm cannot be told from outside."""
-    warnings.warn(
-        f"The attentions of `{site.stack}` run {site.foreign_processor}, which is not diffusers': where it leaves "
-        f"out {site.keys.path}, the gain does nothing. Compare a run with gamma=1.35 to one without, or give them "
-        "diffusers' processor back.",
-        stacklevel=stacklevel + 1,
-    )
-
-
-def _refuse_replaced(locations: Sequence[NormLocation]) -> None:
-    """A LoRA that is loaded or taken off puts another module in a projection's place, or in that of a norm trained in
-    full: the gain would miss a part, or act on nothing.
-    """
-    if replaced := next((location for location in locations if location.is_elsewhere), None):
-        raise AttachmentError(
-            f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
-            "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
-        )
 
 
 def install_gate(gate: Gate) -> None:

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
-from alignvid.attachment.effect import install, remove
 from alignvid.attachment.effects.scalar import KeyGain
+from alignvid.attachment.swap import install, remove
 from alignvid.errors import AttachmentError
 from pipelines import framepack_v1, generate, wan_i2v
 

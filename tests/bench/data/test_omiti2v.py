@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from alignvid.bench.data.dataset import open_data
+from alignvid.bench.data.opening import open_data
 from alignvid.errors import InputError
 
 

@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 
 from alignvid.bench.data.claims import Claim
-from alignvid.bench.data.dataset import open_data
 from alignvid.bench.data.halves import half_of
 from alignvid.bench.data.omitshapes import claim_of, sample_of, scene_of
+from alignvid.bench.data.opening import open_data
 from alignvid.errors import InputError
 from alignvid.miniature.scenes import DEVELOPMENT, EDIT_KINDS, HELD_OUT, TRAIN, Shape
 

@@ -23,8 +23,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, SwitchedEffect
-from alignvid.attachment.placement import NormLocation, Placement
+from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
+from alignvid.host.sites import NormLocation
 from alignvid.modulation.conflict import ConflictAware
 
 _EPSILON = 1e-6  # A_img + A_text is 1 here; it matters to callers whose softmax holds other keys too

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, SwitchedEffect
 from alignvid.attachment.effects.scalar import split_by_stream
-from alignvid.attachment.placement import NormLocation, Placement
+from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
+from alignvid.host.sites import NormLocation
 from alignvid.models.family import Family, KeyNorm
 from alignvid.modulation.energy import Energy
 

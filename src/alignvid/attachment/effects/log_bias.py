@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Installed, SwitchedEffect
 from alignvid.attachment.effects.scalar import stream_sizes
-from alignvid.attachment.placement import NormLocation, Placement
+from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
+from alignvid.host.sites import NormLocation
 from alignvid.modulation.log_bias import LogBias
 
 _POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 2}

@@ -16,8 +16,8 @@ from alignvid.attachment.effects.gaussian import blurred_pictures, blurred_token
 from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
+from alignvid.host.transformers import Host
 from alignvid.models.family import Family, Grid, KeyNorm, ReferenceChannels
-from alignvid.models.registry import Host
 from alignvid.modulation.pilot import KeyBlur, LowPass
 
 

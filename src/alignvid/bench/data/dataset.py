@@ -1,20 +1,17 @@
-"""Find a data set by name: OmitShapes, OmitI2V, or a folder or a data set of the Hub in OmitI2V's schema."""
+"""A data set: samples that were read and checked, and a way to their images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignvid.bench.data.samples import Sample
 from alignvid.errors import InputError
 
 OMITSHAPES, OMITI2V = "omitshapes", "omiti2v"
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?")
 
 
 class Unusable(NamedTuple):
@@ -70,26 +67,3 @@ class DataSet:
             return hashlib.sha256(self.image_of(sample).content).hexdigest()
         except InputError:
             return None
-
-
-def open_data(name: str) -> DataSet:
-    """The data set of that name.
-
-    Raises: InputError if there is none, or if one of its rows is malformed.
-    """
-    if name == OMITSHAPES:
-        from alignvid.bench.data.omitshapes import omitshapes
-
-        return omitshapes()
-    from alignvid.bench.data.omiti2v import REPOSITORY, from_folder, from_hub
-
-    if name == OMITI2V:
-        return from_hub(REPOSITORY)
-    if Path(name).expanduser().exists():
-        return from_folder(Path(name).expanduser())
-    if _HUB_ID.fullmatch(name):
-        return from_hub(name)
-    raise InputError(
-        f"Data set {name!r} is not there; give '{OMITSHAPES}', '{OMITI2V}', a folder with a meta.json, or the id of a "
-        "data set on the Hugging Face Hub (owner/name, owner/name@revision)."
-    )

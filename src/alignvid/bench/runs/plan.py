@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable, open_data
+from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
 from alignvid.bench.data.halves import half_of
+from alignvid.bench.data.opening import open_data
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.run_folder import IMAGES, RunFolder, RunInfo
 from alignvid.bench.runs.jobs import Job, make_job

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from alignvid.attachment.gate import Acting, acting_on
 from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_in
+from alignvid.host.transformers import Host, hosts
 from alignvid.models.family import Arguments
-from alignvid.models.registry import Host, hosts
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 

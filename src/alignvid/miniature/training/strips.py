@@ -1,4 +1,6 @@
-"""Film strips for the docs: python -m alignvid.miniature.training.strips --variant baseline --variant preset --out FILE.
+"""Film strips for the docs.
+
+    python -m alignvid.miniature.training.strips --variant baseline --variant preset --out FILE
 
 One row per scene: frames of each variant side by side, from the same noise. Scenes are taken in order, not picked.
 """
