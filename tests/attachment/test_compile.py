@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,9 @@ assert not torch._dynamo.utils.counters["graph_break"]
 
 def test_a_wrapper_made_after_attaching_is_as_eager_with_one_graph():
     """In a fresh interpreter: the checker's frame lies around the one frame that must not be compiled."""
-    subprocess.run([sys.executable, "-W", "error", "-c", WRAPPED_AFTERWARDS], check=True, cwd=Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "error", "-c", WRAPPED_AFTERWARDS]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent, env=environment)
 
 
 @pytest.mark.parametrize("compile_it", [compile_repeated_blocks, compile_in_place, wrap_in_compile])

@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from stub_server import MODEL, slowly, stub_server
 
 from alignvid.bench.judges import JudgeOptions, frames, open_judge, pace, server
 from alignvid.bench.judges.asking import prompt
@@ -16,6 +15,7 @@ from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.media.videos import read_video
 from rendered_runs import rendered_run
+from stub_server import MODEL, slowly, stub_server
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Muon in single precision. PyTorch's own orthogonalises in bfloat16, which processors without it only emulate.
 
 On such a processor PyTorch's took 1.94 s of the 2.45 s of a training step, this takes 0.09 s (docs/lab-log.md).
-The updates are the same up to rounding: tests/miniature/test_muon.py compares them.
+The updates are the same up to rounding: tests/miniature/training/test_muon.py compares them.
 """
 
 from __future__ import annotations

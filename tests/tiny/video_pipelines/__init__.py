@@ -1,4 +1,4 @@
-"""Real video pipelines of diffusers beyond Wan, HunyuanVideo and FramePack, made tiny; see tests/pipelines.py."""
+"""Real video pipelines of diffusers beyond Wan, HunyuanVideo and FramePack, made tiny; see tests/tiny/pipelines.py."""
 
 from video_pipelines import channels_and_text, cosmos, cosmos3, joint, ltx, ltx_siblings, modular, sana_wm, wan_like
 

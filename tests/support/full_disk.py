@@ -3,6 +3,8 @@
 import resource
 from contextlib import contextmanager
 
+MEBIBYTE = 1 << 20
+
 
 @contextmanager
 def file_size_limit(limit_bytes: int):

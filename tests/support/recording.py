@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-_FOLDER = Path(__file__).parent.parent / "src" / "alignvid" / "models"
+_FOLDER = Path(__file__).parents[2] / "src" / "alignvid" / "models"
 FILES = {"exercises": _FOLDER / "evidence.json", "combines": _FOLDER / "combined.json"}
 """Where the tests of each marker are written down."""
 OPTION = "--record-models"
