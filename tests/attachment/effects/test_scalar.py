@@ -30,7 +30,8 @@ class CountedOperations(TorchDispatchMode):
 
 
 def active(factors: list[float | None], streams: list[str], token_counts: dict[str, int], dim: int = 1) -> KeyGain:
-    gain = KeyGain(factors, streams, dim, token_counts)
+    gain = KeyGain(factors, streams, dim)
+    gain.now.set_token_counts(token_counts)
     gain.set_active(True)
     return gain
 
@@ -44,7 +45,7 @@ def test_two_keys_of_two_streams_get_the_softmax_that_is_worked_out_by_hand():
 
 
 def test_an_inactive_gain_is_one():
-    gain = KeyGain([3.0], ["text"], 1, {})
+    gain = KeyGain([3.0], ["text"], 1)
     keys = torch.randn(1, 4, 2)
     assert torch.equal(gain.scaled(keys), keys)
     gain.set_active(True)
@@ -71,14 +72,14 @@ def test_counts_that_do_not_fit_the_keys_are_refused(counts):
 
 
 def test_samples_of_a_batch_are_switched_on_their_own():
-    gain = KeyGain([2.0], ["text"], 1, {})
+    gain = KeyGain([2.0], ["text"], 1)
     gain.set_active_samples([False, True])
     assert gain.scaled(torch.ones(2, 1, 1)).flatten().tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("is_by_sample", [False, True])
 def test_the_dtype_of_the_keys_stays(is_by_sample):
-    gain = KeyGain([1.35], ["text"], 1, {})
+    gain = KeyGain([1.35], ["text"], 1)
     gain.set_active_samples([True]) if is_by_sample else gain.set_active(True)
     keys = torch.randn(1, 4, 2, dtype=torch.bfloat16)
     scaled = gain.scaled(keys)
@@ -126,7 +127,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_scaled_in_place_is_bit_equal_to_what_is_scaled_in_a_copy(kind, is_by_sample):
     norm = copy.deepcopy(KINDS[kind]).to(torch.bfloat16)
-    gain = KeyGain([1.35, None, 0.7], ["text", "video", "image"], 1, {"text": 2, "image": 1})
+    gain = KeyGain([1.35, None, 0.7], ["text", "video", "image"], 1)
+    gain.now.set_token_counts({"text": 2, "image": 1})
     gain.set_active_samples([False, True]) if is_by_sample else gain.set_active(True)
     hidden = torch.randn(2, 6, 4, dtype=torch.bfloat16)
     with torch.no_grad():
