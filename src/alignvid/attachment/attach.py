@@ -44,6 +44,7 @@ def attach(
     steps: StepWindow | tuple[float, float] | str | None = None,
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
+    proof: bool = False,
 ) -> Attachment:
     """Make a model follow its prompt better, until the attachment is detached.
 
@@ -55,6 +56,7 @@ def attach(
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
         streams: names such as "text" or "cross.text", or a mapping of targets to powers of gamma.
         branch: CFG branch to modulate, "both", "cond" or "uncond".
+        proof: measure in each run what the gain changes, for `Attachment.proof()`: about one forward more a run.
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
@@ -79,7 +81,7 @@ def attach(
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, acted_on, placements, pipeline)
+    attachment = Attachment(name, recipe, acted_on, placements, pipeline, proof=proof)
     attachment.install()
     logger.info("%s", attachment)
     return attachment

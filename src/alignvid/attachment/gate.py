@@ -27,6 +27,7 @@ from alignvid.attachment.call import Acting, Call, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints, unbind_checkpoints
 from alignvid.attachment.effect import Effect, Installed
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import ActiveForward, ProbedSite, SiteChange, changes_in
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch
@@ -87,6 +88,13 @@ class Gate:
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
         self._is_compiled = self._is_compiled_whole = False
+        self._probed = _probed_sites(host, installed, placements)
+        self._last_active: ActiveForward | None = None
+        self.proves_runs = False
+        """Whether a proof is taken in the first forward of each run in which the gain is on."""
+        self.proved: tuple[list[SiteChange], float] | None = None
+        """What was found in the run that was last proved."""
+        self._has_proved_run = False
         self._compilable = _modules_around([item.location for item in placements])
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
@@ -132,6 +140,8 @@ class Gate:
             raise
         call.has_turn = takes_turn
         call.passes(door)
+        if call.acting is not None:
+            self._last_active = ActiveForward(call, args, dict(kwargs), self.passes.announced)
         return call
 
     def _called(self, arguments: Mapping[str, Any]) -> Call:
@@ -192,6 +202,26 @@ class Gate:
         if call.acting and not call.is_taken_over and not self._acted_in_run and not self._has_warned_of_nothing:
             self._has_warned_of_nothing = True
             self._warn_of_nothing()
+        if call.acted and self.proves_runs and not self._has_proved_run:
+            self._has_proved_run = True
+            self.proved = self.proof()
+
+    def proof(self) -> tuple[list[SiteChange], float] | None:
+        """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
+        was none.
+        """
+        forward = self._last_active
+        if forward is None or forward.call.acting is None:
+            return None
+        with self._turns:
+            self.edges.forget_all()  # what a cache keeps is of other forwards, or would be of this one
+            changes = changes_in(forward, self.host.transformer, _plain_forward(self.host.transformer), self._probed)
+            self.edges.forget_all()
+        return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
+
+    def forget_arguments(self) -> None:
+        """Keep nothing of what was run."""
+        self._last_active = None
 
     @torch.compiler.disable
     def abandon(self, call: Call) -> None:
@@ -232,7 +262,7 @@ class Gate:
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(foreign, stacklevel=6)
         self._foreign = foreign
-        self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = False
+        self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = self._has_proved_run = False
         self._checked_schedule = self.clock.schedule_count
 
     def _note_compiled(self) -> None:
@@ -288,6 +318,23 @@ def take_over(host: Host) -> None:
         call.is_taken_over = True
 
 
+def _plain_forward(transformer: nn.Module) -> Callable[..., Any]:
+    """The forward of the model's own class, without a gate; or what was put on the instance."""
+    own = vars(transformer).get("forward")
+    return base_of(type(transformer)).forward if own is None else lambda _, *args, **kwargs: own(*args, **kwargs)
+
+
+def _probed_sites(host: Host, installed: Sequence[Installed], placements: Sequence[Placement]) -> list[ProbedSite]:
+    """The attentions that are acted on; or the modules, if no attention is."""
+    if not placements:
+        return [ProbedSite(f"{host.name} input", item.module) for item in installed if item.is_counted]
+    attentions = {id(item.location.attention): item.location for item in placements}
+    return [
+        ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
+        for where in attentions.values()
+    ]
+
+
 def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:
     """The attentions of some norms, and the blocks that hold them: what may be compiled by itself."""
     return list({id(part): part for where in locations for part in (where.block_module, where.attention)}.values())
@@ -317,6 +364,7 @@ def install_gate(gate: Gate) -> None:
 def remove_gate(gate: Gate) -> None:
     """Undo `install_gate`: class and instance are as before."""
     gate.edges.forget_all()
+    gate.forget_arguments()
     unbind_checkpoints(gate.host.transformer)
     for module in (gate.host.transformer, gate.host.called):
         if vars(module).get(_ATTRIBUTE) in (gate, None):
