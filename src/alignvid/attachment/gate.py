@@ -36,7 +36,7 @@ from alignvid.host.noise import noise_level_in
 from alignvid.host.passes import PassReader, active_samples
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation, Scalar
+from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
 
 _ATTRIBUTE = "_alignvid_gate"
@@ -348,7 +348,7 @@ def _is_compiled(module: nn.Module) -> bool:
 def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
     """Whether it matters which tokens of a prompt are vision."""
     gains = dict(placement.gains)
-    are_alike = isinstance(modulation, Scalar) and gains.get("vision") == gains.get("text")
+    are_alike = modulation.is_uniform and gains.get("vision") == gains.get("text")
     return "vision" in placement.location.keys.streams and not are_alike
 
 
