@@ -270,7 +270,9 @@ class Gate:
         if not self._is_compiled_whole:
             transformer, called = self.host.transformer, self.host.called
             self._is_compiled_whole = called is not transformer or _is_compiled(transformer)
-            self._is_compiled = self._is_compiled_whole or any(_is_compiled(module) for module in self._compilable)
+            self._is_compiled = self._is_compiled_whole or any(
+                module._compiled_call_impl is not None for module in self._compilable
+            )
 
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
         """Once, where vision is to be told from text and cannot be."""
@@ -401,7 +403,10 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
         if torch.compiler.is_compiling():
             return base.forward(self, *args, **kwargs)
         gate: Any = vars(self).get(_ATTRIBUTE)
-        running = None if gate is None else gate.begin((id(self), "forward"), args, kwargs)
+        outer = None if gate is None else running_through(gate)
+        if gate is None or (outer is not None and outer.passes((id(self), "forward"))):
+            return base.forward(self, *args, **kwargs)
+        running = gate.begin((id(self), "forward"), args, kwargs)
         if running is None:
             return base.forward(self, *args, **kwargs)
         return _through(gate, running, base.forward, self, args, kwargs)
