@@ -1,0 +1,13 @@
+"""What a cache keeps of earlier forwards must not carry a gain over a window's edge.
+
+A cache leaves out work by using what an earlier forward computed. Where that forward was modulated and the running one
+is not, or the other way round, what it keeps is of the wrong kind. So the cache forgets it there, and the next forward
+computes everything. Nothing else is touched: within the window and outside it the cache works as ever.
+
+One file per library, recognised by what it leaves on the transformer: none of them need be installed.
+"""
+
+from alignvid.host.caches.cache import Samples
+from alignvid.host.caches.edges import EdgeWatch
+
+__all__ = ["EdgeWatch", "Samples"]
