@@ -69,7 +69,7 @@ class Gate:
         self.active_forward_count = 0
         self.attachment: Attachment | None = None
         self.acting: Acting | None = None
-        self.edges = EdgeWatch(host.transformer)
+        self.edges = EdgeWatch(host.transformer, host.family.forget)
         self._token_counts = token_counts
         self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
