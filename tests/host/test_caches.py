@@ -79,7 +79,8 @@ def run(transformer: nn.Module, timestep: float) -> Tensor:
     generator = torch.Generator().manual_seed(int(timestep))
     video = torch.randn(1, 16, 2, 4, 4, generator=generator)
     text = torch.randn(1, 8, WAN_TRANSFORMER["text_dim"], generator=generator)
-    return transformer(video, timestep=torch.tensor([timestep]), encoder_hidden_states=text, return_dict=False)[0]
+    steps = torch.tensor([timestep])
+    return transformer(hidden_states=video, timestep=steps, encoder_hidden_states=text, return_dict=False)[0]
 
 
 def uncached(transformer: CachedWan, timestep: float) -> Tensor:
