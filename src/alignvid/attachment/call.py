@@ -26,6 +26,14 @@ class Acting(NamedTuple):
     noise_level: float
 
 
+class Edge(NamedTuple):
+    """Whether the gain begins or ends to act."""
+
+    pass_name: str | None
+    """Name of the cache context, if the pipeline announced one."""
+    is_edge: bool
+
+
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -52,6 +60,7 @@ class Call:
         """Attentions whose keys passed an effect, in force or not."""
         self.acted = 0
         """Attentions whose keys were multiplied."""
+        self.edge = Edge(None, False)
         self.counts_as = 1
         """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""
         self.is_taken_over = False

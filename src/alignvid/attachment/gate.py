@@ -5,8 +5,8 @@ recompilation at a window's edge, no graph break; and in `forward`, for those wh
 class is swapped for a subclass of the same name; saving and LoRA loading see no difference. torch.compile's wrapper
 object gets the same treatment where it is what the pipeline calls.
 
-Threads may run one transformer at a time, each with its own Call. Where it is compiled they take turns: a graph reads
-its factors from the effects, which are there for all threads.
+Threads may run one transformer at a time, each with its own Call. Where it is compiled, or a cache is on, they take
+turns: a graph reads its factors from the effects, and a cache keeps its residuals on the model, for all threads.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.call import Acting, Call, running_through
+from alignvid.attachment.call import Acting, Call, Edge, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints, unbind_checkpoints
 from alignvid.attachment.effect import Effect, Installed
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import ActiveForward, ProbedSite, SiteChange, changes_in
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
-from alignvid.host.caches import EdgeWatch
+from alignvid.host.caches import EdgeWatch, SkipWatch
 from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_in
 from alignvid.host.passes import PassReader, active_samples
@@ -84,7 +84,8 @@ class Gate:
         """Forwards in which the gain was on."""
         self.acted_count = 0
         """Times that the keys of an attention were multiplied; see `end`."""
-        self.edges = EdgeWatch(host.transformer)
+        self.edges = EdgeWatch(host.transformer, host.family.forget)
+        self._skips = SkipWatch()
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
         self._is_compiled = self._is_compiled_whole = False
@@ -129,7 +130,7 @@ class Gate:
             return None
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         self._note_compiled()
-        takes_turn = self._is_compiled
+        takes_turn = self._is_compiled or self.edges.is_cached
         if takes_turn:
             self._turns.acquire()
         try:
@@ -153,10 +154,11 @@ class Gate:
         noise_level, samples = (0.0, False) if family.prepares(arguments) else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
-        self.edges.see(self.passes.announced, samples if is_acting else False)
+        is_edge = self.edges.see(self.passes.announced, samples if is_acting else False)
         call = Call(
             self, {effect: effect.idle() for effect in self.effects}, Acting(which, noise_level) if is_acting else None
         )
+        call.edge = Edge(self.passes.announced, is_edge)
         with self._counting:
             self.forward_count += 1
             self.active_forward_count += is_acting
@@ -196,6 +198,12 @@ class Gate:
         self._leave(call)
         if call.ran == 0 and any(state.has_run for state in call.states.values()):
             call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
+        run, (pass_name, is_edge) = self.clock.schedule_count, call.edge
+        skipped = None
+        if not call.is_taken_over:
+            skipped = self._skips.see(run, pass_name, self.site_count, call.ran, is_edge=is_edge)
+        if skipped is not None:
+            warnings.warn(skipped, stacklevel=3)
         with self._counting:
             self.acted_count += call.acted
             self._acted_in_run = self._acted_in_run or call.acted > 0
@@ -214,7 +222,7 @@ class Gate:
         if forward is None or forward.call.acting is None:
             return None
         with self._turns:
-            self.edges.forget_all()  # what a cache keeps is of other forwards, or would be of this one
+            self.edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
             changes = changes_in(forward, self.host.transformer, _plain_forward(self.host.transformer), self._probed)
             self.edges.forget_all()
         return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
