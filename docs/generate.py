@@ -17,6 +17,7 @@ from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.evidence import PipelineFacts, model_table, recorded_combinations
 from alignvid.models.refused import REFUSED
+from contract import contract_lines
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -258,7 +259,7 @@ def compatibility_page() -> str:
         ticks = ["yes" if combination in entry["exercised"] else "" for entry in entries]
         lines.append(f"| {' | '.join((combination, words, *ticks))} |")
     notes = (REASONS, CACHES_NOTE, GUIDERS_NOTE, PARALLEL_NOTE, SHARING_NOTE)
-    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes])
+    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes, *contract_lines(), ""])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:
