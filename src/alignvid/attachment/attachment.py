@@ -13,7 +13,7 @@ from alignvid.attachment.effect import Installed
 from alignvid.attachment.effects import effects_of
 from alignvid.attachment.gate import Gate, install_gate, remove_gate
 from alignvid.attachment.placement import Placement
-from alignvid.attachment.swap import install, remove, remove_copies
+from alignvid.attachment.swap import install, remove
 from alignvid.errors import AttachmentError
 from alignvid.host.clock import StepClock
 from alignvid.host.passes import PassReader
@@ -197,8 +197,6 @@ class Attachment:
             remove_gate(gate)
         for module, effect in self._installed:
             remove(module, effect)
-        for gate in self._gates:
-            remove_copies(gate.host.transformer)
         for neutral in self._inserted:
             neutral.take_out()
         while self._watches:
