@@ -1,8 +1,8 @@
 """The forwards that others have put on an instance: offloading, casting and caches wrap the one that they find.
 
-accelerate keeps the wrapped forward in `_old_forward` and puts it back when its hook is removed; diffusers keeps one per
-hook in the references of its registry. What lies innermost is the class's own forward as a bound method. Exchanging that
-one method for another puts an effect inside whatever is wrapped around it, and it stays when the wrappers go.
+accelerate keeps the wrapped forward in `_old_forward` and puts it back when its hook is removed; diffusers keeps one
+per hook in the references of its registry. Innermost is the class's own forward as a bound method. Exchanging that one
+method for another puts an effect inside whatever is wrapped around it, and it stays when the wrappers go.
 """
 
 from __future__ import annotations

@@ -17,11 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
+from torch._dynamo.decorators import skip
 from torch.utils.hooks import RemovableHandle
 
 from alignvid.attachment.effect import Effect
 from alignvid.attachment.placement import Placement
-from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
+from alignvid.attachment.refusals import (
+    EXPORT_PROBLEM,
+    foreign_site,
+    refuse_export,
+    refuse_parts,
+    refuse_replaced,
+    warn_of_processor,
+)
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch
 from alignvid.host.clock import StepClock
@@ -201,12 +209,15 @@ def remove_gate(gate: Gate) -> None:
 
 @cache
 def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
-    @torch.compiler.disable(recursive=False)  # type: ignore[misc]  # this frame runs eagerly; what it calls is compiled
+    @skip  # this frame runs eagerly; what it calls is compiled. `torch.compiler.disable` has no words for torch.export
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         gate = vars(self).get(_ATTRIBUTE)
         if gate is not None:  # None: torch.compile kept this bound method beyond a detach
+            refuse_export(gate.host)
             gate.open(args, kwargs)
         return base.__call__(self, *args, **kwargs)
+
+    call._torchdynamo_disable_msg = EXPORT_PROBLEM  # type: ignore[attr-defined]  # torch.export(strict=True) prints it
 
     @contextmanager
     def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:

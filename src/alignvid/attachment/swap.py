@@ -9,6 +9,7 @@ invisible to `state_dict`, offloading, LoRA, copies and pickles.
 from __future__ import annotations
 
 import copy
+import copyreg
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
@@ -76,8 +77,10 @@ def is_installed(module: nn.Module, effect: Effect) -> bool:
 def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
     """A subclass that saving, LoRA loading and messages take for its base; copies and pickles are of the base."""
 
+    plain_reduce: Any = base.__reduce_ex__
+
     def reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
-        return _without_ours(base.__reduce_ex__(self, protocol))
+        return _without_ours(plain_reduce(self, protocol))
 
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), {**names, "_alignvid_base": base, "__reduce_ex__": reduce, **members})
@@ -96,9 +99,12 @@ def base_of(swapped: type) -> type:
 def _without_ours(reduced: Any) -> tuple[Any, ...]:
     """What `__reduce_ex__` gives, with the plain class in place of ours and without our attributes."""
     function, args, *rest = reduced
+    function, args = _plain(function), tuple(map(_plain, args))
+    if getattr(function, "__name__", "") == "__newobj__":  # pickle takes that one for the object's present class alone
+        function, args = copyreg._reconstructor, (args[0], object, None)  # type: ignore[attr-defined]  # as protocol 1
     if rest and isinstance(rest[0], dict):
         rest[0] = {name: value for name, value in rest[0].items() if not name.startswith(_PREFIX)}
-    return (_plain(function), tuple(map(_plain, args)), *rest)
+    return (function, args, *rest)
 
 
 def _plain(value: Any) -> Any:
