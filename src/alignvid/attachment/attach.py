@@ -20,6 +20,7 @@ from torch import nn
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import attachment_of
+from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import place_in_all, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
@@ -73,6 +74,12 @@ def attach(
                 f"The {host.name} is already attached to, with {attachment_of(host).name}. "  # type: ignore[union-attr]  # not None
                 "Detach that first: alignvid.detach(pipe)."
             )
+    for earlier in in_force_for(pipeline):
+        warnings.warn(
+            f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "
+            "until that is detached.",
+            stacklevel=2,
+        )
     placements = place_in_all(recipe, found, pipeline)
     acted_on = [host for host in found if host.name in placements]
     for host in acted_on:
@@ -87,9 +94,15 @@ def attach(
 
 
 def detach(pipe_or_transformer: Any) -> None:
-    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine."""
+    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
+
+    What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+    """
     for host in hosts(pipe_or_transformer):
         if (attachment := attachment_of(host)) is not None:
+            attachment.detach()
+    if not isinstance(pipe_or_transformer, nn.Module):
+        for attachment in in_force_for(pipe_or_transformer):
             attachment.detach()
 
 

@@ -12,6 +12,7 @@ import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from torch import nn
 from torch._dynamo.decorators import skip
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.effect import Effect
+from alignvid.attachment.effect import Installed
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.refusals import (
     EXPORT_PROBLEM,
@@ -30,7 +31,7 @@ from alignvid.attachment.refusals import (
     refuse_replaced,
     warn_of_processor,
 )
-from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
+from alignvid.attachment.swap import base_of, install, is_installed, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch
 from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_in
@@ -41,6 +42,7 @@ from alignvid.recipe import Recipe
 
 if TYPE_CHECKING:
     from alignvid.attachment.attachment import Attachment
+    from alignvid.attachment.in_force import InForce
 
 _ATTRIBUTE = "_alignvid_gate"
 
@@ -53,13 +55,21 @@ class Acting(NamedTuple):
     noise_level: float
 
 
+@dataclass
+class Counts:
+    """What a gate has counted. An attachment keeps these alone when it is detached, or its model is gone."""
+
+    forwards: int = 0
+    active_forwards: int = 0
+
+
 class Gate:
     """Switches one transformer's effects before each of its forwards."""
 
     def __init__(
         self,
         host: Host,
-        effects: Sequence[Effect],
+        installed: Sequence[Installed],
         placements: Sequence[Placement],
         token_counts: dict[str, int],
         clock: StepClock,
@@ -68,18 +78,18 @@ class Gate:
     ) -> None:
         """`token_counts` is the dict that the effects read; it is filled in here, from shapes."""
         self.host = host
-        self.effects = effects
+        self.installed = tuple(installed)
+        self.effects = list({id(item.effect): item.effect for item in installed}.values())
         self.clock = clock
         self.passes = passes
         self.recipe = recipe
         self.placements = placements
-        self.forward_count = 0
-        self.active_forward_count = 0
-        self.attachment: Attachment | None = None
+        self.counts = Counts()
+        self.in_force: InForce | None = None
         self.acting: Acting | None = None
         self.edges = EdgeWatch(host.transformer)
         self._token_counts = token_counts
-        self._needs_token_counts = any(effect.reads_token_counts for effect in effects)
+        self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
         self._tells_vision = any(_tells_vision(item, recipe.modulation) for item in placements)
         self._locations = [item.location for item in placements]
@@ -108,8 +118,8 @@ class Gate:
         which = tuple(samples) if isinstance(samples, list) else (True,)
         self.acting = Acting(which, noise_level) if is_acting else None
         self.edges.see(self.passes.announced, samples if is_acting else False)
-        self.forward_count += 1
-        self.active_forward_count += is_acting
+        self.counts.forwards += 1
+        self.counts.active_forwards += is_acting
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts and family.token_counts is not None:
             counts = family.token_counts(self.host.transformer, arguments)
@@ -134,8 +144,14 @@ class Gate:
         return moment.noise_level, samples
 
     def _look_at_all(self) -> None:
-        """Once a run, whether the norms are those that were attached to, and the attentions run the same code."""
+        """Once a run, whether the norms are those that were attached to, and the attentions run the same code.
+
+        An effect that others have taken off its norm meanwhile is put back.
+        """
         refuse_replaced(self._locations)
+        for module, effect in self.installed:
+            if not is_installed(module, effect):
+                install(module, effect)
         foreign = foreign_site(self.placements)
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(foreign, stacklevel=6)
@@ -173,7 +189,7 @@ class Gate:
 def attachment_of(host: Host) -> Attachment | None:
     """The attachment that a transformer carries."""
     gate = vars(host.transformer).get(_ATTRIBUTE)
-    return None if gate is None else gate.attachment
+    return None if gate is None else gate.in_force.attachment
 
 
 def acting_on(host: Host) -> Acting | None:
@@ -196,6 +212,11 @@ def install_gate(gate: Gate) -> None:
         if not is_swapped(module):  # else somebody's class is over ours, as in effects
             module.__class__ = _gated_class(type(module))  # first: the gated class works without a gate
         object.__setattr__(module, _ATTRIBUTE, gate)
+
+
+def is_gated(gate: Gate) -> bool:
+    """Whether a gate is before its transformer still."""
+    return vars(gate.host.transformer).get(_ATTRIBUTE) is gate and is_swapped(gate.host.transformer)
 
 
 def remove_gate(gate: Gate) -> None:
@@ -234,4 +255,4 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
     members = {"__call__": call}
     if hasattr(base, "cache_context"):
         members["cache_context"] = cache_context
-    return same_named_subclass(base, members)
+    return same_named_subclass(base, members, equals_base=True)

@@ -14,7 +14,6 @@ from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation, Scalar
 
-
 EXPORT_PROBLEM = (
     "AlignVid is attached, and torch.export would keep the gain of one step for ever: detach with alignvid.detach, "
     "export, and attach again."

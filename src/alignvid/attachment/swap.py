@@ -74,16 +74,19 @@ def is_installed(module: nn.Module, effect: Effect) -> bool:
     return plain is type(module).forward or not any(is_bound(forward, plain) for forward in forwards_on(module))
 
 
-def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
-    """A subclass that saving, LoRA loading and messages take for its base; copies and pickles are of the base."""
+def same_named_subclass(base: type, members: Mapping[str, Any], *, equals_base: bool = False) -> type:
+    """A subclass that saving, LoRA loading and messages take for its base; copies and pickles are of the base.
 
+    `equals_base`: `==` and dictionaries take it for the base, too; diffusers' `from_pipe` compares classes so.
+    """
     plain_reduce: Any = base.__reduce_ex__
 
     def reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
         return _without_ours(plain_reduce(self, protocol))
 
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    return type(base.__name__, (base,), {**names, "_alignvid_base": base, "__reduce_ex__": reduce, **members})
+    kind = _equal_to_base(type(base)) if equals_base else type(base)
+    return kind(base.__name__, (base,), {**names, "_alignvid_base": base, "__reduce_ex__": reduce, **members})
 
 
 def is_swapped(module: nn.Module) -> bool:
@@ -94,6 +97,17 @@ def is_swapped(module: nn.Module) -> bool:
 def base_of(swapped: type) -> type:
     """The class that a swapped one was made from; any other, such as FSDP's over a swapped one, is left as it is."""
     return vars(swapped).get("_alignvid_base", swapped)
+
+
+@cache
+def _equal_to_base(metaclass: type) -> type:
+    """A metaclass whose classes equal the one that they were made from."""
+
+    def equals(swapped: Any, other: object) -> bool:
+        return base_of(swapped) is (base_of(other) if isinstance(other, type) else other)
+
+    members = {"__eq__": equals, "__hash__": lambda swapped: hash(base_of(swapped))}
+    return type(f"{metaclass.__name__}EqualToBase", (metaclass,), members)
 
 
 def _without_ours(reduced: Any) -> tuple[Any, ...]:

@@ -46,7 +46,7 @@ class NormLocation(NamedTuple):
     def foreign_processor(self) -> str:
         """An attention processor from elsewhere, of which cannot be seen from outside whether it runs the key norm."""
         processor = getattr(self.attention, "processor", None)
-        is_called_as_module = getattr(type(processor), "__call__", None) is nn.Module.__call__
+        is_called_as_module = type(processor).__call__ is nn.Module.__call__
         code = getattr(type(processor), "forward" if is_called_as_module else "__call__", None)
         module = getattr(code, "__module__", "diffusers")
         is_foreign = processor is not None and module.partition(".")[0] != "diffusers"
