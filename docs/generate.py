@@ -169,7 +169,18 @@ A gain stays with its module: what is loaded into it (a Control-LoRA's norms), c
 afterwards carries it on. A module that is put in its place does not. That is an error at the start of the next run,
 which says to detach and attach again: a LoRA on projections where no norm follows them (Allegro, OmniGen), or norms
 trained in full by peft's `modules_to_save`. A transformer that is put into the pipeline after attaching carries no
-gain; detaching then warns that nothing was acted on.
+gain, and nothing of alignvid runs there: `print(attachment)` says so, the next `attach` warns, and so does detaching,
+also after runs with the first one. A transformer that was let go after a run (`pipe.transformer = None`) is none.
+
+Hooks of accelerate and diffusers come and go in any order (sequential, model and group offloading, layerwise casting,
+`pipe.remove_all_hooks()`, LoRAs): the gain stays inside them, and detaching leaves classes and attributes as on a model
+that was never attached. Around a forward that others have put on a norm, from which no way to the class's own is
+known, the gain lies outermost; it is put back at the start of the next run if they took it away.
+
+Copies (`copy.deepcopy`, `copy.copy`), pickles and `torch.save` of an attached model are of the plain model, without the
+attachment and the pipeline. `torch.export` of an attached model is an error that says to detach. The model holds what
+is attached to it: an attachment that was detached, or whose pipeline was deleted, keeps none alive and still prints
+what it did.
 
 torch.compile makes every graph in the first step: none is added at an edge of the window, in either order, by region or
 whole. A cache breaks graphs by itself and may need some for its own first step after an edge; offloading breaks them,
@@ -227,8 +238,7 @@ SHARING_NOTE = """## Two pipelines with one transformer
 
 An attachment lies on the transformer, so it acts in every pipeline that has it (`from_pipe`, `Pipeline(**components)`),
 and a second `attach` through any of them is refused with the first one's name; `detach` through any of them takes it
-off. Of an attached pipeline, `from_pipe` leaves the transformer out with a warning, because diffusers moves components
-of the exact class alone: make the second pipeline before attaching, or give it `transformer=pipe.transformer`.
+off. `from_pipe` of an attached pipeline shares its transformer.
 
 The step is read from the scheduler of the pipeline that was attached to. Where the other one has a scheduler of
 its own, the noise level that the transformer is given tells the step, as for a bare transformer: exact for a noise

@@ -20,6 +20,7 @@ from torch import nn
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import gate_of
+from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import place_in_all, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
@@ -74,6 +75,12 @@ def attach(
             raise AttachmentError(
                 f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
             )
+    for earlier in in_force_for(pipeline):
+        warnings.warn(
+            f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "
+            "until that is detached.",
+            stacklevel=2,
+        )
     placements = place_in_all(recipe, found, pipeline)
     acted_on = [host for host in found if host.name in placements]
     for host in acted_on:
@@ -81,17 +88,36 @@ def attach(
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, acted_on, placements, pipeline, proof=proof)
+    return _put_on(name, recipe, pipe_or_transformer, proof)
+
+
+def _put_on(name: str, recipe: Recipe, pipe_or_transformer: Any, proof: bool) -> Attachment:
+    """Lay a recipe over a model and put it in force."""
+    found = hosts(pipe_or_transformer)
+    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    placements = place_in_all(recipe, found, pipeline)
+    acted_on = [host for host in found if host.name in placements]
+
+    def again(copied: Any) -> None:
+        _put_on(name, recipe, copied, proof)
+
+    attachment = Attachment(name, recipe, acted_on, placements, pipeline, proof=proof, attach_again=again)
     attachment.install()
     logger.info("%s", attachment)
     return attachment
 
 
 def detach(pipe_or_transformer: Any) -> None:
-    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine."""
+    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
+
+    What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+    """
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:
-            gate.detach()
+            gate.part_of.detach()
+    if not isinstance(pipe_or_transformer, nn.Module):
+        for in_force in in_force_for(pipe_or_transformer):
+            in_force.detach()
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:

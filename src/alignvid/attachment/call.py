@@ -63,6 +63,8 @@ class Call:
         self.edge = Edge(None, False)
         self.counts_as = 1
         """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""
+        self.is_preparation = False
+        """Whether it belongs to no step."""
         self.is_taken_over = False
         """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
         self.has_turn = False

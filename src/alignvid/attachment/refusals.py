@@ -5,12 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+import torch
+
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError
 from alignvid.host.parallel import is_context_parallel
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
+
+EXPORT_PROBLEM = (
+    "AlignVid is attached, and torch.export would keep the gain of one step for ever: detach with alignvid.detach, "
+    "export, and attach again."
+)
 
 
 def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
@@ -37,6 +44,12 @@ def refuse_replaced(locations: Sequence[NormLocation]) -> None:
             f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
             "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
         )
+
+
+def refuse_export(host: Host) -> None:
+    """Raises: AttachmentError while torch.export traces the transformer."""
+    if torch.compiler.is_exporting():
+        raise AttachmentError(f"The {host.name} cannot be exported: {EXPORT_PROBLEM}")
 
 
 def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placement]) -> None:

@@ -45,9 +45,10 @@ class NormLocation(NamedTuple):
 
     @property
     def foreign_processor(self) -> str:
-        """Somebody else's attention processor, of which nobody can tell from outside whether it runs the key norm."""
+        """An attention processor from elsewhere, of which cannot be seen from outside whether it runs the key norm."""
         processor = getattr(self.attention, "processor", None)
-        code = getattr(type(processor), "forward" if isinstance(processor, nn.Module) else "__call__", None)
+        is_called_as_module = type(processor).__call__ is nn.Module.__call__
+        code = getattr(type(processor), "forward" if is_called_as_module else "__call__", None)
         module = getattr(code, "__module__", "diffusers")
         is_foreign = processor is not None and module.partition(".")[0] != "diffusers"
         return f"{type(processor).__name__} of {module}" if is_foreign else ""
