@@ -1,4 +1,4 @@
-"""diffusers' IP-Adapter processors are modules that define their own call; they run the key norm, so none is foreign."""
+"""diffusers' IP-Adapter processors are modules with a call of their own kind; they run the key norm: none is foreign."""
 
 from __future__ import annotations
 
