@@ -1,4 +1,4 @@
-"""diffusers' IP-Adapter processors are modules with a call of their own kind; they run the key norm: none is foreign."""
+"""IP-Adapter processors of diffusers are modules with a call; they run the key norm, so that none is foreign."""
 
 from __future__ import annotations
 
