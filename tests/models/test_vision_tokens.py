@@ -169,7 +169,7 @@ def test_detaching_takes_the_hooks_off_the_language_model_even_after_an_error(ed
 def test_an_attachment_that_fails_leaves_no_hook(edited, monkeypatch):
     pipe, _ = edited
     before = hook_count(pipe.text_encoder)
-    monkeypatch.setattr("alignvid.attachment.attachment.install_gate", lambda gate: 1 / 0)
+    monkeypatch.setattr("alignvid.attachment.in_force.install_gate", lambda gate: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         alignvid.attach(pipe, streams=["text"])
     assert hook_count(pipe.text_encoder) == before
