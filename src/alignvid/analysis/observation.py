@@ -96,8 +96,7 @@ class Observation:
         hook = partial(self._begin_forward, host, inspect.signature(type(host.transformer).forward))
         self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
-        if host.family.watch is not None:
-            self._handles += host.family.watch(self._clock.pipeline)
+        self._handles += host.family.watch(self._clock.pipeline)
         if hasattr(host.transformer, "cache_context"):
             self._contexts.append((host.transformer, vars(host.transformer).get("cache_context")))
             object.__setattr__(host.transformer, "cache_context", _announcing(host.transformer, self._passes))
@@ -146,7 +145,7 @@ class Observation:
 
     def _token_counts(self, host: Host, arguments: Arguments) -> dict[str, int]:
         """Tokens by stream; where vision cannot be told from text, all are text, and the trace says so."""
-        counts = {} if host.family.token_counts is None else host.family.token_counts(host.transformer, arguments)
+        counts = host.family.token_counts(host.transformer, arguments)
         streams = {stream for site in self._sites for keys in site.keys for stream in keys.streams}
         untold = next((name for name, count in counts.items() if count is None and name in streams), None)
         problem = (

@@ -6,7 +6,6 @@ docs/concepts.md explains the words; docs/families.md is a worked example.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -107,7 +106,7 @@ class Stack:
 
 
 def class_name(pipeline: Any) -> str:
-    """Name of the pipeline's class; empty where it does not tell the task: for a bare transformer, and for a modular
+    """Name of the pipeline's class; empty where it does not say the task: for a bare transformer, and for a modular
     pipeline, one of whose classes serves them all. A pipeline that is only sketched has it in its config.
     """
     config = getattr(pipeline, "config", None) or {}
@@ -115,28 +114,49 @@ def class_name(pipeline: Any) -> str:
     return "" if name.endswith("ModularPipeline") else name
 
 
-def square_grid(tokens: int) -> Grid:
-    """The largest square that tokens fill, as those of a vision encoder; what is left over comes before it."""
-    side = math.isqrt(tokens)
-    return Grid(tokens - side * side, side, side)
+@dataclass(frozen=True)
+class Reads:
+    """What a family reads of the tokens in one forward. None of it is needed where each norm sees one stream."""
+
+    token_counts: Callable[[nn.Module, Arguments], Mapping[str, int | None]] | None = None
+    """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest. None
+    for a stream that cannot be distinguished from that one."""
+    attended: Callable[[nn.Module, Arguments], dict[str, Tensor]] | None = None
+    """Which tokens of a stream are no padding, 1 or 0 of shape (batch, tokens), for streams where the host masks it."""
+    grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
+    """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
+    reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
+    """Channels of the reference image in the input of this very transformer; None if it has none."""
+    watch: Callable[[Any], list[RemovableHandle]] | None = None
+    """Hooks on the other models of a pipeline, which note what `token_counts` must know of `vision` and no shape says.
+    They are there while vision is distinguished from text."""
+    check: Callable[[Arguments, Container[str]], None] | None = None
+    """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
+    that the call may switch on keeps keys over steps; warns where a stream is not what its name says."""
 
 
-def patch_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of a generated picture, from the sides of its latents (…, height, width)."""
-    height, width = arguments["hidden_states"].shape[-2:]
-    patch = transformer.config.patch_size
-    return Grid(0, height // patch, width // patch)
+@dataclass(frozen=True)
+class Time:
+    """How the transformer is given the step of a run, and the passes of guidance in it."""
 
-
-def attended_text(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
-    """Which tokens of the text are no padding, where it is padded to one length and a mask says so."""
-    mask = arguments.get("encoder_attention_mask")
-    return {} if mask is None else {"text": mask}
+    argument: str = "timestep"
+    """What the transformer's forward calls its timestep."""
+    scale: float = 1000.0
+    """Timestep that the transformer is given at pure noise."""
+    is_ascending: bool = False
+    """Whether the timestep is 0 at pure noise and grows to `scale`."""
+    is_preparation: Callable[[Arguments], bool] | None = None
+    """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
+    act in it."""
+    batch_order: tuple[str, ...] | Callable[[Arguments], tuple[str, ...]] = ()
+    """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
+    classifier-free guidance in one batch and announces nothing, or in another order than this one; or a function of the
+    arguments of the forward, where pipelines differ in how many they run."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of transformer: where its keys are, how its tokens are ordered, how it is told the time."""
+    """A kind of transformer: where its keys are, how its tokens are ordered, how it is given the time."""
 
     name: str
     """Short name, used in presets and messages."""
@@ -146,42 +166,45 @@ class Family:
     """Stacks, or a function of the transformer and its pipeline (None for a bare transformer) that gives them."""
     pipelines: tuple[str, ...] = ()
     """Names of the pipeline classes that it is exercised with."""
-    token_counts: Callable[[nn.Module, Arguments], Mapping[str, int | None]] | None = None
-    """Tokens per stream in one forward, from shapes alone. One stream of a norm may be missing: it has the rest. None
-    for a stream that cannot be told from that one."""
-    attended: Callable[[nn.Module, Arguments], dict[str, Tensor]] | None = None
-    """Which tokens of a stream are no padding, 1 or 0 of shape (batch, tokens), for streams where the host masks it."""
-    grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
-    """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
-    reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
-    """Channels of the reference image in the input of this very transformer; None if it has none."""
-    is_preparation: Callable[[Arguments], bool] | None = None
-    """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
-    act in it."""
-    watch: Callable[[Any], list[RemovableHandle]] | None = None
-    """Hooks on the other models of a pipeline, which note what `token_counts` must know of `vision` and no shape tells.
-    They are there while vision is told from text."""
-    check: Callable[[Arguments, Container[str]], None] | None = None
-    """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
-    that the call may switch on keeps keys over steps."""
-    timestep_argument: str = "timestep"
-    """What the transformer's forward calls its timestep."""
-    timestep_scale: float = 1000.0
-    """Timestep that the transformer is given at pure noise."""
-    is_ascending: bool = False
-    """Whether the transformer's timestep is 0 at pure noise and grows to `timestep_scale`."""
-    batch_order: tuple[str, ...] | Callable[[Arguments], tuple[str, ...]] = ()
-    """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
-    classifier-free guidance in one batch and announces nothing, or in another order than this one; or a function that
-    tells it from the arguments of the forward, where pipelines differ in how many they run."""
+    reads: Reads = Reads()
+    """What is read of the tokens in one forward."""
+    time: Time = Time()
+    """How the transformer is given the step, and the passes of guidance in it."""
+
+    @property
+    def grids(self) -> Mapping[str, Callable[[nn.Module, Arguments], Grid]]:
+        """Grid by target, for the streams whose tokens lie on one."""
+        return self.reads.grids
+
+    def token_counts(self, transformer: nn.Module, arguments: Arguments) -> Mapping[str, int | None]:
+        """Tokens per stream in a forward; none where each norm sees one stream."""
+        return {} if self.reads.token_counts is None else self.reads.token_counts(transformer, arguments)
+
+    def attended(self, transformer: nn.Module, arguments: Arguments) -> dict[str, Tensor]:
+        """Which tokens of a stream are no padding, for the streams where there may be some."""
+        return {} if self.reads.attended is None else self.reads.attended(transformer, arguments)
+
+    def reference_channels(self, transformer: nn.Module) -> ReferenceChannels | None:
+        """Channels of the reference image in the transformer's input; None if it has none."""
+        return None if self.reads.reference_channels is None else self.reads.reference_channels(transformer)
+
+    def watch(self, pipeline: Any) -> list[RemovableHandle]:
+        """Put hooks on the pipeline's other models that note which tokens are `vision`; none if none are needed."""
+        return [] if self.reads.watch is None else self.reads.watch(pipeline)
+
+    def check(self, arguments: Arguments, streams: Container[str]) -> None:
+        """Raises: AttachmentError where a forward cannot be acted on in these streams."""
+        if self.reads.check is not None:
+            self.reads.check(arguments, streams)
 
     def prepares(self, arguments: Arguments) -> bool:
         """Whether a forward belongs to no step, for it computes what later ones keep."""
-        return self.is_preparation is not None and self.is_preparation(arguments)
+        return self.time.is_preparation is not None and self.time.is_preparation(arguments)
 
     def branches(self, arguments: Arguments) -> tuple[str, ...]:
         """Branches in the order in which the batch of a forward holds them; none if the family does not say."""
-        return self.batch_order(arguments) if callable(self.batch_order) else self.batch_order
+        order = self.time.batch_order
+        return order(arguments) if callable(order) else order
 
     def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
         """The stacks that this very transformer has."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.models.builtin.flux import counts_by_ids, double_and_single
-from alignvid.models.family import Family, Stack, class_name
+from alignvid.models.family import Family, Reads, Stack, Time, class_name
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -22,6 +22,6 @@ FAMILY = Family(
     transformers=("BriaFiboTransformer2DModel",),
     pipelines=("BriaFiboPipeline", "BriaFiboEditPipeline"),
     stacks=stacks,
-    token_counts=counts_by_ids(first_reference=1),
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=counts_by_ids(first_reference=1)),
+    time=Time(batch_order=("uncond", "cond")),
 )

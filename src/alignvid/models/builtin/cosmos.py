@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.builtin.wan import frame_grid
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.per_tensor import PerTensor
+from alignvid.models.reading.shapes import patch_grid
 
 _FROM_TEXT = ("CosmosTextToWorldPipeline", "Cosmos2TextToImagePipeline")
 _ANIMA = "AnimaModularPipeline"
@@ -30,7 +30,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Clean frames, as the mask of conditions tells; the rest is video."""
-    mask, frame = arguments.get("condition_mask"), frame_grid(transformer, arguments)
+    mask, frame = arguments.get("condition_mask"), patch_grid(transformer, arguments)
     if mask is None:
         return {"image": 0}
     clean = _clean_frames.of(mask, lambda: int(mask[0, 0, :, 0, 0].gt(0).sum()) // transformer.config.patch_size[0])
@@ -50,7 +50,6 @@ FAMILY = Family(
         _ANIMA,
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"self.image": frame_grid, "self.video": frame_grid},
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts, grids={"self.image": patch_grid, "self.video": patch_grid}),
+    time=Time(scale=1.0),
 )

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.per_tensor import PerTensor
 
 _first_noisy = PerTensor[int]()
@@ -85,7 +85,6 @@ FAMILY = Family(
     transformers=("Cosmos3OmniTransformer",),
     pipelines=("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    check=check,
-    timestep_argument="vision_timesteps",
+    reads=Reads(token_counts=token_counts, check=check),
+    time=Time(argument="vision_timesteps"),
 )

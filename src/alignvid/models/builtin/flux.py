@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.token_ids import example_tokens, reference_tokens
 
 _CLOZE = ("VisualClozePipeline", "VisualClozeGenerationPipeline")
@@ -76,6 +76,6 @@ FAMILY = Family(
         "VisualClozeGenerationPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts),
+    time=Time(scale=1.0),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.per_tensor import PerTensor
 
 _PICTURE = 2  # role of a token in diffusers: OUTPUT_IMAGE_INDICATOR
@@ -36,7 +36,6 @@ FAMILY = Family(
     transformers=("Ideogram4Transformer2DModel",),
     pipelines=("Ideogram4Pipeline", "Ideogram4ModularPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    timestep_scale=1.0,
-    is_ascending=True,
+    reads=Reads(token_counts=token_counts),
+    time=Time(scale=1.0, is_ascending=True),
 )

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
 
 
@@ -51,7 +51,6 @@ FAMILY = Family(
     transformers=("JoyImageEditTransformer3DModel", "JoyImageEditPlusTransformer3DModel"),
     pipelines=("JoyImageEditPipeline", "JoyImageEditPlusPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
-    batch_order=batch_order,
+    reads=Reads(token_counts=token_counts, watch=watch),
+    time=Time(batch_order=batch_order),
 )

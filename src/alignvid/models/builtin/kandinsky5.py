@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, class_name
 from alignvid.models.reading.vision_tokens import reads_pictures, vision_span, watch
 
 _FROM_IMAGE = ("Kandinsky5I2VPipeline",)
@@ -49,6 +49,5 @@ FAMILY = Family(
     transformers=("Kandinsky5Transformer3DModel",),
     pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline", "Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
+    reads=Reads(token_counts=token_counts, watch=watch),
 )

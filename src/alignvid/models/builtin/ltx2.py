@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.models.builtin.ltx_video import clean_ends, frame_grid
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.per_tensor import PerTensor
 
 _ECHO = "EchoModularPipeline"
@@ -124,6 +124,6 @@ FAMILY = Family(
         "EchoModularPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    batch_order=batch_order,
+    reads=Reads(token_counts=token_counts),
+    time=Time(batch_order=batch_order),
 )

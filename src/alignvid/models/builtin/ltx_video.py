@@ -15,8 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, class_name
 from alignvid.models.reading.per_tensor import PerTensor
+from alignvid.models.reading.shapes import attended_text
 
 _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not all of them
     "LTXPipeline": ("video",),
@@ -60,11 +61,6 @@ def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
     return Grid(0, arguments["height"] // patch, arguments["width"] // patch)
 
 
-def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
-    """Text is padded to one length."""
-    return {"text": arguments["encoder_attention_mask"]}
-
-
 FAMILY = Family(
     name="ltx_video",
     transformers=("LTXVideoTransformer3DModel",),
@@ -75,6 +71,5 @@ FAMILY = Family(
         "LTXI2VLongMultiPromptPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    attended=attended,
+    reads=Reads(token_counts=token_counts, attended=attended_text),
 )

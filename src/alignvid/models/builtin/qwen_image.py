@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
 
 _WITHOUT_REFERENCE = (
@@ -77,8 +77,8 @@ FAMILY = Family(
         "QwenImageControlNetInpaintPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
-    grids={"double.video": picture_grid, "double.image": reference_grid},
-    timestep_scale=1.0,
+    reads=Reads(
+        token_counts=token_counts, watch=watch, grids={"double.video": picture_grid, "double.image": reference_grid}
+    ),
+    time=Time(scale=1.0),
 )

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, clip_grid, frame_grid, token_counts
-from alignvid.models.family import Family, Stack, class_name
+from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, clip_grid
+from alignvid.models.family import Family, Reads, Stack, class_name
+from alignvid.models.reading.shapes import first_frame_counts, patch_grid
 
 _FROM_IMAGE = ("SkyReelsV2DiffusionForcingImageToVideoPipeline",)
 
@@ -33,6 +34,8 @@ FAMILY = Family(
         "SkyReelsV2DiffusionForcingVideoToVideoPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
+    reads=Reads(
+        token_counts=first_frame_counts,
+        grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
+    ),
 )

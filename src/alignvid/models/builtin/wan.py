@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, square_grid
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, ReferenceChannels, Site, Stack
+from alignvid.models.reading.shapes import first_frame_counts, patch_grid, square_grid
 
 _TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
 
@@ -45,19 +46,6 @@ def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
     return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False)
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """One latent frame of reference tokens; the rest is video."""
-    frame = frame_grid(transformer, arguments)
-    return {"image": frame.height * frame.width}
-
-
-def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of one latent frame."""
-    _, _, _, height, width = arguments["hidden_states"].shape
-    _, patch_height, patch_width = transformer.config.patch_size
-    return Grid(0, height // patch_height, width // patch_width)
-
-
 def clip_grid(transformer: Any, arguments: Arguments) -> Grid:
     """The tokens of one reference image: CLIP's class token, then its patches."""
     return square_grid(arguments["encoder_hidden_states_image"].shape[1])
@@ -86,7 +74,9 @@ FAMILY = Family(
         "LucyEditPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
-    reference_channels=reference_channels,
+    reads=Reads(
+        token_counts=first_frame_counts,
+        grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
+        reference_channels=reference_channels,
+    ),
 )
