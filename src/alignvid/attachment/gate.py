@@ -83,8 +83,7 @@ class Gate:
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
         """Hooks that tell vision tokens from words; none where both are treated alike."""
-        watch = self.host.family.watch
-        return watch(pipeline) if watch is not None and self._tells_vision else []
+        return self.host.family.watch(pipeline) if self._tells_vision else []
 
     @torch.compiler.disable
     def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -93,8 +92,7 @@ class Gate:
         family = self.host.family
         refuse_parts(self.host, self.recipe.modulation, self.placements)
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        if family.check is not None:
-            family.check(arguments, self._streams)
+        family.check(arguments, self._streams)
         noise_level, samples = (0.0, False) if family.prepares(arguments) else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
@@ -103,7 +101,7 @@ class Gate:
         self.forward_count += 1
         self.active_forward_count += is_acting
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
-        if self._needs_token_counts and family.token_counts is not None:
+        if self._needs_token_counts:
             counts = family.token_counts(self.host.transformer, arguments)
             self._token_counts.update({stream: count or 0 for stream, count in counts.items()})
             self._warn_of_mixed_streams(counts)

@@ -83,7 +83,7 @@ class TokenMean:
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any]) -> None:
         """Note which tokens of this forward are no padding."""
-        if self.family is not None and self.family.attended is not None:
+        if self.family is not None:
             attended = self.family.attended(transformer, arguments)
             self.attended = {stream: mask for stream, mask in attended.items() if stream in self.keys.streams}
 
