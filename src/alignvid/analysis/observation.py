@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.analysis.maps import patch_grid
+from alignvid.analysis.maps import frame_grid
 from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
@@ -22,9 +22,10 @@ from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.noise import noise_level_in
 from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
-from alignvid.host.sites import Inserted, descend, holder_of
+from alignvid.host.sites import Inserted, holder_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
+from alignvid.models.paths import descend
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
 
@@ -137,7 +138,7 @@ class Observation:
                 running=running,
                 batch_order=host.family.branches(arguments) or UNCONDITIONAL_FIRST,
                 token_counts=self._token_counts(host, arguments),
-                grid=patch_grid(transformer, arguments) if self._recorder.needs_grid else (1, 1),
+                grid=frame_grid(host, arguments) if self._recorder.needs_grid else (1, 1),
             )
         if (attachment := attachment_of(host)) is not None:
             attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}

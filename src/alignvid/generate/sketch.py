@@ -14,6 +14,7 @@ from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.host import Host
 from alignvid.host.sites import key_norms, refusals_of, targets_of
 from alignvid.models import family_of
+from alignvid.models.paths import blocks_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
@@ -123,7 +124,7 @@ def _describe_host(model: Sketch, host: Host) -> dict[str, Any]:
         "name": host.name,
         "class": type(host.transformer).__name__,
         "stacks": [
-            {"name": stack.name, "blocks": len(getattr(host.transformer, stack.name)), "sites": streams[stack.name]}
+            {"name": stack.name, "blocks": len(blocks_of(host.transformer, stack.name)), "sites": streams[stack.name]}
             for stack in stacks
             if stack.name in streams
         ],

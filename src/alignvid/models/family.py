@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from alignvid.errors import UnsupportedModel
+from alignvid.models.paths import blocks_of, descend, lists_in
+
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
 
@@ -49,6 +52,9 @@ class KeyNorm:
     sequence_dim: int = 1
     """Sequence axis of the output: 1 in (batch, tokens, …), 2 in (batch, heads, tokens, head size), 0 without a batch.
     """
+    is_optional: bool = False
+    """Whether models of the family may lack it, as text-to-video lacks the norm of image keys. Its streams are no
+    targets there."""
     is_insertable: bool = False
     """Whether the attention runs a norm of that name if one is put where it has None: a neutral one is, while attached.
     """
@@ -67,7 +73,7 @@ class Site:
     path: str
     """Attribute of the block, such as "attn2"; dots allowed, empty where the block itself is the attention."""
     keys: tuple[KeyNorm, ...]
-    """Norms of its keys, in the order in which they run. One that the model at hand does not have is passed over."""
+    """Norms of its keys, in the order in which they run."""
     is_joint: bool = False
     """Whether the keys of all its norms meet in one softmax, in the order of the norms unless `joint_order` says
     otherwise."""
@@ -85,6 +91,8 @@ class Site:
     must know the keys before. Only for an attention without rotary embedding."""
     blocks: range | None = None
     """Indices of the stack's blocks that hold this attention; None for all."""
+    is_optional: bool = False
+    """Whether some of these blocks may lack it."""
     refusal: str = ""
     """Why a gain on these keys cannot act, as a sentence; empty if it can. Such a site has no targets."""
 
@@ -98,11 +106,13 @@ class Stack:
     """A list of blocks of one kind."""
 
     name: str
-    """Attribute of the transformer, such as "single_transformer_blocks"."""
+    """Attribute of the transformer, such as "single_transformer_blocks"; dots allowed."""
     sites: tuple[Site, ...]
     """Attentions inside each block."""
     is_main: bool = True
     """Whether a block set that names no stack means this one too."""
+    is_optional: bool = False
+    """Whether models of the family may lack it."""
 
 
 def class_name(pipeline: Any) -> str:
@@ -161,7 +171,8 @@ class Family:
     name: str
     """Short name, used in presets and messages."""
     transformers: tuple[str, ...]
-    """Names of the transformer classes it describes."""
+    """Classes that it describes, their subclasses included: "Name" is that class of diffusers, "package:Name" one of
+    another package or of one of its modules, such as "wan.modules.model:WanModel"."""
     stacks: tuple[Stack, ...] | Callable[[nn.Module, Any], tuple[Stack, ...]]
     """Stacks, or a function of the transformer and its pipeline (None for a bare transformer) that gives them."""
     pipelines: tuple[str, ...] = ()
@@ -207,6 +218,28 @@ class Family:
         return order(arguments) if callable(order) else order
 
     def stacks_of(self, transformer: nn.Module, pipeline: Any = None) -> tuple[Stack, ...]:
-        """The stacks that this very transformer has."""
+        """The stacks of this very transformer; those without a block are left out.
+
+        Raises: UnsupportedModel if it lacks one that is not optional, or has no block at all.
+        """
         stacks = self.stacks(transformer, pipeline) if callable(self.stacks) else self.stacks
-        return tuple(stack for stack in stacks if len(getattr(transformer, stack.name, ())) > 0)
+        missing = [s.name for s in stacks if not s.is_optional and descend(transformer, s.name) is None]
+        present = tuple(stack for stack in stacks if len(blocks_of(transformer, stack.name)) > 0)
+        if missing or not present:
+            lacking = missing or [stack.name for stack in stacks]
+            raise UnsupportedModel(
+                f"{type(transformer).__name__} has no {'' if missing else 'block in '}"
+                f"{' and no '.join(f'`{name}`' for name in lacking)}, where the family {self.name} describes blocks; "
+                f"its lists of blocks are {lists_in(transformer)}. Correct the name of the stack, or set is_optional "
+                "if some of these models lack it."
+            )
+        return present
+
+    def describes(self, kind: type) -> bool:
+        """Whether this very class, not one that it inherits from, is among the transformers."""
+        return any(_is_named(kind, name) for name in self.transformers)
+
+
+def _is_named(kind: type, name: str) -> bool:
+    package, _, class_name = name.rpartition(":")
+    return kind.__name__ == class_name and f"{kind.__module__}.".startswith(f"{package or 'diffusers'}.")

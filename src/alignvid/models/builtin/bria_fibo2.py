@@ -13,7 +13,7 @@ from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stac
 from alignvid.models.reading.shapes import have_one_length, patch_grid, picture_counts
 
 _SINGLE = Site("single", "attention", (KeyNorm("norm_k", ("text", "video", "image")),), ignores_mask=True)
-_CROSS = Site("cross", "cross_attention", (KeyNorm("norm_k", ("text",)),), ignores_mask=True)
+_CROSS = Site("cross", "cross_attention", (KeyNorm("norm_k", ("text",)),), ignores_mask=True, is_optional=True)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:

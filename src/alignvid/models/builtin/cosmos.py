@@ -15,7 +15,12 @@ from alignvid.models.reading.shapes import patch_grid
 _FROM_TEXT = ("CosmosTextToWorldPipeline", "Cosmos2TextToImagePipeline")
 _ANIMA = "AnimaModularPipeline"
 _CROSS = Site(
-    "cross", "attn2", (KeyNorm("norm_k", ("text",), sequence_dim=2), KeyNorm("k_img_norm", ("image",), sequence_dim=2))
+    "cross",
+    "attn2",
+    (
+        KeyNorm("norm_k", ("text",), sequence_dim=2),
+        KeyNorm("k_img_norm", ("image",), sequence_dim=2, is_optional=True),
+    ),
 )
 
 _clean_frames = PerTensor[int]()

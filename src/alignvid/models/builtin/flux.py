@@ -29,8 +29,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of a Flux transformer; the pipeline tells whether there may be reference pictures, and on which side."""
     if class_name(pipeline) in _CLOZE:
         return double_and_single(("image", "video"))
-    can_edit = type(transformer).__name__ == "FluxTransformer2DModel" and class_name(pipeline) in _EDITING
-    return double_and_single(("video", "image") if can_edit else ("video",))
+    return double_and_single(("video", "image") if class_name(pipeline) in _EDITING else ("video",))
 
 
 def counts_by_ids(first_reference: int) -> Callable[[Any, Arguments], dict[str, int]]:

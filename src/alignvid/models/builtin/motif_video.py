@@ -13,7 +13,7 @@ from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stac
 from alignvid.models.reading.shapes import attended_text, embedded_image_grid, patch_grid, reference_before_mask
 
 _FROM_TEXT = ("MotifVideoPipeline",)
-_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),), queries=("video",))
+_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),), queries=("video",), is_optional=True)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:

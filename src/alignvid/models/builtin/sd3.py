@@ -19,7 +19,7 @@ _DOUBLE = Site(
     is_joint=True,
     ignores_mask=True,
 )
-_SELF = Site("self", "attn2", (KeyNorm("norm_k", ("video",), sequence_dim=2, is_insertable=True),))
+_SELF = Site("self", "attn2", (KeyNorm("norm_k", ("video",), sequence_dim=2, is_insertable=True),), is_optional=True)
 
 FAMILY = Family(
     name="sd3",

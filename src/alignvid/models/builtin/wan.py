@@ -33,7 +33,7 @@ def cross_keys(attention: Any, encoder_states: Tensor) -> dict[str, Tensor]:
 CROSS = Site(
     "cross",
     "attn2",
-    (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))),
+    (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",), is_optional=True)),
     keys_in_advance=cross_keys,
 )
 SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
@@ -43,7 +43,7 @@ SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video"
 def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of a Wan transformer; the pipeline tells whether the sequence begins with a reference frame."""
     sites = (SELF_WITH_REFERENCE if _has_reference_prefix(pipeline) else SELF, CROSS)
-    return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False)
+    return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False, is_optional=True)
 
 
 def clip_grid(transformer: Any, arguments: Arguments) -> Grid:
