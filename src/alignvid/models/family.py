@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from alignvid.errors import UnsupportedModel
 from alignvid.models.paths import blocks_of, descend, lists_in
+from alignvid.models.sizes import Sizes, config_sizes
 
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
@@ -181,6 +182,16 @@ class Family:
     """What is read of the tokens in one forward."""
     time: Time = Time()
     """How the transformer is given the step, and the passes of guidance in it."""
+    sizes: Callable[[nn.Module], Sizes] = config_sizes
+    """What presets recognise a model by, where its config does not say it or there is none."""
+    presets_of: str = ""
+    """Family whose presets are for these models, too: where this one describes the same models in another package's
+    classes. Empty for its own."""
+
+    @property
+    def preset_family(self) -> str:
+        """Family that a preset for these models names."""
+        return self.presets_of or self.name
 
     @property
     def grids(self) -> Mapping[str, Callable[[nn.Module, Arguments], Grid]]:

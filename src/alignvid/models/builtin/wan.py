@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, ReferenceChannels, Site, Stack
 from alignvid.models.reading.shapes import first_frame_counts, patch_grid, square_grid
+from alignvid.models.sizes import Sizes, config_sizes
 
 _TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
 
@@ -57,6 +58,12 @@ def reference_channels(transformer: Any) -> ReferenceChannels | None:
     return ReferenceChannels("patch_embedding", channels - noise, channels) if channels == 2 * noise + 4 else None
 
 
+def sizes(transformer: Any) -> Sizes:
+    """Heads and width; CLIP embeds one reference image, or the first and the last frame."""
+    image, pictures = transformer.config.image_dim, 1 if transformer.config.pos_embed_seq_len is None else 2
+    return config_sizes(transformer)._replace(image_keys=() if image is None else (image,) * pictures)
+
+
 def _has_reference_prefix(pipeline: Any) -> bool:
     """TI2V-5B image-to-video: per-token timesteps, the first latent frame clean."""
     config = getattr(pipeline, "config", {})
@@ -79,4 +86,5 @@ FAMILY = Family(
         grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
         reference_channels=reference_channels,
     ),
+    sizes=sizes,
 )
