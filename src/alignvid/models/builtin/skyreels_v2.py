@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, clip_grid
+from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, check, clip_grid, token_counts
 from alignvid.models.family import Family, Reads, Stack, class_name
-from alignvid.models.reading.shapes import first_frame_counts, patch_grid
+from alignvid.models.reading.shapes import patch_grid
 
 _FROM_IMAGE = ("SkyReelsV2DiffusionForcingImageToVideoPipeline",)
 
@@ -35,7 +35,8 @@ FAMILY = Family(
     ),
     stacks=stacks,
     reads=Reads(
-        token_counts=first_frame_counts,
+        token_counts=token_counts,
         grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
+        check=check,
     ),
 )
