@@ -145,13 +145,13 @@ class Observation:
             self.trace.origin["attached"][host.name] = attached
 
     def _token_counts(self, host: Host, arguments: Arguments) -> dict[str, int]:
-        """Tokens by stream; where vision cannot be told from text, all are text, and the trace says so."""
+        """Tokens by stream; where vision cannot be distinguished from text, all are text, and the trace says so."""
         counts = host.family.token_counts(host.transformer, arguments)
         streams = {stream for site in self._sites for keys in site.keys for stream in keys.streams}
         untold = next((name for name, count in counts.items() if count is None and name in streams), None)
         problem = (
-            f"{untold} was not told from text: the prompt was encoded before the observation began, or its tokens lie "
-            "elsewhere in each prompt of a batch."
+            f"{untold} was not distinguished from text: the prompt was encoded before the observation began, or its "
+            "tokens lie elsewhere in each prompt of a batch."
         )
         if untold is not None and problem not in self.trace.problems:
             self.trace.problems.append(problem)
@@ -194,7 +194,7 @@ class Observation:
 
 
 def _announcing(transformer: Any, passes: PassReader) -> Any:
-    """The transformer's own cache context, which also tells the reader of passes its name."""
+    """The transformer's own cache context, which also gives the reader of passes its name."""
     own = vars(transformer).get("cache_context")
 
     @contextmanager

@@ -17,7 +17,7 @@ from alignvid.schedule import BlockSet, StepWindow
 
 
 def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dict[str, Any]:
-    """Plain data that tells two runs of one model from runs of two models."""
+    """Plain data that distinguishes two runs of one model from runs of two models."""
     return {
         "versions": {"alignvid": alignvid.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__},
         "models": {host.name: _model(host) for host in hosts},

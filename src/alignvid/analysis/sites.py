@@ -71,7 +71,7 @@ def observed_sites(host: Host, pipeline: Any, blocks: BlockSet) -> list[Observed
 
 
 def _refuse_shared(sites: Sequence[ObservedSite]) -> None:
-    """Two sites in one module run one after the other there, and nobody can tell from outside whose softmax is whose.
+    """Two sites in one module run one after the other there, and from outside it is not known whose softmax is whose.
 
     Raises: ObservationError if there are such.
     """
@@ -80,8 +80,8 @@ def _refuse_shared(sites: Sequence[ObservedSite]) -> None:
         if (other := first.setdefault(id(site.attention), site)) is not site:
             shared = sorted({item.block for item in sites if item.site == site.site and item.stack == site.stack})
             raise ObservationError(
-                f"Attentions {other.site} and {site} run in one module, where they cannot be told apart; choose other "
-                f"blocks than {', '.join(map(str, shared))}."
+                f"Attentions {other.site} and {site} run in one module, where they cannot be distinguished; choose "
+                f"other blocks than {', '.join(map(str, shared))}."
             )
 
 

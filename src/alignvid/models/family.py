@@ -81,7 +81,7 @@ class Site:
     joint_order: tuple[str, ...] = ()
     """Streams in the order of the softmax, where the norms run in another one (Flux: the text's keys lie first)."""
     ignores_mask: bool = False
-    """Whether it cannot be given an attention mask of one's own, so that no constant can be put on its logits."""
+    """Whether it takes no attention mask from outside, so that no constant can be put on its logits."""
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""

@@ -13,7 +13,7 @@ from alignvid.models.family import Family, Reads, Stack, Time, class_name
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether there may be pictures to edit."""
+    """Stacks of the transformer; the pipeline says whether there may be pictures to edit."""
     return double_and_single(("video",) if class_name(pipeline) == "BriaFiboPipeline" else ("video", "image"))
 
 

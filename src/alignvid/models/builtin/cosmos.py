@@ -1,6 +1,6 @@
 """Cosmos 1, 2 and 2.5: text-, image- and video-to-world; and Anima, which makes pictures.
 
-Video-to-world keeps the first latent frames clean; a mask tells how many, and is read once per run. They are the stream
+Video-to-world keeps the first latent frames clean; a mask says how many, and is read once per run. They are the stream
 `image`. Cosmos 2.5's transfer model has image keys in cross-attention, with queries and a softmax of their own.
 """
 
@@ -27,14 +27,14 @@ _clean_frames = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the first frames may be clean."""
+    """Stacks of the transformer; the pipeline says whether the first frames may be clean."""
     has_none = class_name(pipeline) in _FROM_TEXT or type(pipeline).__name__ == _ANIMA
     video = ("video",) if has_none else ("image", "video")
     return (Stack("transformer_blocks", (Site("self", "attn1", (KeyNorm("norm_k", video, sequence_dim=2),)), _CROSS)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Clean frames, as the mask of conditions tells; the rest is video."""
+    """Clean frames, as the mask of conditions says; the rest is video."""
     mask, frame = arguments.get("condition_mask"), patch_grid(transformer, arguments)
     if mask is None:
         return {"image": 0}

@@ -71,11 +71,11 @@ def _clean_frames(noisy: Tensor, frames: int) -> int:
 def check(arguments: Arguments, streams: Container[str]) -> None:
     """Refuse a call that makes no video.
 
-    Raises: AttachmentError if every frame is given: the actions between them are told ("inverse_dynamics").
+    Raises: AttachmentError if every frame is given: the actions between them are predicted ("inverse_dynamics").
     """
     if all(len(noisy) == 0 for noisy in arguments["vision_noisy_frame_indexes"]):
         raise AttachmentError(
-            "With all frames given, Cosmos 3 makes no video: it tells the actions that lead from one frame to the "
+            "With all frames given, Cosmos 3 makes no video: it predicts the actions that lead from one frame to the "
             'next. Detach for mode "inverse_dynamics".'
         )
 

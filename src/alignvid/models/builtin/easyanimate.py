@@ -12,7 +12,7 @@ from alignvid.models.reading.shapes import patch_grid, text_counts
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; its config tells how many blocks are double-stream."""
+    """Stacks of the transformer; its config says how many blocks are double-stream."""
     doubles, count = transformer.config.mmdit_layers, transformer.config.num_layers
     norms = (KeyNorm("norm_k", ("video",), sequence_dim=2), KeyNorm("norm_added_k", ("text",), sequence_dim=2))
     single = (KeyNorm("norm_k", ("text", "video"), sequence_dim=2),)

@@ -26,7 +26,7 @@ def double_and_single(pictures: tuple[str, ...], text: tuple[str, ...] = ("text"
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Flux transformer; the pipeline tells whether there may be reference pictures, and on which side."""
+    """Stacks of a Flux transformer; the pipeline says whether there may be reference pictures, and on which side."""
     if class_name(pipeline) in _CLOZE:
         return double_and_single(("image", "video"))
     return double_and_single(("video", "image") if class_name(pipeline) in _EDITING else ("video",))

@@ -21,7 +21,7 @@ _REFUSAL = (
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Flux 2 transformer; the pipeline tells where the references lie."""
+    """Stacks of a Flux 2 transformer; the pipeline says where the references lie."""
     keeps_keys = class_name(pipeline) == _KEEPS_KEYS
     pictures = ("image", "video") if keeps_keys else ("video", "image")
     refusals = (("image", _REFUSAL),) if keeps_keys else ()

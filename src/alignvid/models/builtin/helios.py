@@ -35,7 +35,7 @@ def _tokens(latents: Any, patch: tuple[int, ...], scale: int) -> int:
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Helios transformer; its config tells whether the history, too, asks the text."""
+    """Stacks of a Helios transformer; its config says whether the history, too, asks the text."""
     asking = ("video",) if transformer.config.guidance_cross_attn else ()
     return (Stack("blocks", (_SELF, replace(_CROSS, queries=asking))),)
 

@@ -19,7 +19,7 @@ _READING_PICTURES = ("HunyuanVideoImageToVideoPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference, the pipeline
+    """Stacks of a HunyuanVideo transformer; its config says whether the first frame is the reference, the pipeline
     whether the language model reads it.
     """
     replaces_first_frame = transformer.config.image_condition_type == "token_replace"

@@ -1,7 +1,7 @@
 """HunyuanVideo 1.5: text-to-video and image-to-video, double-stream blocks only.
 
 Keys lie as [video | SigLIP image | glyphs | prompt | padding]. The image's tokens come first in the text stream, and
-all of them are valid, so that their number tells where the text begins; without an image they are padding at the end,
+all of them are valid, so that their number says where the text begins; without an image they are padding at the end,
 zeroed and masked, and everything counts as text. The reference also lies in the channels. A modular pipeline and a bare
 transformer serve both tasks: whether there is an image is read from its embeddings, once per run, as the model does.
 """
@@ -20,7 +20,7 @@ _image_tokens = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the text begins with an image."""
+    """Stacks of the transformer; the pipeline says whether the text begins with an image."""
     text = ("text",) if class_name(pipeline) in _FROM_TEXT else ("image", "text")
     norms = (KeyNorm("norm_k", ("video",)), KeyNorm("norm_added_k", text))
     return (Stack("transformer_blocks", (Site("double", "attn", norms, is_joint=True, ignores_mask=True),)),)

@@ -18,7 +18,7 @@ _pictures = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a transformer; the pipeline tells whether it is the one without text."""
+    """Stacks of a transformer; the pipeline says whether it is the one without text."""
     other = getattr(pipeline, "components", {}).get(UNCONDITIONAL)
     has_text = getattr(other, "_orig_mod", other) is not transformer  # torch.compile(model) keeps the model there
     streams = ("text", "video") if has_text else ("video",)

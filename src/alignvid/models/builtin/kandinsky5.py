@@ -18,7 +18,7 @@ _READING_PICTURES = ("Kandinsky5I2IPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    """Stacks of the transformer; the pipeline says whether the sequence begins with a reference frame."""
     video = ("image", "video") if class_name(pipeline) in _FROM_IMAGE else ("video",)
     keys = (KeyNorm("key_norm", video),)
     self_attention = Site("self", "self_attention", keys, query_norm="query_norm", ignores_mask=True)

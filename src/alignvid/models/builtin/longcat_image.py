@@ -16,7 +16,7 @@ _counts_by_ids = counts_by_ids(first_reference=2)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether it edits a picture, and reads it too."""
+    """Stacks of the transformer; the pipeline says whether it edits a picture, and reads it too."""
     if class_name(pipeline) == "LongCatImagePipeline":
         return double_and_single(("video",))
     return double_and_single(("video", "image"), ("vision", "text") if reads_pictures(pipeline) else ("text",))

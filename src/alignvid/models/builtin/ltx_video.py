@@ -2,7 +2,7 @@
 
 Self-attention sees [image | video]: the clean first latent frame of image-to-video, or the clean tokens that conditions
 put before the sequence and at its beginning. Clean tokens have a timestep below that of the noisy ones. Where the
-transformer is told no sizes (conditions), they are counted from its timesteps, once per run: one transfer from the
+transformer is given no sizes (conditions), they are counted from its timesteps, once per run: one transfer from the
 device.
 
 A window of long video has more of them behind it, the stream `condition`: the end of the window before, frames to
@@ -29,14 +29,14 @@ _clean_ends = PerTensor[dict[str, int]]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of an LTX transformer; the pipeline tells whether the sequence may begin or end with clean tokens."""
+    """Stacks of an LTX transformer; the pipeline says whether the sequence may begin or end with clean tokens."""
     video = _VIDEO_STREAMS.get(class_name(pipeline), ("image", "video", "condition"))
     self_attention = Site("self", "attn1", (KeyNorm("norm_k", video),), ignores_mask=True)
     return (Stack("transformer_blocks", (self_attention, Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)))),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Clean tokens: one latent frame, or as many as the timesteps tell; the rest is video."""
+    """Clean tokens: one latent frame, or as many as the timesteps say; the rest is video."""
     timestep, coordinates = arguments["timestep"], arguments.get("video_coords")
     if timestep.ndim < 2 or timestep.shape[1] == 1:
         return {"image": 0, "condition": 0}
@@ -56,7 +56,7 @@ def clean_ends(timestep: Tensor) -> dict[str, int]:
 
 
 def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of one latent frame, where the transformer is told its size."""
+    """The tokens of one latent frame, where the transformer is given its size."""
     patch = transformer.config.patch_size
     return Grid(0, arguments["height"] // patch, arguments["width"] // patch)
 

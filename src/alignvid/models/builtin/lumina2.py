@@ -22,7 +22,8 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     mask = arguments["encoder_attention_mask"]
     if not have_one_length(mask):
         raise AttachmentError(
-            "Prompts of different length in one batch cannot be told from the picture in Lumina 2; run them one by one."
+            "Prompts of different length in one batch cannot be separated from the picture in Lumina 2; run them "
+            "one by one."
         )
     return picture_counts(transformer, arguments)
 

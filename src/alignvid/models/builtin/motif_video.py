@@ -17,7 +17,7 @@ _CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),), queries=("
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the text begins with an image."""
+    """Stacks of the transformer; the pipeline says whether the text begins with an image."""
     text = ("text",) if class_name(pipeline) in _FROM_TEXT else ("image", "text")
     count = transformer.config.num_single_layers
     encoders = count - transformer.config.num_decoder_layers

@@ -1,7 +1,7 @@
 """OmniGen: one stack of a language model's blocks over [text | video], without norms on the keys.
 
 The gain acts on the keys' projection. Reference pictures lie inside the text, where their placeholders stand, elsewhere
-in each sample: they count as text. The generated picture begins with the token that tells the time. All passes of
+in each sample: they count as text. The generated picture begins with the token of the timestep. All passes of
 guidance are one batch, the conditional one first; with reference pictures a third one sees these without the prompt,
 which makes it an unconditional one. Timesteps ascend from 0 at pure noise to 1.
 """

@@ -24,7 +24,7 @@ _READING_PROMPT_ALONE = (*_WITHOUT_REFERENCE, "QwenImageLayeredPipeline")
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """The stack of a Qwen-Image transformer; the pipeline tells whether there are reference pictures."""
+    """The stack of a Qwen-Image transformer; the pipeline says whether there are reference pictures."""
     pictures = ("video",) if class_name(pipeline) in _WITHOUT_REFERENCE else ("video", "image")
     sees = class_name(pipeline) not in _READING_PROMPT_ALONE and reads_pictures(pipeline)
     text = ("vision", "text") if sees else ("text",)

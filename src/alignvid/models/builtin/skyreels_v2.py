@@ -18,7 +18,7 @@ _FROM_IMAGE = ("SkyReelsV2DiffusionForcingImageToVideoPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    """Stacks of the transformer; the pipeline says whether the sequence begins with a reference frame."""
     has_prefix = class_name(pipeline) in _FROM_IMAGE
     return (Stack("blocks", (SELF_WITH_REFERENCE if has_prefix else SELF, CROSS)),)
 

@@ -46,7 +46,7 @@ SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video"
 
 
 def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Wan transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    """Stacks of a Wan transformer; the pipeline says whether the sequence begins with a reference frame."""
     sites = (SELF_WITH_REFERENCE if _has_reference_prefix(pipeline) else SELF, CROSS)
     return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False, is_optional=True)
 
