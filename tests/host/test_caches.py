@@ -69,7 +69,11 @@ def forget(transformer: nn.Module) -> None:
 @pytest.fixture
 def cached_wan(monkeypatch) -> CachedWan:
     monkeypatch.setattr(registry, "_registered", {})
-    registry.register(replace(WAN, name="cached_wan", transformers=("CachedWan",), forget=forget))
+    registry.register(
+        replace(
+            WAN, name="cached_wan", transformers=(f"{__name__}:CachedWan",), reads=replace(WAN.reads, forget=forget)
+        )
+    )
     torch.manual_seed(0)
     return awoken(CachedWan(**WAN_TRANSFORMER).eval())
 

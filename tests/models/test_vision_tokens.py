@@ -293,7 +293,7 @@ def test_an_observation_tells_vision_from_text_or_says_that_it_cannot(edited):
     assert not trace.problems
     with alignvid.observe(pipe) as trace:
         generate(pipe, without_prompts(call) | embeddings)
-    assert [problem.partition(":")[0] for problem in trace.problems] == ["vision was not told from text"]
+    assert [problem.partition(":")[0] for problem in trace.problems] == ["vision was not distinguished from text"]
 
 
 def test_a_pipeline_without_a_language_model_that_sees_has_no_such_stream():

@@ -24,6 +24,7 @@ from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import place_in_all, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
@@ -128,11 +129,7 @@ def preset_for(pipe_or_transformer: Any) -> Preset:
 
 
 def _preset_of(host: Host, pipeline: Any) -> Preset:
-    config: Any = host.transformer.config
-    checkpoints = [
-        getattr(getattr(thing, "config", None), "_name_or_path", None) for thing in (pipeline, host.transformer)
-    ]
-    return presets.find(type(host.transformer).__name__, config, " ".join(str(name) for name in checkpoints if name))
+    return presets.find(fingerprint_of(host, pipeline))
 
 
 def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
@@ -148,10 +145,10 @@ def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: An
         raise UnknownPreset(
             f"{wanted!r} is neither a preset's name nor a Recipe; choose from {', '.join(presets.names())}."
         )
-    if preset.family not in ("*", host.family.name):
+    if preset.family not in ("*", host.family.preset_family):
         raise UnknownPreset(
             f"The preset {preset.name} is for the family {preset.family}, but {type(host.transformer).__name__} is of "
-            f"{host.family.name}; leave the preset out to have one chosen, or name 'generic'."
+            f"{host.family.preset_family}; leave the preset out to have one chosen, or name 'generic'."
         )
     return preset.name, preset.recipe
 

@@ -106,7 +106,7 @@ class Gate:
         self.site_count = sum(item.is_counted for item in installed)
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
-        self.edges = EdgeWatch(host.transformer, host.family.forget)
+        self.edges = EdgeWatch(host.transformer, host.family.reads.forget)
         self._skips = SkipWatch()
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
@@ -129,8 +129,7 @@ class Gate:
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
         """Hooks that tell vision tokens from words; none where both are treated alike."""
-        watch = self.host.family.watch
-        return watch(pipeline) if watch is not None and self._tells_vision else []
+        return self.host.family.watch(pipeline) if self._tells_vision else []
 
     @torch.compiler.disable
     def begin(self, door: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
@@ -162,8 +161,7 @@ class Gate:
         family = self.host.family
         refuse_parts(self.host, self.recipe.modulation, self.placements)
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        if family.check is not None:
-            family.check(arguments, self._streams)
+        family.check(arguments, self._streams)
         is_preparation = family.prepares(arguments)
         noise_level, samples = (0.0, False) if is_preparation else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
@@ -191,7 +189,7 @@ class Gate:
         """Tell the effects what they must know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
-        if self._needs_token_counts and family.token_counts is not None:
+        if self._needs_token_counts:
             counts = family.token_counts(self.host.transformer, arguments)
             counted = {stream: count or 0 for stream, count in counts.items()}
             self._warn_of_mixed_streams(counts)
@@ -213,21 +211,25 @@ class Gate:
         self._leave(call)
         if call.ran == 0 and any(state.has_run for state in call.states.values()):
             call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
-        run, (pass_name, is_edge) = self.clock.schedule_count, call.edge
-        skipped = None
-        if not (call.is_taken_over or call.is_preparation):
-            skipped = self._skips.see(run, pass_name, self.site_count, call.ran, is_edge=is_edge)
-        if skipped is not None:
-            warnings.warn(skipped, stacklevel=3)
         with self._counting:
             self.counts.acted += call.acted
             self._acted_in_run = self._acted_in_run or call.acted > 0
-        if call.acting and not call.is_taken_over and not self._acted_in_run and not self._has_warned_of_nothing:
-            self._has_warned_of_nothing = True
-            self._warn_of_nothing()
+        if not (call.is_taken_over or call.is_preparation or self._foreign):  # of foreign processors it was warned
+            self._warn_of_idleness(call)
         if call.acted and self.proves_runs and not self._has_proved_run:
             self._has_proved_run = True
             self.counts.proved = self.proof()
+
+    def _warn_of_idleness(self, call: Call) -> None:
+        """Once a run, where a gain that was on multiplied nothing, or blocks were left out at an edge."""
+        if call.acting and not self._acted_in_run and not self._has_warned_of_nothing:
+            self._has_warned_of_nothing = True
+            self._warn_of_nothing()
+            return
+        run, (pass_name, is_edge) = self.clock.schedule_count, call.edge
+        skipped = self._skips.see(run, pass_name, self.site_count, call.ran, is_edge=is_edge)
+        if skipped is not None:
+            warnings.warn(skipped, stacklevel=4)
 
     def proof(self) -> tuple[list[SiteChange], float] | None:
         """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
@@ -263,7 +265,7 @@ class Gate:
             "exported or fused one, something else than the pipeline runs the blocks, a kernel reads the norm's weight "
             "in place of calling the norm, or a cache left the blocks out. Detach, restore the model's own forward, "
             "and attach again.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _read(self, arguments: Mapping[str, Any]) -> tuple[float, bool | list[bool]]:
