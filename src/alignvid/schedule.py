@@ -183,6 +183,11 @@ class StepWindow:
             position = _bfloat16(1000.0 * position) / 1000.0
         return self.unit == "noise" and self.start + _TOLERANCE < position <= self.stop + _TOLERANCE
 
+    @property
+    def is_all_or_none(self) -> bool:
+        """Whether it is the same at every step."""
+        return self.unit == "none" or (self.unit == "fraction" and self.start == 0.0 and self.stop == 1.0)
+
     def _nearest_step(self, positions: Sequence[float]) -> int:
         """A window between two steps belongs to the step that is running then; one beside all steps to the nearest."""
         if self.unit == "fraction":

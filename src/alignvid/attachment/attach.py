@@ -12,23 +12,25 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import attachment_of
 from alignvid.attachment.placement import place_in_all, powers_for_streams
-from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
+from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.host.given import given_levels
+from alignvid.host.passes import check_passes
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ def attach(
     steps: StepWindow | tuple[float, float] | str | None = None,
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
+    schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
+    passes: Sequence[str] | None = None,
 ) -> Attachment:
     """Make a model follow its prompt better, until the attachment is detached.
 
@@ -55,6 +59,10 @@ def attach(
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
         streams: names such as "text" or "cross.text", or a mapping of targets to powers of gamma.
         branch: CFG branch to modulate, "both", "cond" or "uncond".
+        schedule: of a bare transformer, which does not say its steps: the timesteps that its loop runs, as the
+            transformer is given them, or a FlowSchedule. A forward at another timestep is then an error.
+        passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
+            ("cond", "uncond"), or ("uncond+cond",) for one batch of both. A forward beyond them is then an error.
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
@@ -73,6 +81,9 @@ def attach(
                 f"The {host.name} is already attached to, with {attachment_of(host).name}. "  # type: ignore[union-attr]  # not None
                 "Detach that first: alignvid.detach(pipe)."
             )
+    refuse_of_pipeline(pipeline, schedule, passes)
+    levels = [] if schedule is None else given_levels(schedule, found[0])
+    given_passes = () if passes is None else check_passes(passes)
     placements = place_in_all(recipe, found, pipeline)
     acted_on = [host for host in found if host.name in placements]
     for host in acted_on:
@@ -80,7 +91,7 @@ def attach(
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, acted_on, placements, pipeline)
+    attachment = Attachment(name, recipe, acted_on, placements, pipeline, levels, given_passes)
     attachment.install()
     logger.info("%s", attachment)
     return attachment

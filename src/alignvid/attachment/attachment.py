@@ -35,6 +35,8 @@ class Attachment:
         hosts: Sequence[Host],
         placements: Mapping[str, Sequence[Placement]],
         pipeline: Any,
+        levels: Sequence[float] = (),
+        passes: Sequence[str] = (),
     ) -> None:
         """Prepared, not yet in force; use `alignvid.attach`.
 
@@ -44,17 +46,19 @@ class Attachment:
             hosts: the transformers.
             placements: the norms and gains of each host, by its name.
             pipeline: the pipeline, or None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gave the schedule.
+            passes: those of a step, where the caller of a bare transformer gave them.
         """
         self.name = name
         self.recipe = recipe
         self.placements = {host: tuple(items) for host, items in placements.items()}
         self.is_attached = False
         self._pipeline = pipeline
-        clock, passes = StepClock(recipe.steps, pipeline), PassReader(pipeline)
+        self._clock, self._passes = StepClock(recipe.steps, pipeline, levels), PassReader(pipeline, passes)
         self._installed: list[Installed] = []
         locations = [item.location for items in self.placements.values() for item in items]
         self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
-        self._gates = [self._gate(host, clock, passes) for host in hosts]
+        self._gates = [self._gate(host) for host in hosts]
         self._watches: list[RemovableHandle] = []
 
     def install(self) -> None:
@@ -168,12 +172,12 @@ class Attachment:
             f"{self.forward_count} forwards"
         )
 
-    def _gate(self, host: Host, clock: StepClock, passes: PassReader) -> Gate:
+    def _gate(self, host: Host) -> Gate:
         token_counts: dict[str, int] = {}
         installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
         self._installed.extend(installed)
         effects = list({id(item.effect): item.effect for item in installed}.values())
-        return Gate(host, effects, self.placements[host.name], token_counts, clock, passes, self.recipe)
+        return Gate(host, effects, self.placements[host.name], token_counts, self._clock, self._passes, self.recipe)
 
     def _warn_of_other_transformers(self) -> None:
         """A transformer that was put into the pipeline after attaching (a quantised one, say) carries no gain."""
@@ -203,4 +207,6 @@ class Attachment:
             neutral.take_out()
         while self._watches:
             self._watches.pop().remove()
+        self._clock.forget()
+        self._passes.forget()
         self.is_attached = False

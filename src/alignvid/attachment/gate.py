@@ -25,8 +25,7 @@ from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_repl
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch
 from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_in
-from alignvid.host.passes import PassReader, active_samples
+from alignvid.host.passes import PassReader
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation, Scalar
 from alignvid.recipe import Recipe
@@ -77,7 +76,7 @@ class Gate:
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._has_met_tokens = self._has_told_of_none = False
-        self._checked_schedule: int | None = None
+        self._checked_run: int | None = None
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
 
@@ -115,17 +114,15 @@ class Gate:
 
     def _read(self, arguments: Mapping[str, Any]) -> tuple[float, bool | list[bool]]:
         """Noise level of a forward of some step, and which of its samples are acted on."""
-        family = self.host.family
-        moment = self.clock.read(lambda: noise_level_in(family, arguments))
-        if self.clock.schedule_count != self._checked_schedule:
-            self._look_at_all()
-        running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
-        samples = active_samples(self.recipe.branch, running, arguments, family.branches(arguments))
+        moment = self.clock.read(self.host, arguments)
+        if moment.run != self._checked_run:
+            self._look_at_all(moment.run)
+        samples = self.passes.samples(self.recipe.branch, moment, self.host, arguments)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
         return moment.noise_level, samples
 
-    def _look_at_all(self) -> None:
+    def _look_at_all(self, run: int) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code."""
         refuse_replaced(self._locations)
         foreign = foreign_site(self.placements)
@@ -133,7 +130,7 @@ class Gate:
             warn_of_processor(foreign, stacklevel=6)
         self._foreign = foreign
         self._has_met_tokens = False
-        self._checked_schedule = self.clock.schedule_count
+        self._checked_run = run
 
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
         """Once, where vision is to be told from text and cannot be."""

@@ -88,4 +88,5 @@ FAMILY = Family(
     token_counts=token_counts,
     check=check,
     timestep_argument="vision_timesteps",
+    text_argument="input_ids",
 )

@@ -22,4 +22,5 @@ FAMILY = Family(
     token_counts=token_counts,
     grids={"single.video": patch_grid},
     batch_order=("uncond", "cond"),
+    text_argument="text_bth",
 )

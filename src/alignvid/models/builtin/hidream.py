@@ -41,4 +41,5 @@ FAMILY = Family(
     token_counts=token_counts,
     timestep_argument="timesteps",
     batch_order=("uncond", "cond"),
+    text_argument="encoder_hidden_states_t5",
 )

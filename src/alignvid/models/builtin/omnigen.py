@@ -37,4 +37,5 @@ FAMILY = Family(
     timestep_scale=1.0,
     is_ascending=True,
     batch_order=batch_order,
+    text_argument="input_ids",
 )

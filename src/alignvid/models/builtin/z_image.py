@@ -45,4 +45,5 @@ FAMILY = Family(
     timestep_scale=1.0,
     is_ascending=True,
     batch_order=("cond", "uncond"),
+    text_argument="cap_feats",
 )
