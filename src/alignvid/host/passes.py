@@ -235,6 +235,8 @@ class PassReader:
 
     def _is_guided(self, moment: Moment, parts: int, arguments: Arguments) -> bool:
         """Whether a batch that may hold all branches does: as the pipeline says; else if all parts have one noise."""
+        if self._pipeline is None:  # its caller has announced that it does
+            return samples_in(arguments) % parts == 0
         if moment.source == "own":
             says = getattr(self._pipeline, "do_classifier_free_guidance", None)
             if says is not None:
