@@ -17,7 +17,7 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
-from alignvid.attachment.gate import attachment_of
+from alignvid.attachment.gate import gate_of
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
@@ -139,8 +139,8 @@ class Observation:
                 token_counts=self._token_counts(host, arguments),
                 grid=patch_grid(transformer, arguments) if self._recorder.needs_grid else (1, 1),
             )
-        if (attachment := attachment_of(host)) is not None:
-            attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
+        if (gate := gate_of(host)) is not None:
+            attached = {"name": gate.name, "recipe": gate.recipe.to_dict()}
             self.trace.origin["attached"][host.name] = attached
 
     def _token_counts(self, host: Host, arguments: Arguments) -> dict[str, int]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gate import attachment_of
+from alignvid.attachment.gate import gate_of
 from alignvid.attachment.placement import place_in_all, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
@@ -76,10 +76,9 @@ def attach(
     name, recipe = _named_recipe(preset_or_recipe, found[0], pipeline)
     recipe = _overridden(recipe, found, pipeline, gamma, blocks, steps, streams, branch)
     for host in found:
-        if attachment_of(host) is not None:
+        if (gate := gate_of(host)) is not None:
             raise AttachmentError(
-                f"The {host.name} is already attached to, with {attachment_of(host).name}. "  # type: ignore[union-attr]  # not None
-                "Detach that first: alignvid.detach(pipe)."
+                f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
             )
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
@@ -100,8 +99,8 @@ def attach(
 def detach(pipe_or_transformer: Any) -> None:
     """Take off whatever is attached to a pipeline or transformer; nothing attached is fine."""
     for host in hosts(pipe_or_transformer):
-        if (attachment := attachment_of(host)) is not None:
-            attachment.detach()
+        if (gate := gate_of(host)) is not None:
+            gate.detach()
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:

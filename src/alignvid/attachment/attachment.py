@@ -66,10 +66,9 @@ class Attachment:
         try:
             for neutral in self._inserted:
                 neutral.put_in()
-            for module, effect in self._installed:
-                install(module, effect)
+            for installed in self._installed:
+                install(installed)
             for gate in self._gates:
-                gate.attachment = self
                 install_gate(gate)
                 self._watches += gate.watch(self._pipeline)
             self.is_attached = True
@@ -103,8 +102,12 @@ class Attachment:
 
     @property
     def acted_count(self) -> int:
-        """Site calls with a gain switched on: attentions x forwards."""
-        return sum(gate.active_forward_count * self._sites_of(gate.host.name) for gate in self._gates)
+        """Times that the keys of an attention were multiplied, counted where it happens.
+
+        Attentions that a cache leaves out do not count, nor does what a checkpoint computes again. Compiled code is not
+        looked into: a forward in which it met the gain counts as all of its attentions.
+        """
+        return sum(gate.acted_count for gate in self._gates)
 
     @property
     def gains(self) -> dict[str, float]:
@@ -173,11 +176,10 @@ class Attachment:
         )
 
     def _gate(self, host: Host) -> Gate:
-        token_counts: dict[str, int] = {}
-        installed = effects_of(self.recipe.modulation, host, self.placements[host.name], token_counts)
+        placements = self.placements[host.name]
+        installed = effects_of(self.recipe.modulation, host, placements)
         self._installed.extend(installed)
-        effects = list({id(item.effect): item.effect for item in installed}.values())
-        return Gate(host, effects, self.placements[host.name], token_counts, self._clock, self._passes, self.recipe)
+        return Gate(host, installed, placements, self._clock, self._passes, self.recipe, self.name, self.detach)
 
     def _warn_of_other_transformers(self) -> None:
         """A transformer that was put into the pipeline after attaching (a quantised one, say) carries no gain."""
@@ -199,8 +201,8 @@ class Attachment:
     def _remove(self) -> None:
         for gate in self._gates:
             remove_gate(gate)
-        for module, effect in self._installed:
-            remove(module, effect)
+        for installed in self._installed:
+            remove(installed)
         for gate in self._gates:
             remove_copies(gate.host.transformer)
         for neutral in self._inserted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,14 @@ class Placement:
     def is_uniform(self) -> bool:
         """Whether all keys of the norm get the same gain, so that nothing need be split."""
         return len(self.gains) == len(self.location.keys.streams) and len({gain for _, gain in self.gains}) == 1
+
+
+def with_firsts(placements: Iterable[Placement]) -> Iterator[tuple[Placement, bool]]:
+    """Each placement, and whether it is the first of its attention, the one that stands for it in counts."""
+    before = None
+    for placement in placements:
+        yield placement, placement.location.attention is not before
+        before = placement.location.attention
 
 
 def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from alignvid.attachment.effect import Effect
+from alignvid.attachment.call import running_with
+from alignvid.attachment.effect import Effect, Installed
+from alignvid.errors import AttachmentError
 from alignvid.host.versions import check_diffusers
 
 check_diffusers()  # an old one lacks what is imported next
@@ -33,19 +35,23 @@ _HOOK_NAME = "alignvid_effect"
 _ATTRIBUTE = "_alignvid_effect"
 
 
-def install(module: nn.Module, effect: Effect) -> None:
+def install(installed: Installed) -> None:
     """Let an effect act on a module; at most one on each."""
+    module, effect, is_counted = installed
+    effect.at_rest.is_in_force = False
     if "forward" in vars(module):
-        HookRegistry.check_if_exists_or_initialize(module).register_hook(_EffectHook(effect), _HOOK_NAME)
+        hook = _EffectHook(effect, is_counted)
+        HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, _HOOK_NAME)
         return
-    object.__setattr__(module, _ATTRIBUTE, effect)
+    object.__setattr__(module, _ATTRIBUTE, (effect, is_counted))
     if not is_swapped(module):  # else somebody's class is over ours (FSDP's is): ours acts again
         module.__class__ = _affected_class(type(module))
 
 
-def remove(module: nn.Module, effect: Effect) -> None:
+def remove(installed: Installed) -> None:
     """Undo `install`: the class and the instance are as before."""
-    effect.set_active(False)
+    module, effect, _ = installed
+    effect.at_rest.is_in_force = True
     registry = getattr(module, "_diffusers_hook", None)
     if registry is not None and registry.get_hook(_HOOK_NAME) is not None:
         registry.remove_hook(_HOOK_NAME, recurse=False)
@@ -86,20 +92,47 @@ def base_of(swapped: type) -> type:
 
 
 class _EffectHook(ModelHook):
-    def __init__(self, effect: Effect) -> None:
+    def __init__(self, effect: Effect, is_counted: bool) -> None:
         super().__init__()
         self.effect = effect
+        self.is_counted = is_counted
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        return self.effect.on_input(module, args, kwargs) if _acts(self.effect) else (args, kwargs)
+        return self.effect.on_input(module, args, kwargs) if _acts(self.effect, self.is_counted) else (args, kwargs)
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
-        return self.effect.on_output(output) if _acts(self.effect) else output
+        return self.effect.on_output(output) if _acts(self.effect, is_counted=False) else output
 
 
-def _acts(effect: Effect) -> bool:
-    # In this order: a graph that has looked at `is_active` is compiled again when that changes.
-    return (effect.is_neutral_in_graph and torch.compiler.is_compiling()) or effect.is_active
+def _acts(effect: Effect, is_counted: bool) -> bool:
+    """Whether an effect acts on what its module is about to make; counted for the forward that is running.
+
+    Raises: AttachmentError if no forward of the transformer is running.
+    """
+    if torch.compiler.is_compiling():
+        shared = effect.shared
+        if not shared.is_in_force:
+            _refuse_outside()
+        shared.has_run = True  # compiled code does this each time, at no graph and no guard
+        # In this order: a graph that has looked at `is_active` is compiled again when that changes.
+        return effect.is_neutral_in_graph or shared.is_active
+    call = running_with(effect)
+    if call is None:
+        if not effect.at_rest.is_in_force:
+            _refuse_outside()
+        return False
+    is_active = call.states[effect].is_active
+    if is_counted:
+        call.count(is_active=is_active)
+    return is_active
+
+
+def _refuse_outside() -> None:
+    raise AttachmentError(
+        "A part of the model that AlignVid is attached to ran outside of a forward of the transformer, so that the "
+        "step and the pass are not known. Call the transformer itself, not one of its blocks nor a forward that was "
+        "taken from it; checkpoint by its own enable_gradient_checkpointing(); or detach first."
+    )
 
 
 @cache
@@ -108,14 +141,15 @@ def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
     makes_its_output = base in _MAKE_THEIR_OUTPUT
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        effect = getattr(self, _ATTRIBUTE)
-        if not _acts(effect):
+        effect, is_counted = getattr(self, _ATTRIBUTE)
+        if not _acts(effect, is_counted):
             return plain_forward(self, *args, **kwargs)
         args, kwargs = effect.on_input(self, args, kwargs)
         output = plain_forward(self, *args, **kwargs)
         return effect.on_fresh_output(output) if makes_its_output else effect.on_output(output)
 
-    return same_named_subclass(base, {"forward": forward})
+    # torch.compile takes every tensor size that it finds below a module of torch's own for a constant.
+    return same_named_subclass(base, {"forward": forward, "__module__": __name__})
 
 
 def _drop_traces(module: nn.Module) -> None:

@@ -26,6 +26,7 @@ class NormLocation(NamedTuple):
     attention: nn.Module
     attention_site: Site
     """The family's description of this attention."""
+    block_module: nn.Module
 
     @property
     def holder(self) -> tuple[nn.Module, str]:
@@ -81,7 +82,7 @@ def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
                 for keys in site.keys:
                     if (norm := norm_of(attention, keys)) is not None:
                         place = (host.name, stack.name, index, site.name)
-                        yield NormLocation(*place, keys, norm, attention, site)
+                        yield NormLocation(*place, keys, norm, attention, site, block)
 
 
 def norm_of(attention: nn.Module, keys: KeyNorm) -> nn.Module | None:

@@ -237,7 +237,7 @@ def test_samples_of_a_batch_do_not_see_each_others_energy():
 
 
 def a_gain() -> tuple[QueryMean, EnergyGain]:
-    take = TokenMean(KeyNorm("norm_k", ("text",)), 2, Family("none", (), ()), {})
+    take = TokenMean(KeyNorm("norm_k", ("text",)), 2, Family("none", (), ()))
     queries = QueryMean(take)
     return queries, EnergyGain(STEEP, (("text", 1.0),), take, queries, is_last=True)
 

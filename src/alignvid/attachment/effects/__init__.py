@@ -16,25 +16,22 @@ from alignvid.host.transformers import Host
 from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Modulation, Scalar
 
 
-def effects_of(
-    modulation: Modulation, host: Host, placements: Sequence[Placement], token_counts: dict[str, int]
-) -> list[Installed]:
+def effects_of(modulation: Modulation, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """The effects that a modulation puts on the modules of one transformer.
 
-    `token_counts`: tokens per stream, filled in by the gate before each forward.
     Raises: UnknownTarget if the transformer lacks what this kind needs.
     """
     match modulation:
         case Scalar():
-            return scalar_effects(placements, token_counts)
+            return scalar_effects(placements)
         case Energy():
-            return energy_effects(modulation, host.family, placements, token_counts)
+            return energy_effects(modulation, host.family, placements)
         case ConflictAware():
             return conflict_effects(modulation, placements)
         case LogBias():
-            return log_bias_effects(modulation, placements, token_counts)
+            return log_bias_effects(modulation, placements)
         case KeyBlur():
-            return key_blur_effects(modulation, host, placements, token_counts)
+            return key_blur_effects(modulation, host, placements)
         case LowPass():
             return low_pass_effects(modulation, host)
     raise ModulationError(f"No way is known to put a modulation of kind {modulation.kind!r} on a model.")

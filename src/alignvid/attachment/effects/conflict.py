@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alignvid.attachment.effect import Effect, Installed, SwitchedEffect
+from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect
 from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
@@ -77,25 +77,29 @@ def tiled_conflict(
     return torch.cat(tiles, -1)
 
 
-class KeysInAdvance(Effect):
-    """Notes the keys of the attention that is about to run, made by its own projections and norms."""
+class NotedKeys(State):
+    """The keys of the attention that is running, by stream."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[str, Tensor] = {}
+
+
+class KeysInAdvance(Effect):
+    """Notes the keys of the attention that is about to run, for the whole batch, by its projections and norms."""
+
+    state_type = NotedKeys
     is_neutral_in_graph = False
 
     def __init__(self, keys_of: Callable[[nn.Module, Tensor], dict[str, Tensor]]) -> None:
         """`keys_of`: keys by stream, from the attention and the encoder states that it is given."""
         super().__init__()
         self.keys_of = keys_of
-        self.keys: dict[str, Tensor] = {}
-
-    def set_active_samples(self, is_active: Sequence[bool]) -> None:
-        """Keys are noted for the whole batch; the gain tells samples apart."""
-        self.is_active = any(is_active)
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments, untouched."""
         states = kwargs["encoder_hidden_states"] if "encoder_hidden_states" in kwargs else args[1]
-        self.keys = self.keys_of(module, states)
+        self.now.keys = self.keys_of(module, states)
         return args, kwargs
 
 
@@ -112,7 +116,8 @@ class ConflictGain(SwitchedEffect):
 
     def on_output(self, output: Float[Tensor, "batch query width"]) -> Float[Tensor, "batch query width"]:
         """The queries, scaled."""
-        keys, self.keys.keys = self.keys.keys, {}
+        noted = self.keys.now
+        keys, noted.keys = noted.keys, {}
         queries, image, text = (
             tokens.unflatten(-1, (self.heads, -1)) for tokens in (output, keys["image"], keys["text"])
         )
@@ -133,7 +138,7 @@ def conflict_effects(modulation: ConflictAware, placements: Sequence[Placement])
             keys = KeysInAdvance(keys_of)
             shared[kind] = keys, ConflictGain(modulation, keys, heads)
         keys, gain = shared[kind]
-        installed += [Installed(location.attention, keys), Installed(query_norm, gain)]
+        installed += [Installed(location.attention, keys, False), Installed(query_norm, gain)]
     return installed
 
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from alignvid.attachment.effect import Effect, Installed, SwitchedEffect
+from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
 from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
@@ -71,60 +71,77 @@ def scaled_per_head(
 class TokenMean:
     """Takes the mean of the queries or keys of one kind of norm, without the padding that the host masks."""
 
-    def __init__(self, keys: KeyNorm, heads: int, family: Family | None, token_counts: dict[str, int]) -> None:
-        """`keys`: streams and sequence axis of the norm; `family` tells of padding, None if there is none;
-        `token_counts` is filled in before each forward.
-        """
+    def __init__(self, keys: KeyNorm, heads: int, family: Family | None) -> None:
+        """`keys`: streams and sequence axis of the norm; `family` knows of padding, None if there is none."""
         self.keys = keys
         self.heads = heads
         self.family = family
-        self.token_counts = token_counts
-        self.attended: dict[str, Tensor] = {}
 
-    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any]) -> None:
-        """Note which tokens of this forward are no padding."""
-        if self.family is not None and self.family.attended is not None:
-            attended = self.family.attended(transformer, arguments)
-            self.attended = {stream: mask for stream, mask in attended.items() if stream in self.keys.streams}
+    def attended(self, transformer: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Which tokens of a forward are no padding, by stream of the norm."""
+        if self.family is None or self.family.attended is None:
+            return {}
+        attended = self.family.attended(transformer, arguments)
+        return {stream: mask for stream, mask in attended.items() if stream in self.keys.streams}
 
-    def of(self, tokens: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch heads _"]:
+    def of(
+        self, tokens: Float[Tensor, "batch ..."], now: State, attended: Mapping[str, Tensor]
+    ) -> Float[Tensor, "batch heads _"]:
         """The mean per sample and head."""
-        if not self.attended:
+        if not attended:
             return mean_per_head(tokens, self.keys.sequence_dim, self.heads)
-        parts = split_by_stream(tokens, self.keys.streams, self.keys.sequence_dim, self.token_counts)
+        parts = split_by_stream(tokens, self.keys.streams, self.keys.sequence_dim, now)
         sums = [
-            sum_and_count(part, self.keys.sequence_dim, self.attended.get(stream))
+            sum_and_count(part, self.keys.sequence_dim, attended.get(stream))
             for stream, part in zip(self.keys.streams, parts, strict=True)
         ]
         total, count = (reduce(torch.add, numbers) for numbers in zip(*sums, strict=True))
         return (total.flatten(1) / count).unflatten(1, (self.heads, -1))
 
 
+class QueryState(State):
+    """The mean query of the attention that is running, and the padding of the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attended: Mapping[str, Tensor] = {}
+        self.mean: Tensor | None = None
+
+
+class GainState(SwitchedState):
+    """The padding of the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attended: Mapping[str, Tensor] = {}
+
+
 class QueryMean(Effect):
-    """Notes the mean query of the attention that is running, and leaves the queries as they are."""
+    """Notes the mean query of the attention that is running, for the whole batch, and leaves the queries alone."""
+
+    state_type = QueryState
+    reads_token_counts = True
 
     def __init__(self, take: TokenMean) -> None:
         super().__init__()
         self.take = take
-        self.reads_token_counts = True
-        self.mean: Tensor | None = None
-
-    def set_active_samples(self, is_active: Sequence[bool]) -> None:
-        """Means are noted for the whole batch; the gain tells samples apart."""
-        self.is_active = any(is_active)
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
         """Note the padding of this forward."""
-        self.take.prepare(transformer, arguments)
+        self.now.attended = self.take.attended(transformer, arguments)
 
     def on_output(self, output: Tensor) -> Tensor:
         """The queries, untouched."""
-        self.mean = self.take.of(output)
+        now = self.now
+        now.mean = self.take.of(output, now, now.attended)
         return output
 
 
 class EnergyGain(SwitchedEffect):
     """Scales the keys of one kind of norm by their energy with the queries noted before."""
+
+    state_type = GainState
+    reads_token_counts = True
 
     def __init__(
         self,
@@ -145,26 +162,27 @@ class EnergyGain(SwitchedEffect):
         self.queries = queries
         self.is_last = is_last
         self.is_uniform = len(self.powers) == len(self.streams) and len(set(self.powers.values())) == 1
-        self.reads_token_counts = True
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
         """Note the padding of this forward."""
-        self.take.prepare(transformer, arguments)
+        self.now.attended = self.take.attended(transformer, arguments)
 
     def on_output(self, output: Tensor) -> Tensor:
         """The keys, scaled."""
-        mean_query = self.queries.mean
+        now, noted = self.now, self.queries.now
+        mean_query = noted.mean
         if mean_query is None:
-            raise AttachmentError("Keys passed their norm before the queries did; an energy cannot be told here.")
+            raise AttachmentError("Keys passed their norm before the queries did; an energy cannot be measured here.")
         if self.is_last:
-            self.queries.mean = None
-        return self._scaled(output, energy_gain(mean_energy(mean_query, self.take.of(output)), self.modulation))
+            noted.mean = None
+        mean_key = self.take.of(output, now, now.attended)
+        return self._scaled(output, energy_gain(mean_energy(mean_query, mean_key), self.modulation))
 
     def _scaled(self, keys: Tensor, gain: Float[Tensor, "batch heads"]) -> Tensor:
         by_power = {power: gain ** (power * self.switch_like(gain)) for power in set(self.powers.values())}
         if self.is_uniform:
             return scaled_per_head(keys, next(iter(by_power.values())), self.sequence_dim)
-        parts = split_by_stream(keys, self.streams, self.sequence_dim, self.take.token_counts)
+        parts = split_by_stream(keys, self.streams, self.sequence_dim, self.now)
         scaled = [
             scaled_per_head(part, by_power[self.powers[stream]], self.sequence_dim) if stream in self.powers else part
             for stream, part in zip(self.streams, parts, strict=True)
@@ -172,9 +190,7 @@ class EnergyGain(SwitchedEffect):
         return torch.cat(scaled, self.sequence_dim)
 
 
-def energy_effects(
-    modulation: Energy, family: Family, placements: Sequence[Placement], token_counts: dict[str, int]
-) -> list[Installed]:
+def energy_effects(modulation: Energy, family: Family, placements: Sequence[Placement]) -> list[Installed]:
     """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks."""
     means: dict[tuple[object, ...], QueryMean] = {}
     gains: dict[tuple[object, ...], EnergyGain] = {}
@@ -186,15 +202,15 @@ def energy_effects(
         # Where text is padded, queries lie like the first keys: those of the video alone, or of all streams. Where the
         # first keys are of the text alone, queries are the video's, of which none is padding.
         first = location.attention_site.keys[0]
-        taken = TokenMean(first, heads, family if len(first.streams) > 1 else None, token_counts)
+        taken = TokenMean(first, heads, family if len(first.streams) > 1 else None)
         mean = means.setdefault((location.site, heads), QueryMean(taken))
-        installed.append(Installed(query_norm, mean))
+        installed.append(Installed(query_norm, mean, False))
         for item in items:
             is_last = item is items[-1]
-            taken = TokenMean(item.location.keys, heads, family, token_counts)
+            taken = TokenMean(item.location.keys, heads, family)
             kind = (item.location.site, item.location.keys, item.powers, is_last)
             gain = gains.setdefault(kind, EnergyGain(modulation, item.powers, taken, mean, is_last=is_last))
-            installed.append(Installed(item.location.norm, gain))
+            installed.append(Installed(item.location.norm, gain, item is items[0]))
     return installed
 
 

@@ -39,18 +39,16 @@ class MaskBias(SwitchedEffect):
     """Puts a bias on the attention mask with which an attention runs."""
 
     is_neutral_in_graph = False
+    reads_token_counts = True
 
-    def __init__(self, biases: Mapping[str, float], streams: Sequence[str], token_counts: dict[str, int]) -> None:
+    def __init__(self, biases: Mapping[str, float], streams: Sequence[str]) -> None:
         """Args:
         biases: what is added to the logits, by stream; the others get 0.
         streams: all streams of the softmax in token order.
-        token_counts: tokens per stream, filled in before each forward; one stream may be missing.
         """
         super().__init__()
         self.biases = tuple(biases.get(stream, 0.0) for stream in streams)
         self.streams = tuple(streams)
-        self.token_counts = token_counts
-        self.reads_token_counts = True
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments with another attention mask."""
@@ -61,15 +59,13 @@ class MaskBias(SwitchedEffect):
         return _with_mask(additive_mask(self._bias(hidden, total), mask), args, kwargs)
 
     def _bias(self, like: Tensor, total: int) -> Tensor:
-        sizes = stream_sizes(total, self.streams, self.token_counts)
+        sizes = stream_sizes(total, self.streams, self.now)
         parts = [like.new_full((1, 1, 1, size), bias) for size, bias in zip(sizes, self.biases, strict=True)]
         bias = torch.cat(parts, -1)
         return (bias * self.switch_like(bias)).to(like.dtype)
 
 
-def log_bias_effects(
-    modulation: LogBias, placements: Sequence[Placement], token_counts: dict[str, int]
-) -> list[Installed]:
+def log_bias_effects(modulation: LogBias, placements: Sequence[Placement]) -> list[Installed]:
     """One bias per kind of attention, shared by all blocks."""
     shared: dict[tuple[object, ...], MaskBias] = {}
     installed = []
@@ -80,7 +76,7 @@ def log_bias_effects(
         kind = (location.site, streams, powers)
         if kind not in shared:
             biases = {stream: modulation.bias(power) for stream, power in powers}
-            shared[kind] = MaskBias(biases, streams, token_counts)
+            shared[kind] = MaskBias(biases, streams)
         installed.append(Installed(location.attention, shared[kind]))
     return installed
 

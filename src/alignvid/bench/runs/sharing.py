@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alignvid.attachment.gate import Acting, acting_on
+from alignvid.attachment.call import Acting
+from alignvid.attachment.gate import acting_on, take_over
 from alignvid.host.clock import StepClock
 from alignvid.host.transformers import Host, hosts
 from alignvid.models.family import Arguments
@@ -122,6 +123,7 @@ class Trajectories:
                 digest = digest_of(args, kwargs) if wanted else None
                 key = (host.name, _described(self._recipe, acting), digest or b"")
                 if digest is not None and key in self._kept:
+                    take_over(host)
                     return copied(self._kept[key])
                 self._may_be_kept = False  # from here on nobody has been
                 self.forward_count += 1
