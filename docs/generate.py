@@ -17,6 +17,7 @@ from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.evidence import PipelineFacts, model_table, recorded_combinations
 from alignvid.models.refused import REFUSED
+from contract import contract_lines
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -113,6 +114,15 @@ COMBINATIONS = {
     "PAB": "at both edges of the step window, no cache; 1e-6",
     "FasterCache": "attention skipped; at both edges of the step window, no cache; 1e-6",
     "FasterCache, batched guidance": "unconditional half guessed; at both edges, no cache; 1e-6",
+    "cache-dit: DBCache": "at both edges of the step window, no cache; 1e-6",
+    "cache-dit: DBCache F1B1": "the last block computed, too; at both edges, no cache; 1e-6",
+    "cache-dit: TaylorSeer": "DBCache with its calibrator; at both edges, no cache; 1e-6",
+    "cache-dit: SCM": "a static mask of steps; at both edges, no cache; 1e-6",
+    "cache-dit: DBPrune": "at both edges of the step window, no cache; 1e-6",
+    "cache-dit: transformer alone": "DBCache enabled on the transformer; at both edges, no cache; 1e-6",
+    "cache-dit: two experts": "DBCache on Wan 2.2; at both edges, no cache; 1e-6",
+    "para-attn": "its first-block cache; at both edges, no cache; 1e-6",
+    "para-attn: TaylorSeer": "the same, extrapolated; at both edges, no cache; 1e-6",
     "CFG in two passes": "each `branch`: passes modulated by hand, 1e-5; the other pass bit-equal to a plain one",
     "CFG in one batch": "each `branch`: halves modulated by hand, 1e-5; the other half bit-equal to a plain one",
     "distilled guidance, one pass": "each `branch`: the pass modulated by hand; 1e-5",
@@ -174,6 +184,16 @@ whole: nothing computed with a gain is used without one, and nothing without one
 skips as before. TaylorSeer counts its warm-up steps again from there; PAB and FasterCache count their intervals from
 there. The pipelines of FramePack and Flux Kontext name no cache context, without which FirstBlockCache and TaylorSeer
 of diffusers do not run: call them within `pipe.transformer.cache_context("run")`.
+
+cache-dit 1.5.3 and para-attn 0.3.38 are recognised by what they leave on the transformer and in their contexts; nothing
+of them is patched, and what is changed in a context ends with the run. cache-dit keeps the two passes apart by its own
+count, and so does alignvid: with `branch="cond"` the other pass skips as before. It refuses FramePack's transformer.
+para-attn runs with diffusers 0.42.1 on Wan and CogVideoX; its adapters of Flux and HunyuanVideo raise errors of their
+own. Its rows were run by `make test-para-attn`, which installs it apart.
+
+A model with a cache of its own forgets if its family says how (`forget`). All of these caches keep what they compute on
+the transformer, for whichever thread calls it: threads that take turns on one cached transformer may be given each
+other's residuals, attached or not, but never one from with a gain to without, or back.
 """
 
 GUIDERS_NOTE = """## Guiders and modular pipelines
@@ -239,7 +259,7 @@ def compatibility_page() -> str:
         ticks = ["yes" if combination in entry["exercised"] else "" for entry in entries]
         lines.append(f"| {' | '.join((combination, words, *ticks))} |")
     notes = (REASONS, CACHES_NOTE, GUIDERS_NOTE, PARALLEL_NOTE, SHARING_NOTE)
-    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes])
+    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes, *contract_lines(), ""])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:

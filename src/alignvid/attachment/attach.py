@@ -48,6 +48,7 @@ def attach(
     branch: Branch | None = None,
     schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
     passes: Sequence[str] | None = None,
+    proof: bool = False,
 ) -> Attachment:
     """Make a model follow its prompt better, until the attachment is detached.
 
@@ -63,6 +64,7 @@ def attach(
             transformer is given them, or a FlowSchedule. A forward at another timestep is then an error.
         passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
             ("cond", "uncond"), or ("uncond+cond",) for one batch of both. A forward beyond them is then an error.
+        proof: measure in each run what the gain changes, for `Attachment.proof()`: about one forward more a run.
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
@@ -90,7 +92,7 @@ def attach(
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, acted_on, placements, pipeline, levels, given_passes)
+    attachment = Attachment(name, recipe, acted_on, placements, pipeline, levels, given_passes, proof=proof)
     attachment.install()
     logger.info("%s", attachment)
     return attachment

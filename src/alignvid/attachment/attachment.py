@@ -13,6 +13,7 @@ from alignvid.attachment.effect import Installed
 from alignvid.attachment.effects import effects_of
 from alignvid.attachment.gate import Gate, install_gate, remove_gate
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import Proof
 from alignvid.attachment.swap import install, remove, remove_copies
 from alignvid.errors import AttachmentError
 from alignvid.host.clock import StepClock
@@ -37,6 +38,8 @@ class Attachment:
         pipeline: Any,
         levels: Sequence[float] = (),
         passes: Sequence[str] = (),
+        *,
+        proof: bool,
     ) -> None:
         """Prepared, not yet in force; use `alignvid.attach`.
 
@@ -48,11 +51,13 @@ class Attachment:
             pipeline: the pipeline, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
+            proof: whether to measure in each run what the gain changes.
         """
         self.name = name
         self.recipe = recipe
         self.placements = {host: tuple(items) for host, items in placements.items()}
         self.is_attached = False
+        self._proves = proof
         self._pipeline = pipeline
         self._clock, self._passes = StepClock(recipe.steps, pipeline, levels), PassReader(pipeline, passes)
         self._installed: list[Installed] = []
@@ -84,6 +89,29 @@ class Attachment:
         if self.is_attached:
             self._remove()
             self._warn_of_other_transformers()
+
+    def proof(self) -> Proof:
+        """By how much each attention's output is another one because of the gain.
+
+        With `attach(…, proof=True)` it was measured in the first forward of the last run in which the gain was on, and
+        is there after detaching, too. Else the last forward in which it was on is run once more, and each attention in
+        it twice. Counts are left as they are.
+        Raises: AttachmentError if the gain was on in no forward yet; or the attachment was detached and took no proofs.
+        """
+        measured = [gate.proved for gate in self._gates if gate.proved is not None]
+        if not measured and not self.is_attached:
+            raise AttachmentError(
+                "This attachment was detached: ask for its proof inside the with block, or attach with proof=True, "
+                "which takes one in each run."
+            )
+        measured = measured or [found for gate in self._gates if (found := gate.proof()) is not None]
+        if not measured:
+            raise AttachmentError(
+                f"The gain was on in none of {self.forward_count} forwards, so that there is nothing to measure; run "
+                "the pipeline first, with a step inside the window."
+            )
+        sites = tuple(change for changes, _ in measured for change in changes)
+        return Proof(sites, max(level for _, level in measured))
 
     @property
     def forward_count(self) -> int:
@@ -179,7 +207,10 @@ class Attachment:
         placements = self.placements[host.name]
         installed = effects_of(self.recipe.modulation, host, placements)
         self._installed.extend(installed)
-        return Gate(host, installed, placements, self._clock, self._passes, self.recipe, self.name, self.detach)
+        clock, passes = self._clock, self._passes
+        gate = Gate(host, installed, placements, clock, passes, self.recipe, self.name, self.detach)
+        gate.proves_runs = self._proves
+        return gate
 
     def _warn_of_other_transformers(self) -> None:
         """A transformer that was put into the pipeline after attaching (a quantised one, say) carries no gain."""

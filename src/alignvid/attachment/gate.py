@@ -5,8 +5,8 @@ recompilation at a window's edge, no graph break; and in `forward`, for those wh
 class is swapped for a subclass of the same name; saving and LoRA loading see no difference. torch.compile's wrapper
 object gets the same treatment where it is what the pipeline calls.
 
-Threads may run one transformer at a time, each with its own Call. Where it is compiled they take turns: a graph reads
-its factors from the effects, which are there for all threads.
+Threads may run one transformer at a time, each with its own Call. Where it is compiled, or a cache is on, they take
+turns: a graph reads its factors from the effects, and a cache keeps its residuals on the model, for all threads.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.call import Acting, Call, running_through
+from alignvid.attachment.call import Acting, Call, Edge, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints, unbind_checkpoints
 from alignvid.attachment.effect import Effect, Installed
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import ActiveForward, ProbedSite, SiteChange, changes_in
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
-from alignvid.host.caches import EdgeWatch
+from alignvid.host.caches import EdgeWatch, SkipWatch
 from alignvid.host.clock import StepClock
 from alignvid.host.passes import PassReader
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation, Scalar
+from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
 
 _ATTRIBUTE = "_alignvid_gate"
@@ -82,10 +83,18 @@ class Gate:
         """Forwards in which the gain was on."""
         self.acted_count = 0
         """Times that the keys of an attention were multiplied; see `end`."""
-        self.edges = EdgeWatch(host.transformer)
+        self.edges = EdgeWatch(host.transformer, host.family.forget)
+        self._skips = SkipWatch()
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
         self._is_compiled = self._is_compiled_whole = False
+        self._probed = _probed_sites(host, installed, placements)
+        self._last_active: ActiveForward | None = None
+        self.proves_runs = False
+        """Whether a proof is taken in the first forward of each run in which the gain is on."""
+        self.proved: tuple[list[SiteChange], float] | None = None
+        """What was found in the run that was last proved."""
+        self._has_proved_run = False
         self._compilable = _modules_around([item.location for item in placements])
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
@@ -120,7 +129,7 @@ class Gate:
             return None
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         self._note_compiled()
-        takes_turn = self._is_compiled
+        takes_turn = self._is_compiled or self.edges.is_cached
         if takes_turn:
             self._turns.acquire()
         try:
@@ -131,6 +140,8 @@ class Gate:
             raise
         call.has_turn = takes_turn
         call.passes(door)
+        if call.acting is not None:
+            self._last_active = ActiveForward(call, args, dict(kwargs), self.passes.announced)
         return call
 
     def _called(self, arguments: Mapping[str, Any]) -> Call:
@@ -142,10 +153,11 @@ class Gate:
         noise_level, samples = (0.0, False) if family.prepares(arguments) else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
-        self.edges.see(self.passes.announced, samples if is_acting else False)
+        is_edge = self.edges.see(self.passes.announced, samples if is_acting else False)
         call = Call(
             self, {effect: effect.idle() for effect in self.effects}, Acting(which, noise_level) if is_acting else None
         )
+        call.edge = Edge(self.passes.announced, is_edge)
         with self._counting:
             self.forward_count += 1
             self.active_forward_count += is_acting
@@ -185,12 +197,38 @@ class Gate:
         self._leave(call)
         if call.ran == 0 and any(state.has_run for state in call.states.values()):
             call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
+        run, (pass_name, is_edge) = self.clock.schedule_count, call.edge
+        skipped = None
+        if not call.is_taken_over:
+            skipped = self._skips.see(run, pass_name, self.site_count, call.ran, is_edge=is_edge)
+        if skipped is not None:
+            warnings.warn(skipped, stacklevel=3)
         with self._counting:
             self.acted_count += call.acted
             self._acted_in_run = self._acted_in_run or call.acted > 0
         if call.acting and not call.is_taken_over and not self._acted_in_run and not self._has_warned_of_nothing:
             self._has_warned_of_nothing = True
             self._warn_of_nothing()
+        if call.acted and self.proves_runs and not self._has_proved_run:
+            self._has_proved_run = True
+            self.proved = self.proof()
+
+    def proof(self) -> tuple[list[SiteChange], float] | None:
+        """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
+        was none.
+        """
+        forward = self._last_active
+        if forward is None or forward.call.acting is None:
+            return None
+        with self._turns:
+            self.edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
+            changes = changes_in(forward, self.host.transformer, _plain_forward(self.host.transformer), self._probed)
+            self.edges.forget_all()
+        return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
+
+    def forget_arguments(self) -> None:
+        """Keep nothing of what was run."""
+        self._last_active = None
 
     @torch.compiler.disable
     def abandon(self, call: Call) -> None:
@@ -229,7 +267,7 @@ class Gate:
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(foreign, stacklevel=6)
         self._foreign = foreign
-        self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = False
+        self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = self._has_proved_run = False
         self._checked_run = run
 
     def _note_compiled(self) -> None:
@@ -237,7 +275,9 @@ class Gate:
         if not self._is_compiled_whole:
             transformer, called = self.host.transformer, self.host.called
             self._is_compiled_whole = called is not transformer or _is_compiled(transformer)
-            self._is_compiled = self._is_compiled_whole or any(_is_compiled(module) for module in self._compilable)
+            self._is_compiled = self._is_compiled_whole or any(
+                module._compiled_call_impl is not None for module in self._compilable
+            )
 
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
         """Once, where vision is to be told from text and cannot be."""
@@ -285,6 +325,23 @@ def take_over(host: Host) -> None:
         call.is_taken_over = True
 
 
+def _plain_forward(transformer: nn.Module) -> Callable[..., Any]:
+    """The forward of the model's own class, without a gate; or what was put on the instance."""
+    own = vars(transformer).get("forward")
+    return base_of(type(transformer)).forward if own is None else lambda _, *args, **kwargs: own(*args, **kwargs)
+
+
+def _probed_sites(host: Host, installed: Sequence[Installed], placements: Sequence[Placement]) -> list[ProbedSite]:
+    """The attentions that are acted on; or the modules, if no attention is."""
+    if not placements:
+        return [ProbedSite(f"{host.name} input", item.module) for item in installed if item.is_counted]
+    attentions = {id(item.location.attention): item.location for item in placements}
+    return [
+        ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
+        for where in attentions.values()
+    ]
+
+
 def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:
     """The attentions of some norms, and the blocks that hold them: what may be compiled by itself."""
     return list({id(part): part for where in locations for part in (where.block_module, where.attention)}.values())
@@ -298,7 +355,7 @@ def _is_compiled(module: nn.Module) -> bool:
 def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
     """Whether it matters which tokens of a prompt are vision."""
     gains = dict(placement.gains)
-    are_alike = isinstance(modulation, Scalar) and gains.get("vision") == gains.get("text")
+    are_alike = modulation.is_uniform and gains.get("vision") == gains.get("text")
     return "vision" in placement.location.keys.streams and not are_alike
 
 
@@ -314,6 +371,7 @@ def install_gate(gate: Gate) -> None:
 def remove_gate(gate: Gate) -> None:
     """Undo `install_gate`: class and instance are as before."""
     gate.edges.forget_all()
+    gate.forget_arguments()
     unbind_checkpoints(gate.host.transformer)
     for module in (gate.host.transformer, gate.host.called):
         if vars(module).get(_ATTRIBUTE) in (gate, None):
@@ -350,7 +408,10 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
         if torch.compiler.is_compiling():
             return base.forward(self, *args, **kwargs)
         gate: Any = vars(self).get(_ATTRIBUTE)
-        running = None if gate is None else gate.begin((id(self), "forward"), args, kwargs)
+        outer = None if gate is None else running_through(gate)
+        if gate is None or (outer is not None and outer.passes((id(self), "forward"))):
+            return base.forward(self, *args, **kwargs)
+        running = gate.begin((id(self), "forward"), args, kwargs)
         if running is None:
             return base.forward(self, *args, **kwargs)
         return _through(gate, running, base.forward, self, args, kwargs)

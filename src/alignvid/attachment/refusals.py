@@ -11,7 +11,7 @@ from alignvid.errors import AttachmentError
 from alignvid.host.parallel import is_context_parallel
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation, Scalar
+from alignvid.modulation import Modulation
 
 
 def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
@@ -50,7 +50,7 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
     if not is_context_parallel(host.transformer):
         return
     problem = f"The {host.name} runs with context parallelism, where each process holds a part of every sequence: "
-    if not isinstance(modulation, Scalar):
+    if not modulation.is_uniform:
         raise AttachmentError(
             f"{problem}a modulation of kind {modulation.kind!r} needs the whole. Use a scalar one, or leave "
             "enable_parallelism out."

@@ -123,7 +123,9 @@ def _acts(effect: Effect, is_counted: bool) -> bool:
         return False
     is_active = call.states[effect].is_active
     if is_counted:
-        call.count(is_active=is_active)
+        call.ran += call.counts_as
+        if is_active:
+            call.acted += call.counts_as
     return is_active
 
 

@@ -69,7 +69,7 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
     rest = {key: value for key, value in overrides.items() if key != "streams"}
     recipe = recipe.override(powers=powers, **rest)
     placements = place_in_all(recipe, hosts, model)
-    return Attachment(name, recipe, [host for host in hosts if host.name in placements], placements, model)
+    return Attachment(name, recipe, [host for host in hosts if host.name in placements], placements, model, proof=False)
 
 
 def find_preset(model: Sketch) -> Preset:

@@ -164,6 +164,9 @@ class Family:
     check: Callable[[Arguments, Container[str]], None] | None = None
     """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
     that the call may switch on keeps keys over steps."""
+    forget: Callable[[nn.Module], None] | None = None
+    """Makes a cache that is part of the model itself forget, so that the next forward computes all blocks. Called where
+    a gain begins or ends to act; it must do nothing where that cache is off."""
     timestep_argument: str = "timestep"
     """What the transformer's forward calls its timestep."""
     timestep_scale: float | Callable[[nn.Module], float] = 1000.0
