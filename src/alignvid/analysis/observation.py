@@ -20,7 +20,6 @@ from alignvid.analysis.trace import Trace
 from alignvid.attachment.gate import gate_of
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_in
 from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
 from alignvid.host.sites import Inserted, holder_of
 from alignvid.host.transformers import Host
@@ -128,11 +127,11 @@ class Observation:
         self._place = None
         if host.family.prepares(arguments):
             return
-        moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
-        running = self._passes.read(self._clock.schedule_count, moment.step_index, host, arguments)
+        moment = self._clock.read(host, arguments)
+        running = self._passes.read(moment, host, arguments)
         if moment.is_in_window:
             self._place = ForwardPlace(
-                section=max(self._clock.schedule_count - 1, 0),
+                section=max(moment.run - 1, 0),
                 step=-1 if moment.step_index is None else moment.step_index,
                 noise_level=moment.noise_level,
                 running=running,

@@ -29,6 +29,8 @@ class Attachment:
         hosts: Sequence[Host],
         placements: Mapping[str, Sequence[Placement]],
         pipeline: Any,
+        levels: Sequence[float] = (),
+        passes: Sequence[str] = (),
         *,
         proof: bool,
         attach_again: Callable[[Any], None],
@@ -41,13 +43,24 @@ class Attachment:
             hosts: the transformers.
             placements: the norms and gains of each host, by its name.
             pipeline: the pipeline, or None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gave the schedule.
+            passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.
             attach_again: attaches to a copy of the pipeline in the same way.
         """
         self.name = name
         self.recipe = recipe
         self._prepared: InForce | None = InForce(
-            name, recipe, hosts, placements, pipeline, proof=proof, detach=self.detach, attach_again=attach_again
+            name,
+            recipe,
+            hosts,
+            placements,
+            pipeline,
+            levels,
+            passes,
+            proof=proof,
+            detach=self.detach,
+            attach_again=attach_again,
         )
         self._in_force: ref[InForce] | None = None
         self._places = {host: _Places.of(items) for host, items in self._prepared.placements.items()}

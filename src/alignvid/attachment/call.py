@@ -29,8 +29,10 @@ class Acting(NamedTuple):
 class Edge(NamedTuple):
     """Whether the gain begins or ends to act."""
 
-    pass_name: str | None
-    """Name of the cache context, if the pipeline announced one."""
+    run: int
+    """Number of the run."""
+    kind: Hashable
+    """What distinguishes the forwards of a step: the cache context that the pipeline announced, the samples."""
     is_edge: bool
 
 
@@ -60,7 +62,7 @@ class Call:
         """Attentions whose keys passed an effect, in force or not."""
         self.acted = 0
         """Attentions whose keys were multiplied."""
-        self.edge = Edge(None, False)
+        self.edge = Edge(0, None, False)
         self.counts_as = 1
         """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""
         self.is_preparation = False

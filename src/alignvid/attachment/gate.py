@@ -44,8 +44,7 @@ from alignvid.attachment.refusals import (
 from alignvid.attachment.swap import base_of, install, is_installed, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch, SkipWatch
 from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_in
-from alignvid.host.passes import PassReader, active_samples
+from alignvid.host.passes import PassReader, samples_in
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
@@ -108,6 +107,7 @@ class Gate:
         self.counts = Counts()
         self.edges = EdgeWatch(host.transformer, host.family.reads.forget)
         self._skips = SkipWatch()
+        self._has_own_cache = host.family.reads.forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
         self._is_compiled = self._is_compiled_whole = False
@@ -123,7 +123,7 @@ class Gate:
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._has_met_tokens = self._has_told_of_none = False
-        self._checked_schedule: int | None = None
+        self._checked_run: int | None = None
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
 
@@ -163,7 +163,7 @@ class Gate:
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         family.check(arguments, self._streams)
         is_preparation = family.prepares(arguments)
-        noise_level, samples = (0.0, False) if is_preparation else self._read(arguments)
+        run, noise_level, samples = (0, 0.0, False) if is_preparation else self._read(arguments)
         is_acting = any(samples) if isinstance(samples, list) else samples
         which = tuple(samples) if isinstance(samples, list) else (True,)
         is_edge = self.edges.see(self.passes.announced, samples if is_acting else False)
@@ -171,7 +171,7 @@ class Gate:
             self, {effect: effect.idle() for effect in self.effects}, Acting(which, noise_level) if is_acting else None
         )
         call.is_preparation = is_preparation
-        call.edge = Edge(self.passes.announced, is_edge)
+        call.edge = Edge(run, (self.passes.announced, samples_in(arguments)), is_edge)
         with self._counting:
             self.counts.forwards += 1
             self.counts.active_forwards += is_acting
@@ -222,12 +222,13 @@ class Gate:
 
     def _warn_of_idleness(self, call: Call) -> None:
         """Once a run, where a gain that was on multiplied nothing, or blocks were left out at an edge."""
-        if call.acting and not self._acted_in_run and not self._has_warned_of_nothing:
+        may_skip = self.counts.acted > 0 and self._may_be_cached
+        if call.acting and not self._acted_in_run and not self._has_warned_of_nothing and not may_skip:
             self._has_warned_of_nothing = True
             self._warn_of_nothing()
             return
-        run, (pass_name, is_edge) = self.clock.schedule_count, call.edge
-        skipped = self._skips.see(run, pass_name, self.site_count, call.ran, is_edge=is_edge)
+        run, kind, is_edge = call.edge
+        skipped = self._skips.see(run, kind, self.site_count, call.ran, is_edge=is_edge)
         if skipped is not None:
             warnings.warn(skipped, stacklevel=4)
 
@@ -258,6 +259,11 @@ class Gate:
         if call.has_turn:
             self._turns.release()
 
+    @property
+    def _may_be_cached(self) -> bool:
+        """Whether a cache that is known, and forgets where it must, may leave out all blocks of a forward."""
+        return self._has_own_cache or self.edges.is_cached
+
     def _warn_of_nothing(self) -> None:
         warnings.warn(
             f"AlignVid {self.name} was on in a forward of the {self.host.name} and multiplied nothing, for none of the "
@@ -268,19 +274,17 @@ class Gate:
             stacklevel=5,
         )
 
-    def _read(self, arguments: Mapping[str, Any]) -> tuple[float, bool | list[bool]]:
-        """Noise level of a forward of some step, and which of its samples are acted on."""
-        family = self.host.family
-        moment = self.clock.read(lambda: noise_level_in(family, arguments))
-        if self.clock.schedule_count != self._checked_schedule:
-            self._look_at_all()
-        running = self.passes.read(self.clock.schedule_count, moment.step_index, self.host, arguments)
-        samples = active_samples(self.recipe.branch, running, arguments, family.branches(arguments))
+    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, bool | list[bool]]:
+        """The run and the noise level of a forward of some step, and which of its samples are acted on."""
+        moment = self.clock.read(self.host, arguments)
+        if moment.source != "stray" and moment.run != self._checked_run:
+            self._look_at_all(moment.run)
+        samples = self.passes.samples(self.recipe.branch, moment, self.host, arguments)
         if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
             samples = [False] * len(samples) if isinstance(samples, list) else False
-        return moment.noise_level, samples
+        return moment.run, moment.noise_level, samples
 
-    def _look_at_all(self) -> None:
+    def _look_at_all(self, run: int) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code.
 
         An effect that others have taken off its norm meanwhile is put back.
@@ -294,7 +298,7 @@ class Gate:
             warn_of_processor(foreign, stacklevel=6)
         self._foreign = foreign
         self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = self._has_proved_run = False
-        self._checked_schedule = self.clock.schedule_count
+        self._checked_run = run
 
     def _note_compiled(self) -> None:
         """Whether graphs read the effects, and whether one holds the whole transformer; both may come at any time."""

@@ -32,6 +32,8 @@ class InForce:
         hosts: Sequence[Host],
         placements: Mapping[str, Sequence[Placement]],
         pipeline: Any,
+        levels: Sequence[float],
+        passes: Sequence[str],
         *,
         proof: bool,
         detach: Callable[[], None],
@@ -45,6 +47,8 @@ class InForce:
             hosts: the transformers.
             placements: the norms and gains of each host, by its name.
             pipeline: the pipeline, or None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gave the schedule.
+            passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.
             detach: takes all of it off, and warns of what went wrong.
             attach_again: attaches to a copy of the pipeline in the same way.
@@ -55,10 +59,10 @@ class InForce:
         self._attach_again = attach_again
         self.pipeline = pipeline
         self.placements = {host: tuple(items) for host, items in placements.items()}
-        clock, passes = StepClock(recipe.steps, pipeline), PassReader(pipeline)
+        self._clock, self._passes = StepClock(recipe.steps, pipeline, levels), PassReader(pipeline, passes)
         locations = [item.location for items in self.placements.values() for item in items]
         self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
-        self._gates = [self._gate(recipe, host, clock, passes, proof) for host in hosts]
+        self._gates = [self._gate(recipe, host, proof) for host in hosts]
         self._watches: list[RemovableHandle] = []
 
     @property
@@ -93,6 +97,8 @@ class InForce:
             neutral.take_out()
         while self._watches:
             self._watches.pop().remove()
+        self._clock.forget()
+        self._passes.forget()
         self._gates, self._inserted, self.placements, self.pipeline = [], [], {}, None
 
     def follow(self, original: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
@@ -126,10 +132,10 @@ class InForce:
         """What the gain changes in each transformer's last forward in which it was on, and at which noise level."""
         return [found for gate in self._gates if (found := gate.proof()) is not None]
 
-    def _gate(self, recipe: Recipe, host: Host, clock: StepClock, passes: PassReader, proof: bool) -> Gate:
+    def _gate(self, recipe: Recipe, host: Host, proof: bool) -> Gate:
         placements = self.placements[host.name]
         installed = effects_of(recipe.modulation, host, placements)
-        gate = Gate(host, installed, placements, clock, passes, recipe, self.name, self)
+        gate = Gate(host, installed, placements, self._clock, self._passes, recipe, self.name, self)
         gate.proves_runs = proof
         return gate
 

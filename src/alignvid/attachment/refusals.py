@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -76,4 +77,15 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
             f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be told from others under the same key "
             f"norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, choose "
             "streams with a norm of their own, or leave enable_parallelism out."
+        )
+
+
+def refuse_of_pipeline(pipeline: Any, schedule: Any, passes: Any) -> None:
+    """Refuse what a bare transformer alone is given. Raises: AttachmentError for a pipeline, which has its own."""
+    given = [name for name, value in (("schedule", schedule), ("passes", passes)) if value is not None]
+    if pipeline is not None and given:
+        raise AttachmentError(
+            f"{' and '.join(given)} cannot be given for {type(pipeline).__name__}, whose scheduler and guidance say "
+            f"{'it' if len(given) == 1 else 'them'}; leave {'it' if len(given) == 1 else 'them'} out, or attach to its "
+            "transformer alone."
         )

@@ -155,13 +155,15 @@ class Time:
 
     argument: str = "timestep"
     """What the transformer's forward calls its timestep."""
-    scale: float = 1000.0
-    """Timestep that the transformer is given at pure noise."""
+    scale: float | Callable[[nn.Module], float] = 1000.0
+    """Timestep that the transformer is given at pure noise; or a function of this very transformer that gives it."""
     is_ascending: bool = False
     """Whether the timestep is 0 at pure noise and grows to `scale`."""
     is_preparation: Callable[[Arguments], bool] | None = None
     """Whether a forward with these arguments belongs to no step: it computes what later ones keep, so that no gain may
     act in it."""
+    text: str = "encoder_hidden_states"
+    """What the transformer's forward calls the text, or its tokens: a pass of guidance is recognised by it."""
     batch_order: tuple[str, ...] | Callable[[Arguments], tuple[str, ...]] = ()
     """Branches in the order in which one batch holds them, such as ("uncond", "cond"), where the pipeline runs
     classifier-free guidance in one batch and announces nothing, or in another order than this one; or a function of the
@@ -225,6 +227,10 @@ class Family:
     def prepares(self, arguments: Arguments) -> bool:
         """Whether a forward belongs to no step, for it computes what later ones keep."""
         return self.time.is_preparation is not None and self.time.is_preparation(arguments)
+
+    def scale_of(self, transformer: nn.Module) -> float:
+        """Timestep that this very transformer is given at pure noise; or without noise, if it is ascending."""
+        return self.time.scale(transformer) if callable(self.time.scale) else self.time.scale
 
     def branches(self, arguments: Arguments) -> tuple[str, ...]:
         """Branches in the order in which the batch of a forward holds them; none if the family does not say."""

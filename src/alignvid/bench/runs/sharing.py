@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from alignvid.attachment.call import Acting
 from alignvid.attachment.gate import acting_on, take_over
 from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_in
 from alignvid.host.transformers import Host, hosts
 from alignvid.models.family import Arguments
 from alignvid.recipe import Recipe
@@ -145,9 +144,7 @@ class Trajectories:
         self._followers = [
             (later, clock)
             for later, clock in self._followers
-            if _might_be_equal(
-                later, clock.read(lambda: noise_level_in(host.family, arguments)).is_in_window, self._recipe, acting
-            )
+            if _might_be_equal(later, clock.read(host, arguments).is_in_window, self._recipe, acting)
         ]
 
 

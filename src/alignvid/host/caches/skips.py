@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 
 class SkipWatch:
     """Notices blocks that are skipped where the gain begins or ends to act.
@@ -12,10 +14,10 @@ class SkipWatch:
 
     def __init__(self) -> None:
         """Nothing has run yet."""
-        self._most_by_pass: dict[str | None, int] = {}
+        self._most_by_pass: dict[Hashable, int] = {}
         self._warned_run: object = None
 
-    def see(self, run: object, pass_name: str | None, planned: int, ran: int, *, is_edge: bool) -> str | None:
+    def see(self, run: object, pass_name: Hashable, planned: int, ran: int, *, is_edge: bool) -> str | None:
         """What is to be warned of after a forward, if anything; once per run.
 
         `run`: anything that differs from run to run, such as a count of schedules, and is not None. `planned`, `ran`:

@@ -86,5 +86,5 @@ FAMILY = Family(
     pipelines=("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline"),
     stacks=stacks,
     reads=Reads(token_counts=token_counts, check=check),
-    time=Time(argument="vision_timesteps"),
+    time=Time(text="input_ids", argument="vision_timesteps"),
 )

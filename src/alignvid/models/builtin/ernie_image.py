@@ -21,5 +21,5 @@ FAMILY = Family(
     pipelines=("ErnieImagePipeline",),
     stacks=(Stack("layers", (_SINGLE,)),),
     reads=Reads(token_counts=token_counts, grids={"single.video": patch_grid}),
-    time=Time(batch_order=("uncond", "cond")),
+    time=Time(text="text_bth", batch_order=("uncond", "cond")),
 )

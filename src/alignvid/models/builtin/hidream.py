@@ -40,5 +40,5 @@ FAMILY = Family(
     pipelines=("HiDreamImagePipeline",),
     stacks=(Stack("double_stream_blocks", (_DOUBLE,)), Stack("single_stream_blocks", (_SINGLE,))),
     reads=Reads(token_counts=token_counts),
-    time=Time(argument="timesteps", batch_order=("uncond", "cond")),
+    time=Time(text="encoder_hidden_states_t5", argument="timesteps", batch_order=("uncond", "cond")),
 )

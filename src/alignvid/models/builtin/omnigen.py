@@ -34,5 +34,5 @@ FAMILY = Family(
     pipelines=("OmniGenPipeline",),
     stacks=(Stack("layers", (_SINGLE,)),),
     reads=Reads(token_counts=token_counts),
-    time=Time(scale=1.0, is_ascending=True, batch_order=batch_order),
+    time=Time(text="input_ids", scale=1.0, is_ascending=True, batch_order=batch_order),
 )

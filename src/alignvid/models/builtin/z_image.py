@@ -41,5 +41,5 @@ FAMILY = Family(
     ),
     stacks=(Stack("layers", (_SINGLE,)),),  # those that refine text or picture alone are left out
     reads=Reads(token_counts=token_counts),
-    time=Time(argument="t", scale=1.0, is_ascending=True, batch_order=("cond", "uncond")),
+    time=Time(text="cap_feats", argument="t", scale=1.0, is_ascending=True, batch_order=("cond", "uncond")),
 )
