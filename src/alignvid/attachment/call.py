@@ -65,6 +65,8 @@ class Call:
         """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""
         self.is_taken_over = False
         """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
+        self.samples = 0
+        """In its batch."""
         self.has_turn = False
         """Whether the gate lets no other forward run beside this one."""
         self._doors: set[Hashable] = set()

@@ -32,7 +32,7 @@ from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_repl
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
 from alignvid.host.caches import EdgeWatch, SkipWatch
 from alignvid.host.clock import StepClock
-from alignvid.host.passes import PassReader
+from alignvid.host.passes import PassReader, samples_in
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
@@ -157,7 +157,7 @@ class Gate:
         call = Call(
             self, {effect: effect.idle() for effect in self.effects}, Acting(which, noise_level) if is_acting else None
         )
-        call.edge = Edge(self.passes.announced, is_edge)
+        call.edge, call.samples = Edge(self.passes.announced, is_edge), samples_in(arguments)
         with self._counting:
             self.forward_count += 1
             self.active_forward_count += is_acting
@@ -200,7 +200,8 @@ class Gate:
         run, (pass_name, is_edge) = self.clock.schedule_count, call.edge
         skipped = None
         if not call.is_taken_over:
-            skipped = self._skips.see(run, pass_name, self.site_count, call.ran, is_edge=is_edge)
+            name = f"{pass_name} of {call.samples}"  # the pass of SD3 that skips layers is no batch of both branches
+            skipped = self._skips.see(run, name, self.site_count, call.ran, is_edge=is_edge)
         if skipped is not None:
             warnings.warn(skipped, stacklevel=3)
         with self._counting:
