@@ -6,7 +6,7 @@ alone; but while it is being copied it has no parts yet that a recipe could be l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import nn
@@ -17,19 +17,23 @@ from alignvid.recipe import Recipe
 class AwaitedGate:
     """Stands at the door of a copied transformer until its first forward, or until it is detached."""
 
-    def __init__(self, name: str, recipe: Recipe, pipeline: Any, attach: Callable[[Any], None]) -> None:
+    def __init__(
+        self, name: str, recipe: Recipe, pipeline: Any, hook_ids: Collection[int], attach: Callable[[Any], None]
+    ) -> None:
         """Not yet at a door.
 
         Args:
             name: of the preset.
             recipe: what is attached to the original.
             pipeline: the copy.
+            hook_ids: of the hooks that the original has on its other models, which were copied along.
             attach: attaches to the copy as the original is attached.
         """
         self.name = name
         self.recipe = recipe
         self.part_of = self
         self._pipeline = pipeline
+        self._hook_ids = frozenset(hook_ids)
         self._attach = attach
         self._doors: list[tuple[nn.Module, Callable[[nn.Module], None]]] = []
 
@@ -42,8 +46,19 @@ class AwaitedGate:
         while self._doors:
             transformer, leave = self._doors.pop()
             leave(transformer)
+        for part in self._pipeline.components.values() if self._hook_ids else ():
+            if isinstance(part, nn.Module):
+                _drop_hooks(part, self._hook_ids)
 
     def attach(self) -> None:
         """Give way to gates of the copy's own."""
         self.detach()
         self._attach(self._pipeline)
+
+
+def _drop_hooks(model: nn.Module, ids: frozenset[int]) -> None:
+    """Take off hooks that were copied, of which there is no handle."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs, module._forward_hooks):
+            for number in ids & hooks.keys():
+                del hooks[number]

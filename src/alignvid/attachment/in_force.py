@@ -108,7 +108,8 @@ class InForce:
             return
         key = id(pipeline)
         if key not in memo.setdefault(id(self), {}):
-            memo[id(self)][key] = AwaitedGate(self.name, self.recipe, pipeline, self._attach_again)
+            ids = [watch.id for watch in self._watches]
+            memo[id(self)][key] = AwaitedGate(self.name, self.recipe, pipeline, ids, self._attach_again)
         stand_before_copy(copied, memo[id(self)][key])
 
     def problems(self) -> list[str]:
