@@ -4,7 +4,18 @@ It knows neither files nor errors: the caller says which error is raised, and ad
 """
 
 from alignvid.fields.json_text import json_bytes, json_values, mended
-from alignvid.fields.typed import Allowed, Count, Duration, InnerPath, Positive, Share, read, read_as, within
+from alignvid.fields.typed import (
+    Allowed,
+    Count,
+    Duration,
+    InnerPath,
+    Positive,
+    Share,
+    is_finite_number,
+    read,
+    read_as,
+    within,
+)
 
 __all__ = [
     "Allowed",
@@ -13,6 +24,7 @@ __all__ = [
     "InnerPath",
     "Positive",
     "Share",
+    "is_finite_number",
     "json_bytes",
     "json_values",
     "mended",

@@ -30,6 +30,7 @@ from typing import (
 T = TypeVar("T")
 
 _SHOWN = 60
+_MOST_BITS = 1024
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ def read_as(kind: Any, values: Any, *, what: str, error: type[Exception]) -> Any
         return _value(kind, values, "")
     except _Wrong as wrong:
         raise error(wrong.sentence(what)) from None
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether a value is a number that a float can hold; a bool is none."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 class _Wrong(Exception):
@@ -148,7 +157,7 @@ def _is_scalar(kind: Any, value: Any) -> bool:
     if isinstance(value, bool) or kind is bool:
         return kind is bool and isinstance(value, bool)
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return is_finite_number(value)
     return isinstance(value, kind)
 
 
@@ -248,5 +257,7 @@ def _choices(options: Sequence[Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list) and value:
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return "a number without end"
     text = repr(value) if not isinstance(value, str) else repr(value[: _SHOWN + 1])
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
