@@ -96,7 +96,7 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(name):
         read(Outer, {**WHOLE, name: value}, what="It", error=RecipeError)
 
 
-@pytest.mark.parametrize("value", [True, "3", 3.0, None, [], {}, float("nan")], ids=repr)
+@pytest.mark.parametrize("value", [True, "3", 3.0, None, [], {}, float("nan"), 2**63], ids=repr)
 def test_nothing_but_a_whole_number_is_a_whole_number(value):
     with pytest.raises(InputError, match="'count'"):
         read(Outer, {"count": value}, what="It", error=InputError)

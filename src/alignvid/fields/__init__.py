@@ -5,6 +5,7 @@ It knows neither files nor errors: the caller says which error is raised, and ad
 
 from alignvid.fields.json_text import json_bytes, json_values, mended
 from alignvid.fields.typed import (
+    OPEN,
     Allowed,
     Count,
     Duration,
@@ -18,6 +19,7 @@ from alignvid.fields.typed import (
 )
 
 __all__ = [
+    "OPEN",
     "Allowed",
     "Count",
     "Duration",

@@ -7,8 +7,8 @@ import math
 import re
 from typing import Any
 
-_MOST_DIGITS = 19
-"""Of a whole number: those of 2**63, the largest that any field takes."""
+_MOST_DIGITS = 300
+"""Of a whole number: as many as a float can hold. Tokenizers of the Hub have one of 31."""
 _DEEPEST = 64
 """Levels of lists and objects; our own records have 8."""
 _SHOWN = 60
@@ -19,7 +19,7 @@ def json_values(text: str | bytes, *, error: type[Exception], mends_text: bool =
     """The value that JSON text stands for.
 
     Refused besides what is no JSON: a key twice in an object, NaN and Infinity, numbers too large for a float or of
-    more than 19 digits, more than 64 levels, and half a character (a lone surrogate, which no file can hold).
+    more than 300 digits, more than 64 levels, and half a character (a lone surrogate, which no file can hold).
 
     Args:
         text: A whole file or a line of it; a byte order mark is passed over.

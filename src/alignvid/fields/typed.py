@@ -31,6 +31,10 @@ T = TypeVar("T")
 
 _SHOWN = 60
 _MOST_BITS = 1024
+_WHOLE_NUMBERS = range(-(2**63), 2**63)
+
+OPEN = object()
+"""In the `Annotated` of a TypedDict: it may hold more fields than are read."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,14 @@ def _is_scalar(kind: Any, value: Any) -> bool:
         return kind is bool and isinstance(value, bool)
     if kind is float:
         return is_finite_number(value)
-    return isinstance(value, kind)
+    return isinstance(value, kind) and (kind is not int or value in _WHOLE_NUMBERS)
 
 
 def _annotated(kind: Any, value: Any, path: str) -> Any:
     base, *notes = get_args(kind)
     checks = [note for note in notes if isinstance(note, Allowed)]
+    if OPEN in notes:
+        return _record(base, value, path, is_open=True)
     try:
         found = _value(base, value, path)
     except _Wrong as wrong:
@@ -189,16 +195,17 @@ def _is_record(kind: Any) -> bool:
     return is_dataclass(kind) or is_typeddict(kind)
 
 
-def _record(kind: Any, value: Any, path: str) -> Any:
+def _record(kind: Any, value: Any, path: str, *, is_open: bool = False) -> Any:
     known = _fields_of(kind)
     if not isinstance(value, Mapping):
         raise _Wrong(path, f"is {_shown(value)}; it must be an object with the fields {', '.join(known)}")
-    if unknown := [name for name in value if name not in known]:
+    unknown = [name for name in value if name not in known]
+    if unknown and not is_open:
         raise _Wrong(path, f"has no field {unknown[0]!r}; its fields are {', '.join(known)}")
     if missing := [name for name, item in known.items() if item.is_required and name not in value]:
         raise _Wrong(path, f"lacks the field {', '.join(map(repr, missing))}; its fields are {', '.join(known)}")
-    read_values = {name: _value(known[name].kind, item, _joined(path, name)) for name, item in value.items()}
-    return kind(**read_values)
+    found = {name: _value(item.kind, value[name], _joined(path, name)) for name, item in known.items() if name in value}
+    return kind(**found, **{name: value[name] for name in unknown})
 
 
 def _sequence(kind: Any, origin: Any, value: Any, path: str) -> Any:

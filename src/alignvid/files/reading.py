@@ -1,20 +1,15 @@
-"""Read files of others, which may be anything; write files that appear under their name only when they are complete."""
+"""Read files of others, which may be anything: only regular ones, of limited size, named in every error."""
 
 import contextlib
-import errno
 import hashlib
 import os
-import secrets
 import stat
-import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
-from alignvid.errors import InputError, OutputError, UnreadableFile
+from alignvid.errors import InputError, UnreadableFile
 from alignvid.fields import json_values
 
 MAX_BYTES = 1 << 30
@@ -27,7 +22,6 @@ _KINDS = {
     stat.S_IFCHR: "is a device",
     stat.S_IFBLK: "is a device",
 }
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
@@ -45,7 +39,7 @@ def opened(path: str | Path, *, max_bytes: int | None = None) -> Iterator[Binary
         try:
             yield file
         except OSError as error:
-            raise UnreadableFile(str(path), _reason(error)) from error
+            raise UnreadableFile(str(path), error.strerror or str(error)) from error
 
 
 def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -62,6 +56,26 @@ def read_json(path: str | Path, *, mends_text: bool = False) -> Any:
         raise
     except InputError as error:
         raise UnreadableFile(str(path), f"it is no JSON ({error})") from error
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file of others that hold anything, with their numbers from 1 on.
+
+    The last one is a line also without a line break at its end, which is kept: who was killed while writing it left
+    a part of it.
+
+    Raises: UnreadableFile.
+    """
+    with opened(path, max_bytes=MAX_BYTES) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip(b" \t\r\n\xef\xbb\xbf"):
+                yield number, line
+
+
+def check_file(path: str | Path) -> None:
+    """Before a library opens a file itself. Raises: UnreadableFile if it is none that could be read."""
+    with opened(path):
+        pass
 
 
 def is_there(path: str | Path) -> bool:
@@ -102,80 +116,6 @@ def is_foreign(file: Path) -> bool:
     return file.name.startswith(".") or file.name.lower() in {"thumbs.db", "desktop.ini"}
 
 
-def writable_folder(folder: Path) -> Path:
-    """Make the folder if it is missing and prove, by writing a byte, that files can be written in it.
-
-    Raises: OutputError if it cannot be made, is a file, is read-only or has no space.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part") as probe:
-            probe.write(b"\0")
-            probe.flush()
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"Cannot write into {str(folder)!r}: {_reason(error)}; choose another output folder."
-        ) from error
-    return folder
-
-
-def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write every file beside its final place, then rename all of them, in the order given.
-
-    A full disk or a Ctrl-C before the first rename leaves the folder as it was. Put the file that says
-    "all of this is there" last.
-
-    Raises: OutputError if a file cannot be written.
-    """
-    try:
-        with _parts(folder, contents) as parts:
-            for name, part in parts.items():
-                os.replace(part, folder / name)
-        _flush_folder(folder)
-    except OSError as error:
-        names = ", ".join(contents)
-        remedy = "free some space or choose" if error.errno in _NO_SPACE else "choose"
-        raise OutputError(
-            f"Cannot write {names} into {str(folder)!r}: {_reason(error)}; "
-            f"{remedy} another output folder, nothing there was changed."
-        ) from error
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write one file so that a reader sees the old content or all of the new one."""
-    write_together(path.parent, {path.name: data})
-
-
-@contextlib.contextmanager
-def held(lock: Path, *, busy: str, wait_s: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of the block, by a lock that the system frees when this process ends, however it ends.
-
-    On a file system without locks nobody is kept out.
-
-    Raises: InputError with the text `busy` if another process has it for longer than `wait_s`; OutputError if the file
-    cannot be made.
-    """
-    file_lock = FileLock(lock, timeout=wait_s)
-    try:
-        with contextlib.suppress(NotImplementedError):
-            file_lock.acquire()
-    except Timeout as error:
-        raise InputError(busy) from error
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write into {str(lock.parent)!r}: {_reason(error)}; the folder must be writable."
-        ) from error
-    try:
-        yield
-    finally:
-        file_lock.release()
-
-
-def sha256_of_bytes(data: bytes) -> str:
-    """The SHA-256 of bytes in memory."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def sha256_of_file(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, read in pieces. Raises: UnreadableFile."""
     digest = hashlib.sha256()
@@ -183,34 +123,6 @@ def sha256_of_file(path: str | Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _parts(folder: Path, contents: Mapping[str, bytes]) -> Iterator[dict[str, Path]]:
-    """The contents on disk under names that end in `.part`; what is not renamed by the end is removed."""
-    token = secrets.token_hex(4)  # process ids repeat: in containers on one disk the first process of each is number 1
-    parts = {name: folder / f".{name}.{token}.part" for name in contents}
-    try:
-        for name, data in contents.items():
-            with parts[name].open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        yield parts
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renames themselves survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _open_regular(path: str | Path) -> BinaryIO:
@@ -222,7 +134,7 @@ def _open_regular(path: str | Path) -> BinaryIO:
     except FileNotFoundError as error:
         raise UnreadableFile(str(path), "it does not exist", is_missing=True) from error
     except OSError as error:
-        raise UnreadableFile(str(path), _reason(error)) from error
+        raise UnreadableFile(str(path), error.strerror or str(error)) from error
     except UnreadableFile:
         raise
     except ValueError as error:  # a NUL, or half a character
@@ -245,7 +157,3 @@ def _child(folder: Path, name: str) -> Path:
         return next(child for child in folder.iterdir() if unicodedata.normalize("NFC", child.name) == wanted)
     except (OSError, ValueError, StopIteration):
         return folder / name
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
