@@ -132,7 +132,9 @@ def test_a_run_s_folder(run_folder, name, seed):
 
 @pytest.fixture(scope="module")
 def generation(tmp_path_factory):
-    return generate(GenerationSpec(prompt="add a red circle", steps=1), tmp_path_factory.mktemp("made") / "out").folder
+    picture = Path(__file__).parents[1] / "examples" / "scene-1.png"
+    spec = GenerationSpec(prompt="add a red circle", image=str(picture), steps=1)
+    return generate(spec, tmp_path_factory.mktemp("made") / "out").folder
 
 
 @pytest.mark.parametrize("seed", ["a", "b", "c"])

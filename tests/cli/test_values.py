@@ -18,7 +18,7 @@ def params(command=cli, path=""):
         yield from params(below, f"{path} {name}")
 
 
-@pytest.mark.parametrize("param", params())
+@pytest.mark.parametrize("param", list(params()))
 def test_no_text_path_or_number_may_say_nothing(param):
     assert param.type not in (click.STRING, click.FLOAT)
     assert not isinstance(param.type, click.Path)
