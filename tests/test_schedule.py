@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -266,3 +268,44 @@ def test_a_window_in_bfloat16_closes_where_the_rounded_timestep_does():
     timesteps = torch.linspace(0.0, 1000.0, 4001)
     expected = (timesteps.to(torch.bfloat16) > 900).tolist()
     assert [rounded.contains(float(timestep) / 1000) for timestep in timesteps] == expected
+
+
+def test_a_range_beyond_the_stack_is_refused_before_it_is_written_out():
+    tracemalloc.start()
+    with pytest.raises(UnknownTarget, match=r"Block 30 of `blocks` does not exist: it has blocks 0 to 29"):
+        BlockSet.of("0-399999999,999999999").indices("blocks", 30)
+    with pytest.raises(UnknownTarget, match="Block 30 of"):
+        BlockSet.of(range(10**9)).indices("blocks", 30)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_range_that_runs_backwards_is_refused_before_a_model_is_known():
+    with pytest.raises(ScheduleError, match="The range 7-2 runs backwards; write 2-7"):
+        BlockSet.of("0,7-2")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "text", ["9" * 100_000 + "x", "noise>" + "1" * 100_000 + "x", "0-" * 50_000, "0-" + "9" * 5_000]
+)
+def test_a_row_of_digits_without_end_is_refused_at_once(text):
+    with pytest.raises(ScheduleError):
+        StepWindow.of(text)
+    with pytest.raises(ScheduleError):
+        BlockSet.of(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"start": 0.1}, "A step window lacks the field 'unit'"),
+        ({"unit": "noise", "end": 1.0}, "has no field 'end'; its fields are unit, start, stop, precision"),
+        ({"unit": "noise", "start": "0.9"}, "the field 'start' is '0.9'; it must be a finite number"),
+        ({"unit": "noise", "start": 10**400}, "the field 'start' is a number without end"),
+    ],
+    ids=repr,
+)
+def test_a_damaged_window_is_refused_by_its_field(fields, message):
+    with pytest.raises(ScheduleError, match=message):
+        StepWindow.from_dict(fields)

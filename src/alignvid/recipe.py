@@ -6,15 +6,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 from alignvid import modulation as kinds
 from alignvid.errors import RecipeError
+from alignvid.fields import read
 from alignvid.modulation import Modulation, Scalar
 from alignvid.schedule import BlockSet, StepWindow
 
 Branch = Literal["both", "cond", "uncond"]
 """Which pass of classifier-free guidance is modulated. The released code modulates both."""
+
+
+class _Written(TypedDict):
+    """A recipe in TOML or JSON."""
+
+    modulation: Mapping[str, Any]
+    blocks: str | list[int] | Mapping[str, str | list[int]]
+    steps: Mapping[str, Any]
+    branch: NotRequired[Branch]
 
 
 @dataclass(frozen=True)
@@ -71,15 +81,14 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        """Read a dict written by `to_dict`. Raises: RecipeError for an unknown or missing field."""
-        known = ("modulation", "blocks", "steps", "branch")
-        if unknown := sorted(set(fields) - set(known)):
-            raise RecipeError(f"A recipe has no field {unknown[0]!r}; its fields are {', '.join(known)}.")
-        if missing := [name for name in known[:3] if name not in fields]:
-            raise RecipeError(f"The recipe lacks the field {missing[0]!r}; it needs {', '.join(known[:3])}.")
+        """Read a dict written by `to_dict`.
+
+        Raises: RecipeError for an unknown, missing or wrong field; ModulationError or ScheduleError for one within.
+        """
+        written = read(_Written, fields, what="A recipe", error=RecipeError)
         return cls(
-            modulation=kinds.from_dict(fields["modulation"]),
-            blocks=BlockSet.of(fields["blocks"]),
-            steps=StepWindow.from_dict(fields["steps"]),
-            branch=fields.get("branch", "both"),
+            modulation=kinds.from_dict(written["modulation"]),
+            blocks=BlockSet.of(written["blocks"]),
+            steps=StepWindow.from_dict(written["steps"]),
+            branch=written.get("branch", "both"),
         )

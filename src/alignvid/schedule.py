@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from alignvid.errors import ScheduleError, UnknownTarget
+from alignvid.fields import is_finite_number, read
 
 MAIN_STACKS = "*"
 """Key of a `BlockSet` for every main stack of the model (what an unqualified list of blocks means)."""
 
 _NAMED_SELECTIONS = ("all", "first-half", "last-half")
-_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_RANGES = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*")
 _TOLERANCE = 1e-9  # 0.3 * 10 is 3.0000000000000004 steps: a rounding error must not add a step
 
 
@@ -62,13 +63,14 @@ class BlockSet:
         selection = selections.get(stack, selections.get(MAIN_STACKS) if is_main else None)
         if selection is None:
             return ()
-        chosen = _indices(selection, count)
-        missing = [index for index in chosen if index >= count]
-        if missing:
+        if selection in _NAMED_SELECTIONS:
+            return _named_indices(selection, count)
+        ranges = _ranges(selection)
+        if missing := [max(first, count) for first, last in ranges if last >= count]:  # before a range is written out
             raise UnknownTarget(
-                f"Block {missing[0]} of `{stack}` does not exist: it has blocks 0 to {count - 1}. Choose among them."
+                f"Block {min(missing)} of `{stack}` does not exist: it has blocks 0 to {count - 1}. Choose among them."
             )
-        return chosen
+        return tuple(sorted({index for first, last in ranges for index in range(first, last + 1)}))
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -111,9 +113,7 @@ class StepWindow:
             raise ScheduleError(
                 f"Unit {self.unit!r} of a step window is unknown; choose 'fraction', 'noise' or 'none'."
             )
-        if not (
-            _is_number(self.start) and _is_number(self.stop) and 0.0 <= self.start <= 1.0 and 0.0 <= self.stop <= 1.0
-        ):
+        if not all(is_finite_number(end) and 0.0 <= end <= 1.0 for end in (self.start, self.stop)):
             raise ScheduleError(f"A step window runs within 0.0 and 1.0, but ({self.start}, {self.stop}) was given.")
         if self.unit != "none" and self.start >= self.stop:
             raise ScheduleError(
@@ -204,13 +204,8 @@ class StepWindow:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> StepWindow:
-        """Read a dict written by `to_dict`. Raises: ScheduleError for an unknown field."""
-        unknown = set(fields) - {"unit", "start", "stop", "precision"}
-        if unknown or "unit" not in fields:
-            raise ScheduleError(
-                f"A step window has the fields unit, start, stop and precision, but got {sorted(fields)}."
-            )
-        return cls(**fields)
+        """Read a dict written by `to_dict`. Raises: ScheduleError naming the field that is wrong."""
+        return read(cls, fields, what="A step window", error=ScheduleError)
 
     def __str__(self) -> str:
         if self.unit == "none":
@@ -236,7 +231,7 @@ class FlowSchedule:
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ScheduleError(f"steps must be a whole number from 1 on, but {self.steps!r} was given.")
-        if not (_is_number(self.shift) and self.shift > 0.0):
+        if not (is_finite_number(self.shift) and self.shift > 0.0):
             raise ScheduleError(f"shift must be a number above 0, but {self.shift!r} was given; 1.0 is no shift.")
 
     @property
@@ -253,15 +248,13 @@ def _bfloat16(value: float) -> float:
     return rounded
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _as_selection(value: Any) -> str:
     if isinstance(value, str):
         return value.replace(" ", "")
     if not isinstance(value, Iterable):
         raise ScheduleError(f"{value!r} is not a set of blocks; write [0, 2], '0,2-7', 'all' or 'first-half'.")
+    if isinstance(value, range) and value.step == 1 and value.start >= 0 and len(value):
+        return f"{value.start}-{value.stop - 1}"  # as it is, for it may be endless
     blocks = list(value)
     wrong = [block for block in blocks if isinstance(block, bool) or not isinstance(block, int) or block < 0]
     if wrong:
@@ -287,29 +280,34 @@ def _check_selection(stack: str, selection: str) -> None:
         raise ScheduleError(
             f"{selection!r} is not a set of blocks; write 'all', 'first-half', 'last-half' or ranges such as '0,2-7'."
         )
+    if selection not in _NAMED_SELECTIONS:
+        _ranges(selection)
 
 
-def _indices(selection: str, count: int) -> tuple[int, ...]:
+def _named_indices(selection: str, count: int) -> tuple[int, ...]:
     if selection == "all":
         return tuple(range(count))
     half = (count + 1) // 2  # with an odd count the middle block belongs to the first half
     if selection == "first-half":
         return tuple(range(half))
-    if selection == "last-half":
-        return tuple(range(half, count))
-    chosen: set[int] = set()
+    return tuple(range(half, count))
+
+
+def _ranges(selection: str) -> list[tuple[int, int]]:
+    """First and last block of each part. Raises: ScheduleError if one runs backwards."""
+    ranges = []
     for part in selection.split(","):
         first, _, last = part.partition("-")
         if last and int(last) < int(first):
             raise ScheduleError(f"The range {part} runs backwards; write {last}-{first}.")
-        chosen.update(range(int(first), int(last or first) + 1))
-    return tuple(sorted(chosen))
+        ranges.append((int(first), int(last or first)))
+    return ranges
 
 
 def _window_from_text(text: str) -> StepWindow:
     if text in ("all", "none"):
         return StepWindow.all() if text == "all" else StepWindow.none()
-    number = r"(\d*\.?\d+(?:e-?\d+)?)"
+    number = r"((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)"  # one way only to read a row of digits, however long
     if above := re.fullmatch(rf"noise\s*>\s*{number}", text):
         return StepWindow.noise_above(float(above[1]))
     if noise := re.fullmatch(rf"noise\s*:?\s*{number}\s*[-,]\s*{number}", text):

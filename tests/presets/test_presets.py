@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -120,16 +121,22 @@ def test_a_calibration_is_given_as_data_and_a_preset_without_one_has_none(tmp_pa
     ("content", "message"),
     [
         (b"title = ", "not valid TOML"),
-        (PRESET_FILE.replace("title", "titel").encode(), "unknown field 'titel'"),
+        (PRESET_FILE.replace("title", "titel").encode(), "has no field 'titel'; its fields are title, family"),
         (PRESET_FILE.replace('family = "wan"', "").encode(), "lacks the field 'family'"),
         (PRESET_FILE.replace("gamma", "gama").encode(), "no field 'gama'"),
-        (PRESET_FILE.replace('provenance = "by hand"', "").encode(), "provenance and recipe"),
-        (b"\xff\xfe\x00", "cannot be read"),
         (
-            PRESET_FILE.encode() + b"[match]\nlayer = 3\n",
-            r"unknown field 'layer' in \[match\]; choose from layers, heads",
+            PRESET_FILE.replace('provenance = "by hand"', "").encode(),
+            "the field 'readings.a' lacks the field 'provenance'; its fields are provenance, recipe",
         ),
-        (b"calibration = 3\n" + PRESET_FILE.encode(), r"has 3 as calibration; it must be a table, \[calibration\]"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (PRESET_FILE.encode() + b"[match]\nlayer = 3\n", "'match' has no field 'layer'; its fields are layers, heads"),
+        (b"readings = 1\n" + PRESET_FILE.split("[readings.a]")[0].encode(), "the field 'readings' is 1; it must be"),
+        (
+            PRESET_FILE.replace("2.0", "0x" + "f" * 5000).encode(),
+            "'mine:a': .*'gamma' is a number without end",
+        ),
+        (b"a = " + b"[" * 5000, "not valid TOML"),
+        (b"calibration = 3\n" + PRESET_FILE.encode(), "the field 'calibration' is 3; it must be an object"),
     ],
     ids=[
         "truncated",
@@ -139,6 +146,9 @@ def test_a_calibration_is_given_as_data_and_a_preset_without_one_has_none(tmp_pa
         "no provenance",
         "not UTF-8",
         "unknown field of a match",
+        "readings are a number",
+        "endless number",
+        "deep",
         "no table",
     ],
 )
@@ -152,3 +162,10 @@ def test_damaged_preset_files_are_refused(tmp_path, content, message):
 def test_missing_preset_file_is_named(tmp_path):
     with pytest.raises(UnknownPreset, match="does not exist; built-in presets are"):
         presets.load(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.timeout(10)
+def test_a_preset_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "mine.toml")
+    with pytest.raises(RecipeError, match="it is a pipe"):
+        presets.load(str(tmp_path / "mine.toml"))

@@ -112,11 +112,12 @@ def truncate(run):
     path.write_bytes(path.read_bytes()[:1000])
 
 
+NO_VIDEO = {"models": {}, "sha256": "", "file": "best.trace", "words": []}
 BAD_RUNS = {
     "no record": (lambda run: (run / "record.json").unlink(), "cannot be read as a record"),
     "record of nothing": (lambda run: (run / "record.json").write_text("[]"), "holds no record"),
-    "traces not described": (record_says({"alignvid": {}}), "names traces that it does not desc"),
-    "traces of no video": (record_says({"best": {"models": {}, "sha256": ""}}), "that it does not describe"),
+    "traces not described": (record_says({"alignvid": {}}), "'traces.alignvid' lacks the field 'file'"),
+    "traces of no video": (record_says({"best": NO_VIDEO}), "that it does not describe"),
     "not observed": (record_says({}), "was not observed; make it again with `alignvid generate --record"),
     "trace missing": (lambda run: (run / "alignvid.trace").unlink(), "There is no trace"),
     "trace cut short": (truncate, "is cut short or is no trace"),

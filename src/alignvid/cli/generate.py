@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.generate import JobResult, ObservationSpec
@@ -202,4 +202,4 @@ def _tell(result: JobResult) -> None:
     """A failure always, progress to who watches."""
     if result.error or shows_progress():
         state = "was there" if result.was_finished else "done"
-        click.echo(f"{result.id}: {result.error or state}", err=True)
+        say(f"{result.id}: {result.error or state}")

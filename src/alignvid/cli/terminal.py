@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import warnings
 from typing import Any, TextIO
 
 import click
+
+from alignvid.fields import mended
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -19,7 +23,33 @@ def examples(*commands: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print plain data as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(mended(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def say(text: str) -> None:
+    """A line on stderr, for who watches; a run does not end because nobody can read it."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def ready_streams() -> str | None:
+    """Let stdout and stderr take any character, as an escape where their encoding lacks it.
+
+    Returns why nothing can be said on stdout, if it is closed.
+    """
+    is_closed = sys.stdout is None
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # for as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper
+    return "Standard output is closed; let it lead somewhere, such as to /dev/null." if is_closed else None
+
+
+def give_up_stdout() -> None:
+    """Let what is still to be written to a stdout that takes no more go nowhere, so that Python ends in peace."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -40,7 +70,7 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def shows_progress() -> bool:
-    """Whether somebody watches stderr."""
+    """Whether stderr is a terminal, where people watch."""
     return sys.stderr.isatty()
 
 
@@ -71,7 +101,7 @@ def _show_warning(
 ) -> None:
     """Only warnings for users; those for developers (deprecations of libraries) are left out."""
     if category is UserWarning:
-        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        say(f"warning: {' '.join(str(message).split())}")
 
 
 def _escaped(text: str) -> str:

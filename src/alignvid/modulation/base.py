@@ -7,7 +7,6 @@ is {cross.text: 2, cross.image: 1}, because its scaled query meets the text keys
 
 from __future__ import annotations
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 from alignvid.errors import ModulationError
+from alignvid.fields import is_finite_number, read
 
 DEFAULT_GAMMA = 1.35  # the paper's value for every model
 DEFAULT_POWERS: Mapping[str, float] = {"*.text": 1.0, "*.vision": 1.0, "*.image": 1.0}
@@ -106,16 +106,13 @@ class Modulation(ABC):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Modulation:
-        """Read a dict written by `to_dict`. Raises: ModulationError for another kind or an unknown field."""
-        if unknown := sorted(set(settings) - {"kind", *cls.settings()}):
-            raise ModulationError(
-                f"A modulation of kind {cls.kind!r} has no field {unknown[0]!r}; it has kind, {cls._setting_names()}."
-            )
+        """Read a dict written by `to_dict`. Raises: ModulationError for another kind or a wrong field."""
         if settings.get("kind", cls.kind) != cls.kind:
             raise ModulationError(
                 f"{settings['kind']!r} is not the kind {cls.kind!r}; use alignvid.modulation.from_dict."
             )
-        return cls(**{name: value for name, value in settings.items() if name != "kind"})
+        values = {name: value for name, value in settings.items() if name != "kind"}
+        return read(cls, values, what=f"A modulation of kind {cls.kind!r}", error=ModulationError)
 
     @classmethod
     def _setting_names(cls) -> str:
@@ -144,11 +141,6 @@ def split_target(target: str) -> tuple[str, str]:
     _check_target(target)
     site, _, stream = target.partition(".")
     return site, stream
-
-
-def is_finite_number(value: object) -> bool:
-    """Whether a value is a number that is neither infinite nor NaN; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_target(target: object) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FIELDS = ("layers", "heads", "width", "image_keys", "checkpoint_contains")
-"""What a preset's [match] may say; what it leaves out may be anything."""
-
 
 @dataclass(frozen=True)
 class Fingerprint:

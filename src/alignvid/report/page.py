@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, Template
 
+from alignvid.fields import mended
 from alignvid.files import write_bytes
 
 PAGE_FILE = "index.html"
@@ -122,9 +123,10 @@ def write_page(folder: Path, page: Page) -> Path:
 
 def render_page(page: Page) -> str:
     """The page as HTML. Every text in it is escaped: a prompt with tags is shown, not run."""
-    return template("page.html.jinja").render(
+    html = template("page.html.jinja").render(
         page=page, style=part("page.css"), script=part("player.js") + part("page.js")
     )
+    return mended(html)
 
 
 def template(name: str) -> Template:

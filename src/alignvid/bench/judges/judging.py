@@ -17,6 +17,7 @@ from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, Reply
 from alignvid.bench.records import AnswerRecord, JudgeRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.verdicts import Verdict
+from alignvid.errors import UnreadableFile
 from alignvid.files import held, sha256_of_file
 
 _LOCK = ".judging.lock"
@@ -97,8 +98,8 @@ def _trouble(file: Path, record: VideoRecord) -> str | None:
     remedy = "bring it back or run the benchmark anew"
     try:
         found = sha256_of_file(file)
-    except OSError as error:
-        return f"The video {record.file} cannot be read ({error.strerror}); {remedy}."
+    except UnreadableFile as error:
+        return f"The video {record.file} cannot be read ({error.reason}); {remedy}."
     if found != record.sha256:
         return f"The video {record.file} has changed since it was recorded (sha256 {found[:12]}…); {remedy}."
     return None

@@ -58,7 +58,7 @@ class PipelineWorker:
         self._inputs: Any = None
 
     def run(self, task: Task, images: Sequence[bytes]) -> list[Made]:
-        """One result per job; a job that raises gives a failed record with its error, and the worker goes on."""
+        """One result per job; a job that raises gives a failed record with its error, and the worker takes the next."""
         try:
             begin = time.perf_counter()
             clips = self._clips(task, images)
