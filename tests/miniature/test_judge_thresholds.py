@@ -53,14 +53,14 @@ def test_a_colour_has_a_name_within_seventy_five_levels(distance, is_clear):
         (0.0, 1.9, True),
         (0.0, 2.1, False),
         (100.0, 131.9, True),
-        (100, 132.1, 0),
+        (100.0, 132.1, False),
     ],
 )
 def test_the_promised_shape_may_fit_a_third_and_two_levels_worse_than_the_best(best, error, is_explained):
     fits = {(kind, size): Fit("red", 500.0) for kind in SHAPE_KINDS for size in SIZES}
     fits["circle", "small"], fits["square", "small"] = Fit("red", float(best)), Fit("red", error)
     sight = Sight(50.0, fits)
-    assert sight.is_explained_by(Shape(kind="square", size="small", colour="red", cell=0)) is bool(is_explained)
+    assert sight.is_explained_by(Shape(kind="square", size="small", colour="red", cell=0)) is is_explained
 
 
 def with_flash(scene: Scene, frame: int, top: int, left: int, levels: float, side: int = 9) -> np.ndarray:
