@@ -55,6 +55,8 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
         print_json(_as_dict(tally, counts))
     else:
         _print(tally, counts)
+    if tally.warning:
+        click.echo(f"Warning: {tally.warning}", err=True)
     sys.exit(1 if counts["failed"] else 0)
 
 
