@@ -47,7 +47,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_says_nothing_is_refused_in_a_sentence(alignvid, tmp_path, monkeypatch, case):
     arguments, message = REFUSED[case]
