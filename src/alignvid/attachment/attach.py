@@ -21,7 +21,7 @@ from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import gate_of
 from alignvid.attachment.in_force import in_force_for
-from alignvid.attachment.placement import place_in_all, powers_for_streams
+from alignvid.attachment.placement import place_parts, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
 from alignvid.host.fingerprint import fingerprint_of
@@ -93,12 +93,13 @@ def attach(
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
     given_passes = () if passes is None else check_passes(passes)
-    placements = place_in_all(recipe, found, pipeline)
-    acted_on = [host for host in found if host.name in placements]
-    for host in acted_on:
-        refuse_parts(host, recipe.modulation, placements[host.name])
-    _warn_of_extremes(recipe)
-    if site := foreign_site([item for items in placements.values() for item in items]):
+    placed = place_parts(recipe, found, pipeline)
+    for part, by_host in zip(recipe.parts, placed, strict=True):
+        for host in found:
+            refuse_parts(host, part.modulation, by_host.get(host.name, ()))
+    for part in recipe.parts:
+        _warn_of_extremes(part)
+    if site := foreign_site([item for by_host in placed for items in by_host.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
     return _put_on(name, recipe, pipe_or_transformer, levels, given_passes, proof)
 
@@ -109,15 +110,13 @@ def _put_on(
     """Lay a recipe over a model and put it in force."""
     found = hosts(pipe_or_transformer)
     pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
-    placements = place_in_all(recipe, found, pipeline)
-    acted_on = [host for host in found if host.name in placements]
+    placed = place_parts(recipe, found, pipeline)
+    acted_on = [host for host in found if any(host.name in by_host for by_host in placed)]
 
     def again(copied: Any) -> None:
         _put_on(name, recipe, copied, levels, passes, proof)
 
-    attachment = Attachment(
-        name, recipe, acted_on, placements, pipeline, levels, passes, proof=proof, attach_again=again
-    )
+    attachment = Attachment(name, recipe, acted_on, placed, pipeline, levels, passes, proof=proof, attach_again=again)
     attachment.install()
     logger.info("%s", attachment)
     return attachment

@@ -27,7 +27,7 @@ class Attachment:
         name: str,
         recipe: Recipe,
         hosts: Sequence[Host],
-        placements: Mapping[str, Sequence[Placement]],
+        placed: Sequence[Mapping[str, Sequence[Placement]]],
         pipeline: Any,
         levels: Sequence[float] = (),
         passes: Sequence[str] = (),
@@ -41,7 +41,7 @@ class Attachment:
             name: the preset's name, or words for a recipe without one.
             recipe: what was asked for.
             hosts: the transformers.
-            placements: the norms and gains of each host, by its name.
+            placed: for each modulation of the recipe, the norms and gains of each host, by its name.
             pipeline: the pipeline, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
@@ -54,7 +54,7 @@ class Attachment:
             name,
             recipe,
             hosts,
-            placements,
+            placed,
             pipeline,
             levels,
             passes,
@@ -64,6 +64,10 @@ class Attachment:
         )
         self._in_force: ref[InForce] | None = None
         self._places = {host: _Places.of(items) for host, items in self._prepared.placements.items()}
+        self._parts = [
+            (part, {host: _Places.of(items) for host, items in by_host.items()})
+            for part, by_host in zip(recipe.parts, placed, strict=True)
+        ]
         self._counts = self._prepared.counts
 
     def install(self) -> None:
@@ -151,15 +155,19 @@ class Attachment:
 
     @property
     def gains(self) -> dict[str, float]:
-        """Factor on the logits of the keys, by target; the largest one where the modulation is not a constant."""
-        return {target: gain for places in self._places.values() for target, gain in places.gains.items()}
+        """Factor on the logits of the keys, by target; the largest one where the modulation is not a constant, and the
+        product where several act.
+        """
+        gains: dict[str, float] = {}
+        for _, by_host in self._parts:
+            own = {target: gain for places in by_host.values() for target, gain in places.gains.items()}
+            gains |= {target: gains.get(target, 1.0) * gain for target, gain in own.items()}
+        return gains
 
     @property
     def actions(self) -> list[str]:
         """What happens to each target, such as "cross.text x1.35"."""
-        powers = {target: power for places in self._places.values() for target, power in places.powers.items()}
-        words = self.recipe.modulation.words
-        return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
+        return [action for part, by_host in self._parts for action in _actions(part, by_host)]
 
     def blocks(self, host: str) -> dict[str, str]:
         """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
@@ -189,18 +197,29 @@ class Attachment:
         self.detach()
 
     def __str__(self) -> str:
-        places = "; ".join(
-            f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
-            for host in self._places
-            for stack, blocks in (self.blocks(host) or {"": ""}).items()
-        )
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
         return (
-            f"AlignVid {self.name} ({state}): {places}; {self.recipe.steps}; CFG branch {self.recipe.branch}; "
-            f"{', '.join(self.actions)}; "
+            f"AlignVid {self.name} ({state}): {', then '.join(_described(*part) for part in self._parts)}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
+
+
+def _actions(part: Recipe, by_host: Mapping[str, _Places]) -> list[str]:
+    """What one modulation does to each target."""
+    powers = {target: power for places in by_host.values() for target, power in places.powers.items()}
+    words = part.modulation.words
+    return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
+
+
+def _described(part: Recipe, by_host: Mapping[str, _Places]) -> str:
+    """Where, when and how one modulation acts."""
+    where = "; ".join(
+        f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
+        for host, places in by_host.items()
+        for stack, blocks in (places.blocks or {"": ""}).items()
+    )
+    return f"{where}; {part.steps}; CFG branch {part.branch}; {', '.join(_actions(part, by_host))}"
 
 
 class _Places(NamedTuple):

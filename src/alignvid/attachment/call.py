@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 class Acting(NamedTuple):
     """How the effects act in the forward that is running."""
 
-    samples: tuple[bool, ...]
-    """By sample of the batch, or one value for all."""
+    samples: tuple[Any, ...]
+    """By sample of the batch, or one value for all; one such tuple for each modulation of a recipe that has several."""
     noise_level: float
 
 

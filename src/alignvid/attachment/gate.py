@@ -29,7 +29,7 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.awaited import AwaitedGate
 from alignvid.attachment.call import Acting, Call, Edge, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints, unbind_checkpoints
-from alignvid.attachment.effect import Effect, Installed
+from alignvid.attachment.effect import Effect, Installed, Several, together
 from alignvid.attachment.forwards import rebind
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import ActiveForward, ProbedSite, SiteChange, changes_in
@@ -42,7 +42,7 @@ from alignvid.attachment.refusals import (
     warn_of_processor,
 )
 from alignvid.attachment.swap import base_of, install, is_installed, is_swapped, same_named_subclass
-from alignvid.host.caches import EdgeWatch, SkipWatch
+from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
 from alignvid.host.clock import StepClock
 from alignvid.host.passes import PassReader, samples_in
 from alignvid.host.sites import NormLocation
@@ -67,41 +67,51 @@ class Counts:
     """What a proof found in the last run that was proved, and at which noise level."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One modulation of a recipe, on one transformer."""
+
+    recipe: Recipe
+    """What is in force: one modulation, with its blocks, window and branch."""
+    installed: Sequence[Installed]
+    """Its effects, each on the module that it is for."""
+    placements: Sequence[Placement]
+    """Key norms and their gains; none if it acts on no keys."""
+    clock: StepClock
+    """Knows the step, and whether it lies in the window."""
+    passes: PassReader
+    """Knows the CFG branch."""
+
+    @property
+    def effects(self) -> list[Effect]:
+        """Each once."""
+        return list({id(item.effect): item.effect for item in self.installed}.values())
+
+
 class Gate:
     """Switches one transformer's effects before each of its forwards."""
 
-    def __init__(
-        self,
-        host: Host,
-        installed: Sequence[Installed],
-        placements: Sequence[Placement],
-        clock: StepClock,
-        passes: PassReader,
-        recipe: Recipe,
-        name: str,
-        part_of: Any,
-    ) -> None:
+    def __init__(self, host: Host, parts: Sequence[Part], recipe: Recipe, name: str, part_of: Any) -> None:
         """Not yet at its door; see `install_gate`.
 
         Args:
             host: the transformer.
-            installed: the effects on its modules.
-            placements: its key norms and their gains; none if the recipe acts on no keys.
-            clock: knows the step.
-            passes: knows the CFG branch.
+            parts: the modulations, in the order in which they act.
             recipe: what is in force.
             name: of the preset, for messages.
             part_of: what has a `detach` for the whole; held, so that the model holds all that is on it.
         """
         self.host = host
-        self.effects: list[Effect] = list({id(item.effect): item.effect for item in installed}.values())
-        self.clock = clock
-        self.passes = passes
         self.recipe = recipe
         self.name = name
         self.part_of = part_of
-        self.installed = tuple(installed)
+        self._parts = [(part, part.effects) for part in parts]
+        self.installed = tuple(together([item for part in parts for item in part.installed]))
+        self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
+        self.effects: list[Effect] = [*(effect for _, effects in self._parts for effect in effects), *self._several]
+        placements = [item for part in parts for item in part.placements]
         self.placements = placements
+        installed = self.installed
         self.site_count = sum(item.is_counted for item in installed)
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
@@ -119,11 +129,14 @@ class Gate:
         self._compilable = _modules_around([item.location for item in placements])
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
-        self._tells_vision = any(_tells_vision(item, recipe.modulation) for item in placements)
+        self._tells_vision = any(
+            _tells_vision(item, part.recipe.modulation) for part in parts for item in part.placements
+        )
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._has_met_tokens = self._has_told_of_none = False
         self._checked_run: int | None = None
+        self._none: list[Samples] = [False] * len(parts)
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
 
@@ -154,24 +167,23 @@ class Gate:
         call.has_turn = takes_turn
         call.passes(door)
         if call.acting is not None:
-            self._last_active = ActiveForward(call, args, dict(kwargs), self.passes.announced)
+            self._last_active = ActiveForward(call, args, dict(kwargs), self.announced)
         return call
 
     def _called(self, arguments: Mapping[str, Any]) -> Call:
         family = self.host.family
-        refuse_parts(self.host, self.recipe.modulation, self.placements)
+        for part, _ in self._parts:
+            refuse_parts(self.host, part.recipe.modulation, part.placements)
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         family.check(arguments, self._streams)
         is_preparation = family.prepares(arguments)
-        run, noise_level, samples = (0, 0.0, False) if is_preparation else self._read(arguments)
-        is_acting = any(samples) if isinstance(samples, list) else samples
-        which = tuple(samples) if isinstance(samples, list) else (True,)
-        is_edge = self.edges.see(self.passes.announced, samples if is_acting else False)
-        call = Call(
-            self, {effect: effect.idle() for effect in self.effects}, Acting(which, noise_level) if is_acting else None
-        )
+        run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
+        is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
+        is_edge = self.edges.see(self.announced, _as_one(samples) if is_acting else False)
+        acting = Acting(_which(samples), noise_level) if is_acting else None
+        call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
         call.is_preparation = is_preparation
-        call.edge = Edge(run, (self.passes.announced, samples_in(arguments)), is_edge)
+        call.edge = Edge(run, (self.announced, samples_in(arguments)), is_edge)
         with self._counting:
             self.counts.forwards += 1
             self.counts.active_forwards += is_acting
@@ -185,7 +197,7 @@ class Gate:
             bind_checkpoints(self.host.transformer)
         return call
 
-    def _prepare(self, arguments: Mapping[str, Any], noise_level: float, samples: bool | list[bool]) -> None:
+    def _prepare(self, arguments: Mapping[str, Any], noise_level: float, samples: Sequence[Samples]) -> None:
         """Tell the effects what they must know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
@@ -194,12 +206,15 @@ class Gate:
             counted = {stream: count or 0 for stream, count in counts.items()}
             self._warn_of_mixed_streams(counts)
             self._warn_of_empty_streams(counted)
-        for effect in self.effects:
-            if counted:
-                effect.now.set_token_counts(counted)
-            if samples or effect.is_neutral_in_graph:
-                effect.prepare(self.host.transformer, arguments, noise_level)
-            effect.set_active(samples) if isinstance(samples, bool) else effect.set_active_samples(samples)
+        for (_, effects), chosen in zip(self._parts, samples, strict=True):
+            for effect in effects:
+                if counted:
+                    effect.now.set_token_counts(counted)
+                if chosen or effect.is_neutral_in_graph:
+                    effect.prepare(self.host.transformer, arguments, noise_level)
+                effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
+        for several in self._several:
+            several.follow()
 
     @torch.compiler.disable
     def end(self, call: Call) -> None:
@@ -274,15 +289,28 @@ class Gate:
             stacklevel=5,
         )
 
-    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, bool | list[bool]]:
-        """The run and the noise level of a forward of some step, and which of its samples are acted on."""
-        moment = self.clock.read(self.host, arguments)
-        if moment.source != "stray" and moment.run != self._checked_run:
-            self._look_at_all(moment.run)
-        samples = self.passes.samples(self.recipe.branch, moment, self.host, arguments)
-        if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
-            samples = [False] * len(samples) if isinstance(samples, list) else False
-        return moment.run, moment.noise_level, samples
+    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples]]:
+        """The run and the noise level of a forward of some step, and which of its samples each part acts on."""
+        moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
+        if moments[0].source != "stray" and moments[0].run != self._checked_run:
+            self._look_at_all(moments[0].run)
+        chosen: list[Samples] = []
+        for (part, _), moment in zip(self._parts, moments, strict=True):
+            samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
+            if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
+                samples = [False] * len(samples) if isinstance(samples, list) else False
+            chosen.append(samples)
+        return moments[0].run, moments[0].noise_level, chosen
+
+    @property
+    def announced(self) -> str | None:
+        """Name of the cache context that the pipeline has entered in this thread."""
+        return self._parts[0][0].passes.announced
+
+    def announce(self, name: str | None) -> None:
+        """Note the cache context that the pipeline enters, or leaves."""
+        for part, _ in self._parts:
+            part.passes.announced = name
 
     def _look_at_all(self, run: int) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code.
@@ -370,6 +398,19 @@ def _probed_sites(host: Host, installed: Sequence[Installed], placements: Sequen
         ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
         for where in attentions.values()
     ]
+
+
+def _as_one(samples: Sequence[Samples]) -> Samples:
+    """How all parts act, in a form in which two forwards can be compared."""
+    if len(samples) == 1:
+        return samples[0]
+    return [is_active for chosen in samples for is_active in (chosen if isinstance(chosen, list) else [chosen])]
+
+
+def _which(samples: Sequence[Samples]) -> tuple[Any, ...]:
+    """By sample of the batch, or one value for all; by part, if there are several."""
+    by_part = [tuple(chosen) if isinstance(chosen, list) else (chosen,) for chosen in samples]
+    return by_part[0] if len(by_part) == 1 else tuple(by_part)
 
 
 def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:
@@ -494,13 +535,13 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
     def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:
         gate = _gate_at(self)
         if gate is not None:
-            gate.passes.announced = name
+            gate.announce(name)
         try:
             with base.cache_context(self, name, **fields):  # type: ignore[attr-defined]  # tested below
                 yield
         finally:
             if gate is not None:
-                gate.passes.announced = None
+                gate.announce(None)
 
     members: dict[str, Any] = {"__call__": call, "forward": forward, "__deepcopy__": _copied}
     if hasattr(base, "cache_context"):

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from alignvid.attachment.awaited import AwaitedGate
 from alignvid.attachment.effects import effects_of
-from alignvid.attachment.gate import Counts, Gate, install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.gate import Counts, Gate, Part, install_gate, is_gated, remove_gate, stand_before_copy
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.swap import install, remove
@@ -30,7 +30,7 @@ class InForce:
         name: str,
         recipe: Recipe,
         hosts: Sequence[Host],
-        placements: Mapping[str, Sequence[Placement]],
+        placed: Sequence[Mapping[str, Sequence[Placement]]],
         pipeline: Any,
         levels: Sequence[float],
         passes: Sequence[str],
@@ -45,7 +45,7 @@ class InForce:
             name: of the preset, for messages.
             recipe: what is to be in force.
             hosts: the transformers.
-            placements: the norms and gains of each host, by its name.
+            placed: for each modulation of the recipe, the norms and gains of each host, by its name.
             pipeline: the pipeline, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
@@ -58,12 +58,21 @@ class InForce:
         self.recipe = recipe
         self._attach_again = attach_again
         self.pipeline = pipeline
-        self.placements = {host: tuple(items) for host, items in placements.items()}
-        self._clock, self._passes = StepClock(recipe.steps, pipeline, levels), PassReader(pipeline, passes)
-        locations = [item.location for items in self.placements.values() for item in items]
-        self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
+        self.placed = [{host: tuple(items) for host, items in by_host.items()} for by_host in placed]
+        self._readers = [
+            (StepClock(part.steps, pipeline, levels), PassReader(pipeline, passes)) for part in recipe.parts
+        ]
+        locations = [item.location for by_host in self.placed for items in by_host.values() for item in items]
+        missing = {id(where.norm): where for where in locations if where.is_elsewhere}
+        self._inserted = [Inserted(*where.holder, where.norm) for where in missing.values()]
         self._gates = [self._gate(recipe, host, proof) for host in hosts]
         self._watches: list[RemovableHandle] = []
+
+    @property
+    def placements(self) -> dict[str, tuple[Placement, ...]]:
+        """The norms and gains of each transformer, of all modulations."""
+        hosts = dict.fromkeys(host for by_host in self.placed for host in by_host)
+        return {host: tuple(item for by_host in self.placed for item in by_host.get(host, ())) for host in hosts}
 
     @property
     def counts(self) -> dict[str, Counts]:
@@ -97,9 +106,10 @@ class InForce:
             neutral.take_out()
         while self._watches:
             self._watches.pop().remove()
-        self._clock.forget()
-        self._passes.forget()
-        self._gates, self._inserted, self.placements, self.pipeline = [], [], {}, None
+        for clock, passes in self._readers:
+            clock.forget()
+            passes.forget()
+        self._gates, self._inserted, self.placed, self.pipeline = [], [], [], None
 
     def follow(self, original: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
         """Wait to be attached to a copy of a transformer, if the pipeline is being copied with it."""
@@ -134,9 +144,12 @@ class InForce:
         return [found for gate in self._gates if (found := gate.proof()) is not None]
 
     def _gate(self, recipe: Recipe, host: Host, proof: bool) -> Gate:
-        placements = self.placements[host.name]
-        installed = effects_of(recipe.modulation, host, placements)
-        gate = Gate(host, installed, placements, self._clock, self._passes, recipe, self.name, self)
+        parts = [
+            Part(part, effects_of(part.modulation, host, by_host[host.name]), by_host[host.name], clock, passes)
+            for part, by_host, (clock, passes) in zip(recipe.parts, self.placed, self._readers, strict=True)
+            if host.name in by_host
+        ]
+        gate = Gate(host, parts, recipe, self.name, self)
         gate.proves_runs = proof
         return gate
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.placement import place_in_all, powers_for_streams
+from alignvid.attachment.placement import place_parts, powers_for_streams
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.host import Host
@@ -70,12 +70,12 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
         powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     rest = {key: value for key, value in overrides.items() if key != "streams"}
     recipe = recipe.override(powers=powers, **rest)
-    placements = place_in_all(recipe, hosts, model)
+    placed = place_parts(recipe, hosts, model)
     return Attachment(
         name,
         recipe,
-        [host for host in hosts if host.name in placements],
-        placements,
+        [host for host in hosts if any(host.name in by_host for by_host in placed)],
+        placed,
         model,
         proof=False,
         attach_again=lambda copied: None,

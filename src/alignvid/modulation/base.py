@@ -60,6 +60,8 @@ class Modulation(ABC):
     """What a model must have, as a sentence for those whose model does not."""
     is_uniform: ClassVar[bool] = False
     """Whether keys of one target get one factor each, whatever they and the other keys are."""
+    looks_ahead: ClassVar[bool] = False
+    """Whether it computes the keys of an attention before they pass their norm."""
     gamma: float
     """The knob: the factor on attention logits, or the largest that this kind gives; docs/modulations.md has each."""
     powers: Mapping[str, float]
