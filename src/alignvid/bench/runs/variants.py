@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignvid.attachment.effects.gaussian import check_sigma
 from alignvid.errors import AlignvidError, InputError
 from alignvid.generate.sketch import Sketch, resolve
 from alignvid.generate.spec import parse_blocks, parse_streams
 from alignvid.modulation import from_dict
+from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 
