@@ -121,7 +121,7 @@ def test_a_newer_diffusers_is_not_refused(monkeypatch, installed):
 
 def test_the_oldest_diffusers_is_the_one_that_the_package_asks_for():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert f"diffusers>={versions.OLDEST_DIFFUSERS}" in project["dependencies"]
+    assert f"diffusers>={versions.OLDEST_DIFFUSERS}" in project["optional-dependencies"]["diffusers"]
 
 
 def test_a_processor_of_somebody_elses_is_named_in_a_warning_and_the_gain_acts_if_it_runs_the_norm():

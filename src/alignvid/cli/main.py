@@ -14,6 +14,7 @@ from alignvid.cli.generate import demo, generate
 from alignvid.cli.look import doctor, inspect, models, presets
 from alignvid.cli.terminal import examples
 from alignvid.errors import AlignvidError, is_interrupt
+from alignvid.extras import needs
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = _say(_INTERRUPT, _INTERRUPTED)
         elif isinstance(error, AlignvidError):
             code = _say(str(error), _BAD_INPUT)
+        elif isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("alignvid"):
+            code = _say(needs("generate", "This command", error.name.partition(".")[0]), _BAD_INPUT)
         else:
             raise
     sys.exit(code)
