@@ -68,6 +68,11 @@ def outputs(transformer: nn.Module, calls: list[dict[str, Any]]) -> list[Tensor]
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.contract(
+    "state",
+    done="two threads run one transformer at once, one inside the window and one outside",
+    guaranteed="each is as alone",
+)
 def test_two_threads_on_one_transformer_are_each_as_alone(recorded, name):
     made = recorded(name)
     early, late = made.arguments[0], made.arguments[-1]
@@ -89,6 +94,11 @@ def test_two_threads_on_one_transformer_are_each_as_alone(recorded, name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.contract(
+    "state",
+    done="`transformer.forward(…)` is called directly",
+    guaranteed="as the call",
+)
 def test_a_forward_that_is_called_directly_acts_as_the_call(recorded, name):
     made = recorded(name)
     calls = [made.arguments[0], made.arguments[-1], made.arguments[0]]
@@ -99,6 +109,11 @@ def test_a_forward_that_is_called_directly_acts_as_the_call(recorded, name):
 
 
 @torch.no_grad()
+@pytest.mark.contract(
+    "state",
+    done="a block is called outside of a forward of the transformer",
+    refused="an error: step and pass are not known",
+)
 def test_a_block_that_is_called_outside_of_a_forward_is_refused(recorded):
     transformer = recorded("wan_i2v").transformer
     inputs: list[Any] = []
@@ -113,6 +128,11 @@ def test_a_block_that_is_called_outside_of_a_forward_is_refused(recorded):
 
 
 @pytest.mark.parametrize("name", ["wan_i2v", "framepack_v1", "sd3", "qwen_image", "cogvideox_i2v", "z_image"])
+@pytest.mark.contract(
+    "state",
+    done="a backward through two forwards with an edge between them, with gradient checkpointing",
+    guaranteed="the gradient without checkpointing; what is recomputed is not counted",
+)
 def test_a_backward_through_two_forwards_with_an_edge_between_them_recomputes_each_as_it_was(recorded, name):
     made = recorded(name)
     transformer = made.transformer.train()
@@ -137,6 +157,11 @@ def test_a_backward_through_two_forwards_with_an_edge_between_them_recomputes_ea
 
 
 @torch.no_grad()
+@pytest.mark.contract(
+    "state",
+    done="a forward fails in the middle",
+    guaranteed="the next one is as if it had not been",
+)
 def test_nothing_of_a_forward_is_left_after_an_error_in_it(recorded):
     transformer, call = recorded("wan_i2v").transformer, recorded("wan_i2v").arguments[0]
     with alignvid.attach(transformer, recipe()):
@@ -149,6 +174,11 @@ def test_nothing_of_a_forward_is_left_after_an_error_in_it(recorded):
 
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
+@pytest.mark.contract(
+    "graphs",
+    done="texts of growing length with `torch.compile(dynamic=True)`, several streams in one norm",
+    guaranteed="two graphs more than unattached at most",
+)
 def test_growing_texts_make_no_graph_for_each_length():
     made = Recorded("flux")
     lengths = (5, 6, 7, 9, 11)
@@ -179,6 +209,11 @@ def test_growing_texts_make_no_graph_for_each_length():
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.contract(
+    "acted",
+    done="the transformer's forward is replaced by another, as by an exported one",
+    refused="a warning in that run, with the likely reasons; `acted 0 times`",
+)
 def test_a_forward_that_was_replaced_by_another_is_warned_of(recorded, name):
     made = recorded(name)
     transformer, call = made.transformer, made.arguments[0]
@@ -194,6 +229,11 @@ def test_a_forward_that_was_replaced_by_another_is_warned_of(recorded, name):
 
 
 @torch.no_grad()
+@pytest.mark.contract(
+    "acted",
+    done="blocks are left out of a forward",
+    guaranteed="they do not count as acted",
+)
 def test_blocks_that_are_left_out_do_not_count(recorded):
     made = recorded("wan_i2v")
     transformer, call = made.transformer, made.arguments[0]
@@ -210,6 +250,11 @@ def test_blocks_that_are_left_out_do_not_count(recorded):
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
 @pytest.mark.parametrize("name", ["wan_i2v", "qwen_image"])
+@pytest.mark.contract(
+    "acted",
+    done="blocks are compiled",
+    guaranteed="a forward in which a graph met the gain counts as all of its attentions, at no further graph",
+)
 def test_a_compiled_forward_counts_as_all_of_its_sites_where_the_gain_was_met(name):
     made = Recorded(name)
     with alignvid.attach(made.transformer, recipe(name)) as attachment:

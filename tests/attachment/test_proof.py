@@ -31,6 +31,11 @@ def test_a_gain_of_two_changes_every_attention_and_is_counted_no_more_for_it(nam
     assert all(site.change is not None and site.change > 0.0 for site in proof.sites)
 
 
+@pytest.mark.contract(
+    "acted",
+    done="`attachment.proof()` is asked for",
+    guaranteed="the relative change of each attention's output, as computed by hand",
+)
 def test_the_change_of_one_attention_is_the_one_that_is_computed_by_hand():
     pipe, call = wan_i2v()
     seen = []
@@ -49,6 +54,11 @@ def test_the_change_of_one_attention_is_the_one_that_is_computed_by_hand():
     assert site.change == pytest.approx(float((scaled - plain).norm() / plain.norm()), rel=1e-5)
 
 
+@pytest.mark.contract(
+    "acted",
+    done="the gain acts on keys that are zero",
+    guaranteed="the proof says that nothing changed, though the gain acted",
+)
 def test_a_gain_on_keys_that_are_zero_acts_and_changes_nothing():
     """ "Acted" alone is not "had a visible effect"."""
     pipe, call = wan_i2v()

@@ -20,9 +20,11 @@ from torch import nn
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import gate_of
+from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import place_in_all, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
@@ -74,6 +76,12 @@ def attach(
             raise AttachmentError(
                 f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
             )
+    for earlier in in_force_for(pipeline):
+        warnings.warn(
+            f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "
+            "until that is detached.",
+            stacklevel=2,
+        )
     placements = place_in_all(recipe, found, pipeline)
     acted_on = [host for host in found if host.name in placements]
     for host in acted_on:
@@ -81,17 +89,36 @@ def attach(
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, acted_on, placements, pipeline, proof=proof)
+    return _put_on(name, recipe, pipe_or_transformer, proof)
+
+
+def _put_on(name: str, recipe: Recipe, pipe_or_transformer: Any, proof: bool) -> Attachment:
+    """Lay a recipe over a model and put it in force."""
+    found = hosts(pipe_or_transformer)
+    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    placements = place_in_all(recipe, found, pipeline)
+    acted_on = [host for host in found if host.name in placements]
+
+    def again(copied: Any) -> None:
+        _put_on(name, recipe, copied, proof)
+
+    attachment = Attachment(name, recipe, acted_on, placements, pipeline, proof=proof, attach_again=again)
     attachment.install()
     logger.info("%s", attachment)
     return attachment
 
 
 def detach(pipe_or_transformer: Any) -> None:
-    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine."""
+    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
+
+    What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+    """
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:
-            gate.detach()
+            gate.part_of.detach()
+    if not isinstance(pipe_or_transformer, nn.Module):
+        for in_force in in_force_for(pipe_or_transformer):
+            in_force.detach()
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
@@ -102,11 +129,7 @@ def preset_for(pipe_or_transformer: Any) -> Preset:
 
 
 def _preset_of(host: Host, pipeline: Any) -> Preset:
-    config: Any = host.transformer.config
-    checkpoints = [
-        getattr(getattr(thing, "config", None), "_name_or_path", None) for thing in (pipeline, host.transformer)
-    ]
-    return presets.find(type(host.transformer).__name__, config, " ".join(str(name) for name in checkpoints if name))
+    return presets.find(fingerprint_of(host, pipeline))
 
 
 def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
@@ -122,10 +145,10 @@ def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: An
         raise UnknownPreset(
             f"{wanted!r} is neither a preset's name nor a Recipe; choose from {', '.join(presets.names())}."
         )
-    if preset.family not in ("*", host.family.name):
+    if preset.family not in ("*", host.family.preset_family):
         raise UnknownPreset(
             f"The preset {preset.name} is for the family {preset.family}, but {type(host.transformer).__name__} is of "
-            f"{host.family.name}; leave the preset out to have one chosen, or name 'generic'."
+            f"{host.family.preset_family}; leave the preset out to have one chosen, or name 'generic'."
         )
     return preset.name, preset.recipe
 

@@ -139,13 +139,13 @@ class _Comparison:
 
 @contextmanager
 def _in_force(call: Call) -> Iterator[None]:
-    counts, call.is_recomputing = call.is_recomputing, True
+    before, call.counts_as = call.counts_as, 0
     call.enter()
     try:
         yield
     finally:
         call.leave()
-        call.is_recomputing = counts
+        call.counts_as = before
 
 
 def _context(transformer: Any, name: str) -> Any:

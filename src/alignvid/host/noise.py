@@ -89,8 +89,8 @@ def _share_of_noise(sigma: float) -> float:
 
 def noise_level_in(family: Family, arguments: Arguments) -> float:
     """Noise level of the forward of a transformer of that family."""
-    timestep = arguments.get(family.timestep_argument)
-    return noise_level_of(timestep, family.timestep_scale, is_ascending=family.is_ascending)
+    timestep = arguments.get(family.time.argument)
+    return noise_level_of(timestep, family.time.scale, is_ascending=family.time.is_ascending)
 
 
 def noise_level_of(timestep: Any, timestep_scale: float, *, is_ascending: bool) -> float:

@@ -48,7 +48,7 @@ class PassReader:
         branches = host.family.branches(arguments)
         is_silent_batch = name is None and self._pipeline is not None and bool(branches)
         if name == BATCHED or is_silent_batch:
-            is_told = callable(host.family.batch_order) and bool(branches)
+            is_told = callable(host.family.time.batch_order) and bool(branches)
             return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"
         if name is not None:
             return pass_named(name)

@@ -13,7 +13,8 @@ from alignvid.attachment.effects.gaussian import (
     gaussian_weights,
     reach,
 )
-from alignvid.models.family import Grid, square_grid
+from alignvid.models.family import Grid
+from alignvid.models.reading.shapes import square_grid
 
 
 def test_weights_are_a_gaussian_that_adds_up_to_one():

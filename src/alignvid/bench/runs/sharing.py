@@ -50,12 +50,12 @@ class Encodings:
     def shared(self) -> Iterator[None]:
         """Inside the block, an encoder that is called again with the same arguments does not run.
 
-        What a family must see of it (`Family.watch`) is seen from the first call on, whatever is attached by then.
+        What a family must see of it (`Reads.watch`) is seen from the first call on, whatever is attached by then.
         """
         found = hosts(self._pipeline)
         transformers = {id(host.transformer) for host in found}
         with ExitStack() as stack:
-            for watch in {host.family.watch for host in found if host.family.watch is not None}:
+            for watch in {host.family.reads.watch for host in found if host.family.reads.watch is not None}:
                 for handle in watch(self._pipeline):
                     stack.callback(handle.remove)
             for name, part in self._pipeline.components.items():

@@ -6,7 +6,7 @@ that one factor on all keys cancels: there is nothing to gain there.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Site, Stack, Time
 
 _CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",), is_insertable=True),), queries=("video",))
 _LINEAR = Site(
@@ -21,5 +21,5 @@ FAMILY = Family(
     transformers=("SanaTransformer2DModel",),
     pipelines=("SanaPipeline", "SanaControlNetPipeline", "SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
     stacks=(Stack("transformer_blocks", (_CROSS, _LINEAR)),),
-    batch_order=("uncond", "cond"),
+    time=Time(batch_order=("uncond", "cond")),
 )
