@@ -110,13 +110,13 @@ def test_a_model_without_weights_is_refused():
 def test_an_older_diffusers_is_refused_with_the_line_that_updates_it(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
     with pytest.raises(AttachmentError, match=rf"diffusers {installed} is older than 0\.42\.1.*pip install --upgrade"):
-        versions.check_diffusers()
+        versions.check_versions(FluxTransformer2DModel)
 
 
 @pytest.mark.parametrize("installed", ["0.42.1", "0.43.0.dev0", "1.0"])
 def test_a_newer_diffusers_is_not_refused(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
-    versions.check_diffusers()
+    versions.check_versions(FluxTransformer2DModel)
 
 
 def test_the_oldest_diffusers_is_the_one_that_the_package_asks_for():
