@@ -9,11 +9,10 @@ WORKERS ?= 2
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
 LIGHT := .venv-light
-OLDEST := .oldest
 QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
 
-.PHONY: demo test test-light test-oldest test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-light test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -65,7 +64,7 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(OLDEST) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LIGHT) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -86,3 +87,11 @@ def test_commands_that_run_no_model_need_no_diffusers(command):
 
 def test_a_plain_install_asks_for_torch_and_small_packages_alone():
     assert {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]} == {"torch", "jaxtyping"}
+
+
+@pytest.mark.parametrize(
+    "pin", ["2.14.1", "2.13.0"], ids=["SGLang 0.5.23", "vLLM 0.30.0, under vLLM-Omni 0.30.0"]
+)  # read from their wheels' metadata; neither asks for jaxtyping, and ComfyUI pins no torch
+def test_a_plain_install_leaves_the_torch_that_an_engine_pins(pin):
+    bounds = [Requirement(line).specifier for line in PROJECT["dependencies"] if line.startswith("torch")]
+    assert [pin in bound for bound in bounds] == [True]
