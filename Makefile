@@ -8,10 +8,11 @@ WORKERS ?= 2
 
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
+LIGHT := .venv-light
 QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
 
-.PHONY: demo test test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-light test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -29,6 +30,13 @@ test-quantised: $(READY) $(QUANTISERS)/.ready
 test-para-attn: $(READY) $(PARA_ATTN)/.ready
 	PYTHONPATH=$(CURDIR)/$(PARA_ATTN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/combinations/test_para_attn.py \
 	  --run-slow $(PYTEST_ARGS)
+
+# What `pip install alignvid` brings and no more: does attaching run without diffusers, transformers and NumPy?
+test-light: $(READY)
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --constraint constraints.txt torch jaxtyping
+	$(LIGHT)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	ALIGNVID_LIGHT=$(LIGHT)/bin/python $(BIN)/python -m pytest tests/test_light_core.py $(PYTEST_ARGS)
 
 # VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready
@@ -56,7 +64,7 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LIGHT) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.

@@ -110,18 +110,18 @@ def test_a_model_without_weights_is_refused():
 def test_an_older_diffusers_is_refused_with_the_line_that_updates_it(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
     with pytest.raises(AttachmentError, match=rf"diffusers {installed} is older than 0\.42\.1.*pip install --upgrade"):
-        versions.check_diffusers()
+        versions.check_versions(FluxTransformer2DModel)
 
 
 @pytest.mark.parametrize("installed", ["0.42.1", "0.43.0.dev0", "1.0"])
 def test_a_newer_diffusers_is_not_refused(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
-    versions.check_diffusers()
+    versions.check_versions(FluxTransformer2DModel)
 
 
 def test_the_oldest_diffusers_is_the_one_that_the_package_asks_for():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert f"diffusers>={versions.OLDEST_DIFFUSERS}" in project["dependencies"]
+    assert f"diffusers>={versions.OLDEST_DIFFUSERS}" in project["optional-dependencies"]["diffusers"]
 
 
 def test_a_processor_of_somebody_elses_is_named_in_a_warning_and_the_gain_acts_if_it_runs_the_norm():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import diffusers
 import torch
 from torch import nn
 
@@ -19,12 +19,20 @@ from alignvid.schedule import BlockSet, StepWindow
 def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dict[str, Any]:
     """Plain data that distinguishes two runs of one model from runs of two models."""
     return {
-        "versions": {"alignvid": alignvid.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__},
+        "versions": {"alignvid": alignvid.__version__, "torch": torch.__version__, **_diffusers()},
         "models": {host.name: _model(host) for host in hosts},
         "blocks": str(blocks),
         "steps": steps.to_dict(),
         "attached": {},
     }
+
+
+def _diffusers() -> dict[str, str]:
+    """Its version, where it is installed."""
+    try:
+        return {"diffusers": version("diffusers")}
+    except PackageNotFoundError:
+        return {}
 
 
 def _model(host: Host) -> dict[str, Any]:

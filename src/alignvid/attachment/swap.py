@@ -22,15 +22,20 @@ from alignvid.attachment.call import running_with
 from alignvid.attachment.effect import Effect, Installed
 from alignvid.attachment.forwards import forwards_on, is_bound, rebind, unwrap
 from alignvid.errors import AttachmentError
-from alignvid.host.versions import check_diffusers
 
-check_diffusers()  # an old one lacks what is imported next
-
-from diffusers.models.normalization import FP32LayerNorm, MochiRMSNorm, RMSNorm  # noqa: E402
-
-_MAKE_THEIR_OUTPUT = frozenset({nn.Linear, nn.LayerNorm, nn.RMSNorm, FP32LayerNorm, RMSNorm, MochiRMSNorm})
-"""Classes whose output is a new tensor each time that nothing else refers to, autograd included. An Identity gives what
-it was given, and what others have put on an instance may keep what it gives."""
+_MAKE_THEIR_OUTPUT = frozenset(
+    {
+        "diffusers.models.normalization.FP32LayerNorm",
+        "diffusers.models.normalization.MochiRMSNorm",
+        "diffusers.models.normalization.RMSNorm",
+        "torch.nn.modules.linear.Linear",
+        "torch.nn.modules.normalization.LayerNorm",
+        "torch.nn.modules.normalization.RMSNorm",
+    }
+)
+"""Classes whose output is a new tensor each time that nothing else refers to, autograd included; by name, so that
+attaching imports no library. An Identity gives what it was given, and what others have put on an instance may keep what
+it gives."""
 
 
 _PREFIX = "_alignvid_"
@@ -203,7 +208,7 @@ def _refuse_outside() -> None:
 @cache
 def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
     plain_forward = base.forward  # looked up here: some hosts' classes are opaque to torch.compile
-    makes_its_output = base in _MAKE_THEIR_OUTPUT
+    makes_its_output = f"{base.__module__}.{base.__qualname__}" in _MAKE_THEIR_OUTPUT
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # None: a copy, or another's wrapper kept this method beyond a detach

@@ -16,6 +16,7 @@ from alignvid.cli.look import doctor, inspect, models, presets
 from alignvid.cli.terminal import examples, give_up_stdout, ready_streams, say
 from alignvid.cli.values import check_values
 from alignvid.errors import AlignvidError, is_interrupt
+from alignvid.extras import needs
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif isinstance(error, OSError) and error.filename is None and error.errno in _STDOUT_IS_FULL:
             code = _say(f"The result cannot be printed: {error.strerror}; what was made is kept.", _BAD_INPUT)
             give_up_stdout()
+        elif isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("alignvid"):
+            code = _say(needs("generate", "This command", error.name.partition(".")[0]), _BAD_INPUT)
         else:
             raise
     sys.exit(code)

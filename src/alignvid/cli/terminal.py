@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 from typing import Any, TextIO
 
 import click
@@ -79,6 +80,9 @@ def quiet_libraries() -> None:
 
     On a terminal, bars are shown; but not those of transformers, which lie inside those of diffusers.
     """
+    warnings.showwarning = _show_warning
+    if not all(find_spec(name) for name in ("diffusers", "huggingface_hub", "transformers")):
+        return  # some commands need none of them; the others say what is missing
     from diffusers.utils import logging as diffusers_logging
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as transformers_logging
@@ -88,7 +92,6 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     if not shows_progress():
         diffusers_logging.disable_progress_bar()
-    warnings.showwarning = _show_warning
 
 
 def _show_warning(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
+from alignvid.host.versions import check_versions
 from alignvid.models.family import UNCONDITIONAL, Family, class_name
 from alignvid.models.registry import check_refused, family_of
 
@@ -62,6 +63,7 @@ def _host(name: str, called: nn.Module) -> Host:
     transformer = getattr(called, "_orig_mod", called)  # torch.compile(model) keeps the model there
     if _has_no_weights(transformer):
         raise AttachmentError(f"The {name} has no weights yet (it is on the meta device); load them, then attach.")
+    check_versions(type(transformer))
     return Host(name, called, transformer, family_of(transformer))
 
 

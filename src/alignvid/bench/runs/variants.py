@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignvid.attachment.effects.gaussian import check_sigma
 from alignvid.bench.run_folder import CallSettings, VariantFacts
 from alignvid.errors import AlignvidError, InputError
 from alignvid.fields import read
 from alignvid.generate.sketch import Sketch, resolve
 from alignvid.generate.spec import parse_blocks, parse_streams
 from alignvid.modulation import KINDS, from_dict
+from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 
