@@ -215,6 +215,9 @@ choice("clear").addEventListener("click", () => {
   for (const id of ["search", "main_category", "sub_category", "domain", "question_category", "outcome"]) choice(id).value = "";
   filter();
 });
+choice("more").addEventListener("click", () => {
+  choice("more").setAttribute("aria-expanded", choice("filters").classList.toggle("open"));
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") document.activeElement.blur();
   if (event.key !== "/" || event.target.closest("input, select")) return;
