@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from alignvid.files import write_together
-from alignvid.generate import JobResult
-from alignvid.generate.record import Record
 from alignvid.report.page import PAGE_FILE, Clip, Count, Link, Page, Row, Verdict, render_page
+
+if TYPE_CHECKING:
+    from alignvid.generate import JobResult
+    from alignvid.generate.record import Record
 
 ATTENTION_PAGE = "attention.html"
 LABELS = {"baseline": "baseline", "alignvid": "AlignVid"}
