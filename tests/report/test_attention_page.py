@@ -18,10 +18,9 @@ from alignvid.report.attention import ATTENTION_PAGE, write_attention_page
 from alignvid.report.rows import comparison_files
 from chromium import CHROMIUM, FLAGS, Links, needs_chromium
 
-
 ROLES = ("baseline", "alignvid")
 PANELS = 4 * 3 + 3 * 2
-"""Entropy of cross text, cross image and self in four ways; where attention goes of the two in cross-attention in three."""
+"""Entropy of cross text, cross image and self in four ways; the shares of the two in cross-attention in three."""
 
 
 class Pictures(HTMLParser):

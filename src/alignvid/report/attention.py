@@ -143,7 +143,9 @@ def _shares(runs: Runs) -> tuple[Count, ...]:
         means = {f"“{word}”": [float(mean_map(trace.maps, word).mean()) for trace in traces] for word in words}
     else:
         measure = _mass(runs)
-        of_text = [item for item in attentions(runs, measure) if item.keys == "text" and not _is_whole(runs, item, measure)]
+        of_text = [
+            item for item in attentions(runs, measure) if item.keys == "text" and not _is_whole(runs, item, measure)
+        ]
         means = {
             "your prompt" + (f", {title(item, of_text)}" if len(of_text) > 1 else ""): _means(runs, item, measure)
             for item in of_text

@@ -142,7 +142,9 @@ def _trade_offs(card: Scorecard) -> list[Plot]:
         }
         x, y = sorted(categories, key=lambda name: (-asked[name], name))[:2]
         caption = f"Videos with every question right: {x} against {y}, the two categories asked most."
-        found.append(_scatter(card, "categories", caption, (f"{x}, %", _all_right(card, x)), (f"{y}, %", _all_right(card, y))))
+        found.append(
+            _scatter(card, "categories", caption, (f"{x}, %", _all_right(card, x)), (f"{y}, %", _all_right(card, y)))
+        )
     accuracy = {variant: _scaled(card.score(variant).accuracy, 100) for variant in card.run.variants}
     for metric, protocol, settings in dict.fromkeys((row.metric, row.protocol, row.settings) for row in card.metrics):
         means = {

@@ -39,7 +39,11 @@ class Table:
         columns = dict(zip(self.headings, zip(*self.rows, strict=True), strict=True)) if self.rows else {}
         empty = [heading for heading, cells in columns.items() if set(cells) <= {NOTHING, "", _SAME}]
         zero = [heading for heading, cells in columns.items() if set(cells) == {"0"}]
-        said = [f"{what}: {', '.join(found)}." for what, found in (("Nothing in any row", empty), ("0 in every row", zero)) if found]
+        said = [
+            f"{what}: {', '.join(found)}."
+            for what, found in (("Nothing in any row", empty), ("0 in every row", zero))
+            if found
+        ]
         return replace(self.without(*empty, *zero), note=" ".join(filter(None, (self.note, *said))))
 
 
