@@ -11,7 +11,7 @@ VLLM := .venv-vllm
 QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
 
-.PHONY: demo test test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-para-attn test-quantised test-vbench test-vllm check bench bench-gpu docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -49,6 +49,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
+# Six minutes on one H200; REHEARSE=1: every row on the CPU at a tiny size; PACK=1: what a machine without diffusers needs.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(if $(REHEARSE),--rehearse) $(if $(PACK),--pack)
+
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
@@ -56,7 +60,7 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) .whl demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
