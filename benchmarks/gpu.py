@@ -31,14 +31,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         return pack()
     try:
         import torch
+        from diffusers.utils import logging
 
-        from gpu_rows import GPU, REHEARSAL, gpu_rows
+        from gpu_models import GPU, REHEARSAL
+        from gpu_rows import gpu_rows
     except ImportError as error:
         sys.exit(
             f"{error}. Run benchmarks/gpu.py --pack where there is a network: it says how to bring what is missing."
         )
     if not (arguments.rehearse or torch.cuda.is_available()):
         sys.exit("There is no GPU here; benchmarks/gpu.py --rehearse runs every row on the CPU at a tiny size.")
+    logging.set_verbosity_error()  # attention backends are called experimental, one line each time
     begin = time.monotonic()
     rows: list[Any] = []
     for row in gpu_rows(REHEARSAL if arguments.rehearse else GPU):

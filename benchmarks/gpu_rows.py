@@ -7,19 +7,16 @@ is left, says so in its remark, and the next one runs.
 from __future__ import annotations
 
 import gc
-import math
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch.utils._pytree import tree_map
 
 from families import STATES, garbage_between_rounds, order, ratios, spread
-from hosts import HOSTS, Built, Size, build, noted_tokens
+from gpu_models import MODELS, Model, Place, built_on, resized
+from hosts import Built, noted_tokens
 from twins import Run, Twins, compile_by_region, one_forward, twins_of, two_threads, undo_compile
 
 
@@ -36,20 +33,6 @@ class GpuRow(NamedTuple):
     remark: str
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the rows are measured, and how long."""
-
-    device: torch.device
-    backend: str
-    """Of torch.compile."""
-    is_tiny: bool
-    row_s: float
-    """Rounds of a row begin no later than this."""
-    most_rounds: int
-    total_s: float
-
-
 class Task(NamedTuple):
     """One row of each model."""
 
@@ -62,8 +45,6 @@ class Task(NamedTuple):
     """With less time left it is left out, on a GPU."""
 
 
-GPU = Place(torch.device("cuda"), "inductor", is_tiny=False, row_s=12.0, most_rounds=30, total_s=330.0)
-REHEARSAL = Place(torch.device("cpu"), "eager", is_tiny=True, row_s=0.0, most_rounds=3, total_s=math.inf)
 LEAST_ROUNDS = 3
 NATIVE, FLASH = "native", "_native_flash"  # PyTorch's flash kernel: the package flash_attn need not be there
 
@@ -71,41 +52,11 @@ TASKS = (
     Task("eager, native attention", one_forward, NATIVE, False, False, 15),
     Task("eager, flash attention", one_forward, FLASH, False, False, 15),
     Task("eager, two threads", two_threads, NATIVE, False, False, 20),
-    Task("compiled by region, native attention", one_forward, NATIVE, True, False, 50),
-    Task("compiled by region, two threads", two_threads, NATIVE, True, False, 40),
-    Task("compiled by region, flash attention", one_forward, FLASH, True, False, 50),
-    Task("eager, native attention, longer video", one_forward, NATIVE, False, True, 50),
+    Task("compiled by region, native attention", one_forward, NATIVE, True, False, 45),
+    Task("compiled by region, two threads", two_threads, NATIVE, True, False, 25),
+    Task("compiled by region, flash attention", one_forward, FLASH, True, False, 30),
+    Task("eager, native attention, 33 frames", one_forward, NATIVE, False, True, 25),
 )
-
-
-class Model(NamedTuple):
-    title: str
-    host: str
-    short: Size
-    long: Size
-    tiny: Size
-    casts_timestep: bool
-    """Whether its pipeline casts the timestep, so that it is no view of the schedule."""
-
-
-MODELS = {
-    "wan": Model(
-        "Wan 2.1 I2V 14B",
-        "wan",
-        Size(5, 60, 104, text=512, image=257),  # 480p, 17 frames
-        Size(21, 60, 104, text=512, image=257),  # 81 frames
-        Size(1, 8, 8, text=512, image=257),
-        casts_timestep=False,
-    ),
-    "hunyuan_video": Model(
-        "HunyuanVideo 13B",
-        "hunyuan_video",
-        Size(5, 60, 104, text=256),
-        Size(9, 90, 160, text=256),  # 720p, 33 frames
-        Size(1, 8, 8, text=16),
-        casts_timestep=True,
-    ),
-}
 
 
 def gpu_rows(place: Place, names: tuple[str, ...] = tuple(MODELS)) -> Iterator[GpuRow]:
@@ -131,39 +82,9 @@ def model_rows(model: Model, place: Place, end: float) -> Iterator[GpuRow]:
             yield without_numbers(model, task.what, f"left out: {max(left, 0):.0f} s left, {task.needs_s:.0f} s needed")
             continue
         try:
-            yield measured(model, task, resized(built, model, task, place), place)
+            yield measured(model, task, resized(built, model, place, is_long=task.is_long), place)
         except Exception as error:  # a row of its own: others may run
             yield without_numbers(model, task.what, said(error))
-
-
-def built_on(model: Model, place: Place) -> Built:
-    """In bfloat16, drawn on the device: there is no copy in float32, and none in the computer's memory."""
-    host = HOSTS[model.host]
-    with in_bfloat16(), place.device:
-        built = build(replace(host, size=model.short, tiny_size=model.tiny), is_tiny=place.is_tiny)
-    built.pipeline.scheduler.set_timesteps(4, device=place.device)
-    built.pipeline.scheduler.set_begin_index(0)
-    return built
-
-
-def resized(built: Built, model: Model, task: Task, place: Place) -> Built:
-    """The same model with the inputs of a task."""
-    size = model.tiny if place.is_tiny else model.long if task.is_long else model.short
-    transformer, timestep = built.pipeline.transformer, built.pipeline.scheduler.timesteps[0].expand(1)
-    with in_bfloat16(), place.device:
-        arguments = HOSTS[model.host].arguments(transformer.config, size)
-    arguments["timestep"] = timestep.to(torch.bfloat16) if model.casts_timestep else timestep
-    on_device = tree_map(lambda leaf: leaf.to(place.device) if isinstance(leaf, torch.Tensor) else leaf, arguments)
-    return built._replace(arguments={**on_device, "return_dict": False})
-
-
-@contextmanager
-def in_bfloat16() -> Iterator[None]:
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def measured(model: Model, task: Task, built: Built, place: Place) -> GpuRow:
@@ -205,7 +126,10 @@ def compared(twins: Twins) -> str:
 
 
 def acted(twins: Twins) -> str:
-    """How often keys were multiplied. Raises: RuntimeError if that is not at every attention of every active forward."""
+    """How often keys were multiplied.
+
+    Raises: RuntimeError if that is not at every attention of every active forward.
+    """
     active, inactive = twins.attachments["active"], twins.attachments["inactive"]
     expected = active.forward_count * active.site_count
     if not expected or active.acted_count != expected or inactive.acted_count:

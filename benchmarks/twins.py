@@ -23,7 +23,7 @@ from hosts import Built
 
 Run = Callable[[Built], Tensor]
 """Runs a twin, and gives the output of its first forward."""
-FORWARDS_PER_THREAD = 3
+FORWARDS_PER_THREAD = 2
 
 
 class Twins(NamedTuple):

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: every row's code runs on a CPU at a tiny size, so that the minutes on a GPU are not spent on it."""
+"""benchmarks/gpu.py: every row's code runs on a CPU at a tiny size, lest minutes on a GPU are spent on it."""
 
 import re
 import sys
@@ -10,13 +10,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
+from gpu_models import MODELS, REHEARSAL
 from gpu_pack import needed
-from gpu_rows import MODELS, REHEARSAL, TASKS, GpuRow, model_rows
+from gpu_rows import TASKS, GpuRow, model_rows
 
 ORDINARY = re.compile(r"acted [1-9]\d* times; active changes the output by (?!0\.00%)[\d.]+%, inactive by ")
 
 
-@pytest.mark.filterwarnings("ignore:Attention backends are an experimental feature")
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_is_measured_or_says_why_not(name):
