@@ -65,9 +65,20 @@ def pack() -> None:
     pip = [sys.executable, "-m", "pip"]
     pure = [f"{name}=={version}" for name, version in wanted.pure.items()]
     try:
-        subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(wheels), str(ROOT)], check=True)
+        subprocess.run([*pip, "wheel", "-qq", "--no-deps", "-w", str(wheels), str(ROOT)], check=True)
         subprocess.run(
-            [*pip, "download", "-q", "--no-deps", "--only-binary=:all:", "--platform", "any", "-d", str(wheels), *pure],
+            [
+                *pip,
+                "download",
+                "-qq",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--platform",
+                "any",
+                "-d",
+                str(wheels),
+                *pure,
+            ],
             check=True,
         )
     except subprocess.CalledProcessError as error:

@@ -94,6 +94,7 @@ def measured(model: Model, task: Task, built: Built, place: Place) -> GpuRow:
             for twin in twins.by_state.values():
                 twin.pipeline.transformer.set_attention_backend(task.attention)
             if task.is_compiled:
+                one_forward(twins.by_state["detached"])  # what it refuses is said in plainer words than when compiled
                 compile_by_region(twins, place.backend)
             with noted_tokens(twins.by_state["detached"]) as tokens:
                 remark = compared(twins)  # graphs are made here, in one thread
