@@ -13,6 +13,7 @@ QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
 
 .PHONY: demo test test-light test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-para-attn test-quantised test-vbench test-vllm check bench bench-gpu docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -57,6 +58,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
+# Six minutes on one H200; REHEARSE=1: every row on the CPU at a tiny size; PACK=1: what a machine without diffusers needs.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(if $(REHEARSE),--rehearse) $(if $(PACK),--pack)
+
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
@@ -65,6 +70,7 @@ figures: $(READY)
 
 clean:
 	rm -rf $(VENV) $(LIGHT) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) .whl demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
