@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from alignvid.recipe import Recipe
 
 
@@ -31,17 +29,17 @@ class AwaitedGate:
         self.part_of = self
         self._pipeline = pipeline
         self._attach = attach
-        self._doors: list[tuple[nn.Module, Callable[[nn.Module], None]]] = []
+        self._doors: list[tuple[Any, Callable[[Any], None]]] = []
 
-    def stand_at(self, transformer: nn.Module, leave: Callable[[nn.Module], None]) -> None:
-        """Note a transformer that it stands at, and how it leaves."""
-        self._doors.append((transformer, leave))
+    def stand_at(self, place: Any, leave: Callable[[Any], None]) -> None:
+        """Note a transformer, or an object with a door of its own, that it stands at, and how it leaves."""
+        self._doors.append((place, leave))
 
     def detach(self) -> None:
         """Leave every door; the copy is the plain model then."""
         while self._doors:
-            transformer, leave = self._doors.pop()
-            leave(transformer)
+            place, leave = self._doors.pop()
+            leave(place)
 
     def attach(self) -> None:
         """Give way to gates of the copy's own."""
