@@ -12,8 +12,7 @@ LIGHT := .venv-light
 QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
 
-.PHONY: demo test test-light test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
-.PHONY: demo test test-para-attn test-quantised test-vbench test-vllm check bench bench-gpu docs figures clean
+.PHONY: demo test test-light test-para-attn test-quantised test-vbench test-vllm check bench bench-gpu docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)

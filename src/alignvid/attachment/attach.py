@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
@@ -27,6 +27,7 @@ from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.given import given_levels
 from alignvid.host.passes import check_passes
+from alignvid.host.registry import pipeline_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
@@ -55,7 +56,7 @@ def attach(
     """Make a model follow its prompt better, until the attachment is detached.
 
     Args:
-        pipe_or_transformer: a diffusers pipeline, or its transformer alone.
+        pipe_or_transformer: a diffusers pipeline, another object that a host describes, or a transformer alone.
         preset_or_recipe: a preset's name, a preset file, a Preset or a Recipe; found from the model if None.
         gamma: factor on the attention logits; every gain is a power of it.
         blocks: [0, 2], "0,2-7", "first-half", "all", or one of these per stack.
@@ -76,7 +77,7 @@ def attach(
     if gamma is not None:
         check_gamma(gamma)
     found = hosts(pipe_or_transformer)
-    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    pipeline = pipeline_of(pipe_or_transformer)
     name, recipe = _named_recipe(preset_or_recipe, found[0], pipeline)
     recipe = _overridden(recipe, found, pipeline, gamma, blocks, steps, streams, branch)
     for host in found:
@@ -109,7 +110,7 @@ def _put_on(
 ) -> Attachment:
     """Lay a recipe over a model and put it in force."""
     found = hosts(pipe_or_transformer)
-    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    pipeline = pipeline_of(pipe_or_transformer)
     placed = place_parts(recipe, found, pipeline)
     acted_on = [host for host in found if any(host.name in by_host for by_host in placed)]
 
@@ -130,15 +131,14 @@ def detach(pipe_or_transformer: Any) -> None:
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:
             gate.part_of.detach()
-    if not isinstance(pipe_or_transformer, nn.Module):
-        for in_force in in_force_for(pipe_or_transformer):
-            in_force.detach()
+    for in_force in in_force_for(pipeline_of(pipe_or_transformer)):
+        in_force.detach()
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
     """The preset that `attach` uses when none is named."""
     host = hosts(pipe_or_transformer)[0]
-    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    pipeline = pipeline_of(pipe_or_transformer)
     return _preset_of(host, pipeline)
 
 

@@ -42,7 +42,7 @@ class Attachment:
             recipe: what was asked for.
             hosts: the transformers.
             placed: for each modulation of the recipe, the norms and gains of each host, by its name.
-            pipeline: the pipeline, or None for a bare transformer.
+            pipeline: what runs the model, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.

@@ -35,17 +35,17 @@ class AwaitedGate:
         self._pipeline = pipeline
         self._hook_ids = frozenset(hook_ids)
         self._attach = attach
-        self._doors: list[tuple[nn.Module, Callable[[nn.Module], None]]] = []
+        self._doors: list[tuple[Any, Callable[[Any], None]]] = []
 
-    def stand_at(self, transformer: nn.Module, leave: Callable[[nn.Module], None]) -> None:
-        """Note a transformer that it stands at, and how it leaves."""
-        self._doors.append((transformer, leave))
+    def stand_at(self, place: Any, leave: Callable[[Any], None]) -> None:
+        """Note a transformer, or an object with a door of its own, that it stands at, and how it leaves."""
+        self._doors.append((place, leave))
 
     def detach(self) -> None:
         """Leave every door; the copy is the plain model then."""
         while self._doors:
-            transformer, leave = self._doors.pop()
-            leave(transformer)
+            place, leave = self._doors.pop()
+            leave(place)
         for part in self._pipeline.components.values() if self._hook_ids else ():
             if isinstance(part, nn.Module):
                 _drop_hooks(part, self._hook_ids)

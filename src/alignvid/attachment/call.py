@@ -80,6 +80,10 @@ class Call:
         self._doors.add(door)
         return True
 
+    def begin_again(self) -> None:
+        """Let its forward pass its doors once more."""
+        self._doors.clear()
+
     def enter(self) -> None:
         """Put it in force in this thread, and for compiled code."""
         _stack.calls.append(self)

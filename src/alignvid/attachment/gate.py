@@ -91,7 +91,15 @@ class Part:
 class Gate:
     """Switches one transformer's effects before each of its forwards."""
 
-    def __init__(self, host: Host, parts: Sequence[Part], recipe: Recipe, name: str, part_of: Any) -> None:
+    def __init__(
+        self,
+        host: Host,
+        parts: Sequence[Part],
+        recipe: Recipe,
+        name: str,
+        part_of: Any,
+        forget: Callable[[nn.Module], None] | None,
+    ) -> None:
         """Not yet at its door; see `install_gate`.
 
         Args:
@@ -100,6 +108,7 @@ class Gate:
             recipe: what is in force.
             name: of the preset, for messages.
             part_of: what has a `detach` for the whole; held, so that the model holds all that is on it.
+            forget: empties caches that the loop or the family knows; see `Runner.forget_with`.
         """
         self.host = host
         self.recipe = recipe
@@ -115,9 +124,9 @@ class Gate:
         self.site_count = sum(item.is_counted for item in installed)
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
-        self.edges = EdgeWatch(host.transformer, host.family.reads.forget)
+        self.edges = EdgeWatch(host.transformer, forget)
         self._skips = SkipWatch()
-        self._has_own_cache = host.family.reads.forget is not None
+        self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
         self._is_compiled = self._is_compiled_whole = False
@@ -145,9 +154,16 @@ class Gate:
         return self.host.family.watch(pipeline) if self._tells_vision else []
 
     @torch.compiler.disable
-    def begin(self, door: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+    def begin(
+        self,
+        door: object,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        again: Callable[..., Any] | None = None,
+    ) -> Call | None:
         """Put a Call in force for the forward that is about to run with these arguments, until `end` or `abandon`.
 
+        `again` runs it once more, behind the door; None where that is the transformer's own forward.
         None if the forward that is running in this thread has come through another door and now passes this one.
         """
         outer = running_through(self)
@@ -167,7 +183,7 @@ class Gate:
         call.has_turn = takes_turn
         call.passes(door)
         if call.acting is not None:
-            self._last_active = ActiveForward(call, args, dict(kwargs), self.announced)
+            self._last_active = ActiveForward(call, args, dict(kwargs), self.announced, again)
         return call
 
     def _called(self, arguments: Mapping[str, Any]) -> Call:
@@ -256,7 +272,8 @@ class Gate:
             return None
         with self._turns:
             self.edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
-            changes = changes_in(forward, self.host.transformer, _plain_forward(self.host.transformer), self._probed)
+            again = forward.again or _plain_forward(self.host.transformer)
+            changes = changes_in(forward, self.host.transformer, again, self._probed)
             self.edges.forget_all()
         return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
 
@@ -456,7 +473,7 @@ def remove_gate(gate: Gate) -> None:
             _leave_door(module)
 
 
-def _gate_at(module: nn.Module) -> Any:
+def gate_at(module: nn.Module) -> Any:
     """The gate before a module; a copy's own is put there first. None: torch.compile kept a method beyond a detach."""
     gate = vars(module).get(_ATTRIBUTE)
     if isinstance(gate, AwaitedGate):
@@ -491,7 +508,7 @@ def _copied(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 @skip  # as the frame that calls it
-def _through(
+def through(
     gate: Any, call: Call, run: Callable[..., Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Run what lies behind the door with a Call in force."""
@@ -508,13 +525,13 @@ def _through(
 def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
     @skip  # this frame runs eagerly; what it calls is compiled. `torch.compiler.disable` has no words for torch.export
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        gate = _gate_at(self)
+        gate = gate_at(self)
         if gate is not None:
             refuse_export(gate.host)
         running = None if gate is None else gate.begin((id(self), "call"), args, kwargs)
         if running is None:  # no gate: torch.compile kept this bound method beyond a detach
             return base.__call__(self, *args, **kwargs)
-        return _through(gate, running, base.__call__, self, args, kwargs)
+        return through(gate, running, base.__call__, self, args, kwargs)
 
     call._torchdynamo_disable_msg = EXPORT_PROBLEM  # type: ignore[attr-defined]  # torch.export(strict=True) prints it
 
@@ -522,18 +539,18 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return base.forward(self, *args, **kwargs)
-        gate = _gate_at(self)
+        gate = gate_at(self)
         outer = None if gate is None else running_through(gate)
         if gate is None or (outer is not None and outer.passes((id(self), "forward"))):
             return base.forward(self, *args, **kwargs)
         running = gate.begin((id(self), "forward"), args, kwargs)
         if running is None:
             return base.forward(self, *args, **kwargs)
-        return _through(gate, running, base.forward, self, args, kwargs)
+        return through(gate, running, base.forward, self, args, kwargs)
 
     @contextmanager
     def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:
-        gate = _gate_at(self)
+        gate = gate_at(self)
         if gate is not None:
             gate.announce(name)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from alignvid.attachment.awaited import AwaitedGate
+from alignvid.attachment.doors import OpenDoor, close_door
 from alignvid.attachment.effects import effects_of
 from alignvid.attachment.gate import Counts, Gate, Part, install_gate, is_gated, remove_gate, stand_before_copy
 from alignvid.attachment.placement import Placement
@@ -17,6 +19,7 @@ from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.swap import install, remove
 from alignvid.host.clock import StepClock
 from alignvid.host.passes import PassReader
+from alignvid.host.registry import runner_of
 from alignvid.host.sites import Inserted
 from alignvid.host.transformers import Host
 from alignvid.recipe import Recipe
@@ -46,7 +49,7 @@ class InForce:
             recipe: what is to be in force.
             hosts: the transformers.
             placed: for each modulation of the recipe, the norms and gains of each host, by its name.
-            pipeline: the pipeline, or None for a bare transformer.
+            pipeline: what runs the model, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.
@@ -57,7 +60,9 @@ class InForce:
         self.detach = detach
         self.recipe = recipe
         self._attach_again = attach_again
-        self.pipeline = pipeline
+        self.pipeline, self._runner = pipeline, runner_of(pipeline)
+        door = self._runner.door
+        self._door = None if door is None else OpenDoor(pipeline, self._runner, door)
         self.placed = [{host: tuple(items) for host, items in by_host.items()} for by_host in placed]
         self._readers = [
             (StepClock(part.steps, pipeline, levels), PassReader(pipeline, passes)) for part in recipe.parts
@@ -90,6 +95,8 @@ class InForce:
             for gate in self._gates:
                 install_gate(gate)
                 self._watches += gate.watch(self.pipeline)
+            if self._door is not None:
+                self._door.put_on()
             _everywhere.add(self)
         except BaseException:
             self.take_off()
@@ -98,6 +105,9 @@ class InForce:
     def take_off(self) -> None:
         """Restore the model, and let go of it."""
         _everywhere.discard(self)
+        if self._door is not None:
+            close_door(self.pipeline, self._door.door.attribute)
+            self._door = None
         for gate in self._gates:
             remove_gate(gate)
             for installed in gate.installed:
@@ -119,7 +129,10 @@ class InForce:
         key = id(pipeline)
         if key not in memo.setdefault(id(self), {}):
             ids = [watch.id for watch in self._watches]
-            memo[id(self)][key] = AwaitedGate(self.name, self.recipe, pipeline, ids, self._attach_again)
+            awaited = AwaitedGate(self.name, self.recipe, pipeline, ids, self._attach_again)
+            memo[id(self)][key] = awaited
+            if (door := self._runner.door) is not None:
+                awaited.stand_at(pipeline, partial(close_door, attribute=door.attribute))
         stand_before_copy(copied, memo[id(self)][key])
 
     def problems(self) -> list[str]:
@@ -149,7 +162,8 @@ class InForce:
             for part, by_host, (clock, passes) in zip(recipe.parts, self.placed, self._readers, strict=True)
             if host.name in by_host
         ]
-        gate = Gate(host, parts, recipe, self.name, self)
+        forget = self._runner.forget_with(self.pipeline, host.family.reads.forget)
+        gate = Gate(host, parts, recipe, self.name, self, forget)
         gate.proves_runs = proof
         return gate
 

@@ -85,6 +85,8 @@ class ActiveForward:
     kwargs: Mapping[str, Any]
     context: str | None
     """Name of the cache context in which it ran."""
+    again: Callable[..., Any] | None
+    """Runs it once more, where that is not the transformer's own forward."""
 
 
 @torch.no_grad()
@@ -108,6 +110,7 @@ def changes_in(
         for site in probed:
             hook = _Comparison(site.name, off, sums)
             stack.callback(site.module.register_forward_hook(hook, with_kwargs=True).remove)
+        forward.call.begin_again()
         stack.enter_context(_in_force(forward.call))
         run(transformer, *forward.args, **forward.kwargs)
     return {

@@ -201,7 +201,8 @@ def _refuse_outside() -> None:
     raise AttachmentError(
         "A part of the model that AlignVid is attached to ran outside of a forward of the transformer, so that the "
         "step and the pass are not known. Call the transformer itself, not one of its blocks nor a forward that was "
-        "taken from it; checkpoint by its own enable_gradient_checkpointing(); or detach first."
+        "taken from it; checkpoint by its own enable_gradient_checkpointing(); describe the host whose "
+        "loop runs the blocks itself (docs/hosts.md); or detach first."
     )
 
 

@@ -26,16 +26,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from alignvid.errors import AttachmentError
-from alignvid.host.given import Given
-from alignvid.host.noise import (
-    default_levels,
-    first_step,
-    is_logarithm,
-    levels_of,
-    nearest,
-    other_stages,
-    said_step,
-)
+from alignvid.host.given import Given, given_levels
+from alignvid.host.noise import first_step, is_logarithm, nearest, other_stages, said_step
+from alignvid.host.registry import runner_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
 from alignvid.schedule import StepWindow
@@ -116,13 +109,14 @@ class StepClock:
 
         Args:
             window: the steps to know.
-            pipeline: None for a bare transformer.
+            pipeline: what runs the model; None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gives them.
         """
         self.window = window
         self.pipeline = pipeline
         self._levels = list(levels)
-        self._default_levels = default_levels(pipeline)
+        self._runner = runner_of(pipeline)
+        self._default_levels = self._runner.default_levels(pipeline)
         self._thread = _Thread()
         self._has_warned = False
         self.schedule_count = 0
@@ -147,17 +141,19 @@ class StepClock:
         given = self._thread.given = Given(host, arguments).or_same(self._thread.given)
         if self._levels or self._default_levels:
             return self._on_levels(given, host)
-        scheduler: Any = getattr(self.pipeline, "scheduler", None)
+        scheduler = self._runner.scheduler(self.pipeline)
         moment = None
-        if getattr(scheduler, "num_inference_steps", None) is not None:  # else no run was begun yet
-            moment = self._on_scheduler(scheduler, given)
+        if getattr(scheduler, "timesteps", None) is not None:
+            moment = self._on_scheduler(scheduler, given, host)
         return moment or self._on_view(given) or self._without_schedule(given)
 
-    def _on_scheduler(self, scheduler: Any, given: Given) -> Moment | None:
+    def _on_scheduler(self, scheduler: Any, given: Given, host: Host) -> Moment | None:
         """In the schedule of the attached pipeline; None if the timestep does not stand there."""
         run = self._thread.own
         if run is None or run.timesteps is not scheduler.timesteps:
-            levels = levels_of(scheduler, self.pipeline)
+            read = self._runner.levels
+            timesteps = scheduler.timesteps
+            levels = given_levels(timesteps, host) if read is None else read(self.pipeline, scheduler)
             run = self._thread.own = Run(scheduler.timesteps, levels, is_logarithm(scheduler))
         said = said_step(scheduler)
         index = given.offset_in(scheduler.timesteps)
@@ -165,8 +161,9 @@ class StepClock:
             index = run.index_of(given, said)
         if index is None or index >= len(run.levels):
             return None
-        if not run.active:
-            first = first_step(scheduler, index)
+        is_again = said is None and index == run.first and run.step == len(run.active) - 1 > 0
+        if not run.active or is_again:  # again: the schedule was run to its end, and is begun anew as it is
+            run.step, first = None, first_step(scheduler, index)
             self._begin(run, first, other_stages(scheduler, len(run.levels) - first))
         step = index - run.first
         if not 0 <= step < len(run.active):

@@ -15,25 +15,7 @@ import torch
 
 from alignvid.errors import ClockError
 
-_RUN_ALL_BUT_LAST = ("LTXI2VLongMultiPromptPipeline", "SanaSprintPipeline", "SanaSprintImg2ImgPipeline")
-"""Pipelines that leave out the last timestep, whatever it is."""
 _RIGHT_ANGLE = 1.5709  # π/2 as diffusers writes it, rounded up
-
-
-def levels_of(scheduler: Any, pipeline: Any) -> list[float]:
-    """Noise level of each step of a schedule. Where there are as many timesteps as sigmas, the last one is the end, at
-    which nothing is run.
-    """
-    timesteps = torch.as_tensor(scheduler.timesteps).float().tolist()
-    is_end = len(timesteps) == len(getattr(scheduler, "sigmas", ())) or type(pipeline).__name__ in _RUN_ALL_BUT_LAST
-    return noise_levels(timesteps[:-1] if is_end else timesteps, _train_timesteps(scheduler))
-
-
-def default_levels(pipeline: Any) -> list[float]:
-    """Noise levels that a modular pipeline takes for its steps if it is told none; as Echo, which has no scheduler."""
-    inputs = getattr(getattr(pipeline, "blocks", None), "inputs", ())
-    sigmas = next((parameter.default for parameter in inputs if parameter.name == "sigmas"), None)
-    return [float(sigma) for sigma in sigmas or () if sigma > 0.0]
 
 
 def other_stages(scheduler: Any, steps: int) -> tuple[list[float], list[float]]:
@@ -44,7 +26,7 @@ def other_stages(scheduler: Any, steps: int) -> tuple[list[float], list[float]]:
     stages = [(float(stage[0]), float(stage[-1])) for stage in getattr(scheduler, "timesteps_per_stage", {}).values()]
     first = float(scheduler.timesteps[0])
     running = sum(first <= last for _, last in stages)  # the stages that end before this one begins
-    levels = [noise_levels(torch.linspace(*stage, steps).tolist(), _train_timesteps(scheduler)) for stage in stages]
+    levels = [noise_levels(torch.linspace(*stage, steps).tolist(), train_timesteps(scheduler)) for stage in stages]
     return list(chain.from_iterable(levels[:running])), list(chain.from_iterable(levels[running + 1 :]))
 
 
@@ -129,5 +111,6 @@ def level_at(timestep: float, timestep_scale: float, *, is_ascending: bool) -> f
     return min(max(1.0 - level if is_ascending else level, 0.0), 1.0)
 
 
-def _train_timesteps(scheduler: Any) -> float:
+def train_timesteps(scheduler: Any) -> float:
+    """A scheduler's timestep at pure noise, where its timesteps are no fractions."""
     return scheduler.config.get("num_train_timesteps", 1000)

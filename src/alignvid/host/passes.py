@@ -9,7 +9,6 @@ guidance scale that changes on the way. A bare transformer says nothing: its cal
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import torch
 
 from alignvid.errors import AttachmentError
 from alignvid.host.clock import Moment
+from alignvid.host.registry import runner_of
 from alignvid.host.texts import Texts, is_equal, parts_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
@@ -88,11 +88,12 @@ class PassReader:
         """A reader of the passes of one model.
 
         Args:
-            pipeline: None for a bare transformer.
+            pipeline: what runs the model; None for a bare transformer.
             passes: those of a step in their order, where the caller of a bare transformer gives them; see
                 `check_passes`.
         """
         self._pipeline = pipeline
+        self._runner = runner_of(pipeline)
         self._passes = tuple(passes)
         self._thread = _Thread()
 
@@ -130,7 +131,9 @@ class PassReader:
         if moment.source != "stray":
             run.count(moment)
         text = arguments.get(host.family.time.text)
-        name = self.announced or (self._guided_pass(host.name, run.order) if moment.source == "own" else None)
+        name = self.announced or (
+            self._runner.pass_name(self._pipeline, host.name, run.order) if moment.source == "own" else None
+        )
         if name is None and self._passes:
             return self._declared(run, moment, host, arguments, text)
         is_silent_batch = name is None and self._pipeline is not None and bool(host.family.branches(arguments))
@@ -153,7 +156,8 @@ class PassReader:
         """By its text; by its order in the first step, or where the text is missing or the same in both passes."""
         if self._pipeline is None or run.has_names:
             return _pass(run.texts.branch_of(text))
-        by_order: Pass = "cond" if run.order == 0 else "uncond" if run.order == 1 else "unknown"
+        passes = self._runner.passes
+        by_order = _pass(passes[run.order] if run.order < len(passes) else None)
         if moment.source == "stray" or moment.step_index is None:
             return _pass(run.texts.branch_of(text))
         if run.step == run.first_step:
@@ -223,26 +227,13 @@ class PassReader:
         has_begun = samples == len(parts) * layout.samples and len(found) == len(parts)
         return "batched" if has_begun and found[parts.index("cond")] == "cond" else "unknown"
 
-    def _guided_pass(self, transformer: str, order: int) -> str | None:
-        """What the guider of a transformer calls the pass that is next in this step; None without one. The second pass
-        is not always the unconditional one: `SkipLayerGuidance` alone runs "pred_cond" and "pred_cond_skip".
-        """
-        guider = getattr(self._pipeline, transformer.replace("transformer", "guider"), None)
-        if guider is None or guider.get_state()["step"] is None:  # no guider, or it has not been asked for a step
-            return None
-        passes = [getattr(batch, guider._identifier_key) for batch in guider.prepare_inputs({})]
-        return passes[order] if order < len(passes) else None
-
     def _is_guided(self, moment: Moment, parts: int, arguments: Arguments) -> bool:
         """Whether a batch that may hold all branches does: as the pipeline says; else if all parts have one noise."""
         if self._pipeline is None:  # its caller has announced that it does
             return samples_in(arguments) % parts == 0
-        if moment.source == "own":
-            says = getattr(self._pipeline, "do_classifier_free_guidance", None)
-            if says is not None:
-                return bool(says)
-            if not getattr(self._pipeline, "guidance_scale", math.inf) > 1.0:
-                return False
+        says = self._runner.is_guided(self._pipeline) if moment.source == "own" else None
+        if says is not None:
+            return says
         first, *others = parts_of(_batch_in(arguments), parts) or [None]
         return bool(others) and len(first) > 0 and all(is_equal(first, part) for part in others)
 
