@@ -53,7 +53,10 @@ class OpenDoor:
         call = gate.begin((id(self), "door"), (), self.door.renamed(given), partial(self._again, args, kwargs))
         if call is None:  # ours lies below another's wrapper, and once more over it
             return self.inner(*args, **kwargs)
-        return through(gate, call, lambda _, *args, **kwargs: self.inner(*args, **kwargs), None, args, kwargs)
+        return through(gate, call, self._run, gate.host.transformer, args, kwargs)
+
+    def _run(self, _: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
 
     def _again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *_: Any, **__: Any) -> Any:
         return self.inner(*args, **kwargs)
