@@ -509,7 +509,7 @@ def _copied(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 @skip  # as the frame that calls it
 def through(
-    gate: Any, call: Call, run: Callable[..., Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    gate: Any, call: Call, run: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Run what lies behind the door with a Call in force."""
     try:
