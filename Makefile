@@ -9,8 +9,9 @@ WORKERS ?= 2
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
 QUANTISERS := .quantisers
+PARA_ATTN := .para-attn
 
-.PHONY: demo test test-quantised test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-para-attn test-quantised test-vbench test-vllm check bench docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -23,6 +24,11 @@ test: $(READY)
 test-quantised: $(READY) $(QUANTISERS)/.ready
 	PYTHONPATH=$(CURDIR)/$(QUANTISERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/combinations/test_techniques.py \
 	  --run-slow -k "torchao or bitsandbytes" $(PYTEST_ARGS)
+
+# para-attn's cache, in a folder of its own: its licence is not an open one. Nothing of it is needed to attach.
+test-para-attn: $(READY) $(PARA_ATTN)/.ready
+	PYTHONPATH=$(CURDIR)/$(PARA_ATTN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/combinations/test_para_attn.py \
+	  --run-slow $(PYTEST_ARGS)
 
 # VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready
@@ -50,7 +56,7 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
@@ -66,6 +72,13 @@ $(READY): pyproject.toml constraints.txt
 $(QUANTISERS)/.ready: Makefile
 	$(BIN)/python -m pip install --quiet --no-deps --target $(QUANTISERS) torchao==0.18.0 bitsandbytes==0.50.2
 	touch $(QUANTISERS)/.ready
+
+# An old pip: newer ones refuse its sdist, which names a repository among its extras.
+$(PARA_ATTN)/.ready: Makefile
+	$(BIN)/python -m pip install --quiet --target $(PARA_ATTN)/pip pip==23.2.1
+	PYTHONPATH=$(PARA_ATTN)/pip $(BIN)/python -m pip download --quiet --no-deps --dest $(PARA_ATTN) para-attn==0.3.38
+	$(BIN)/python -m pip install --quiet --no-deps --target $(PARA_ATTN) $(PARA_ATTN)/para_attn-0.3.38.tar.gz
+	touch $(PARA_ATTN)/.ready
 
 # Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
 # Its CLIP imports pkg_resources, which setuptools 81 left out.

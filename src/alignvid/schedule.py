@@ -1,7 +1,7 @@
-"""Where and when a gain acts: the block set and the step window.
+"""Where and when a gain acts: the block set and the step window; and the schedule of a run, where its caller says it.
 
 A `BlockSet` chooses block indices per stack. A `StepWindow` chooses denoising steps, in fractions of the steps or in
-noise levels. Both are plain values: they know nothing of a model until they are asked about one.
+noise levels. All are plain values: they know nothing of a model until they are asked about one.
 
 Source: Guidance Scheduling of arXiv 2512.01334 (block level and step level).
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -97,8 +98,15 @@ class StepWindow:
     unit: Literal["fraction", "noise", "none"]
     start: float = 0.0
     stop: float = 1.0
+    precision: Literal["exact", "bfloat16"] = "exact"
+    """In bfloat16, 1000 times the noise level is rounded before it is compared, as FramePack's released gate does."""
 
     def __post_init__(self) -> None:
+        if self.precision not in ("exact", "bfloat16") or (self.precision != "exact" and self.unit != "noise"):
+            raise ScheduleError(
+                f"precision {self.precision!r} of a step window in unit {self.unit!r} is not possible; choose 'exact', "
+                "or 'bfloat16' with unit 'noise'."
+            )
         if self.unit not in ("fraction", "noise", "none"):
             raise ScheduleError(
                 f"Unit {self.unit!r} of a step window is unknown; choose 'fraction', 'noise' or 'none'."
@@ -171,7 +179,14 @@ class StepWindow:
         """Is a fraction of steps, or a noise level (as the unit says), inside the window?"""
         if self.unit == "fraction":
             return self.start - _TOLERANCE <= position < self.stop - _TOLERANCE
+        if self.precision == "bfloat16":
+            position = _bfloat16(1000.0 * position) / 1000.0
         return self.unit == "noise" and self.start + _TOLERANCE < position <= self.stop + _TOLERANCE
+
+    @property
+    def is_all_or_none(self) -> bool:
+        """Whether it is the same at every step."""
+        return self.unit == "none" or (self.unit == "fraction" and self.start == 0.0 and self.stop == 1.0)
 
     def _nearest_step(self, positions: Sequence[float]) -> int:
         """A window between two steps belongs to the step that is running then; one beside all steps to the nearest."""
@@ -182,14 +197,19 @@ class StepWindow:
 
     def to_dict(self) -> dict[str, Any]:
         """A dict that `from_dict` reads back."""
-        return {"unit": "none"} if self.unit == "none" else {"unit": self.unit, "start": self.start, "stop": self.stop}
+        if self.unit == "none":
+            return {"unit": "none"}
+        rounding = {} if self.precision == "exact" else {"precision": self.precision}
+        return {"unit": self.unit, "start": self.start, "stop": self.stop} | rounding
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> StepWindow:
         """Read a dict written by `to_dict`. Raises: ScheduleError for an unknown field."""
-        unknown = set(fields) - {"unit", "start", "stop"}
+        unknown = set(fields) - {"unit", "start", "stop", "precision"}
         if unknown or "unit" not in fields:
-            raise ScheduleError(f"A step window has the fields unit, start and stop, but got {sorted(fields)}.")
+            raise ScheduleError(
+                f"A step window has the fields unit, start, stop and precision, but got {sorted(fields)}."
+            )
         return cls(**fields)
 
     def __str__(self) -> str:
@@ -197,8 +217,40 @@ class StepWindow:
             return "no step"
         if self.unit == "noise":
             high = "" if self.stop == 1.0 else f" and <= {self.stop:g}"
-            return f"noise level > {self.start:g}{high}"
+            rounding = "" if self.precision == "exact" else ", timesteps rounded to bfloat16"
+            return f"noise level > {self.start:g}{high}{rounding}"
         return f"{self.start:.0%} to {self.stop:.0%} of the steps"
+
+
+@dataclass(frozen=True)
+class FlowSchedule:
+    """The noise levels of a flow-matching run: `steps` even steps from 1 down, each shifted towards noise.
+
+    The shift s of a level x gives s·x / (1 + (s - 1)·x): arXiv 2403.03206, section 5.3.2, there with s² = m/n, and
+    `shift` of the schedulers of diffusers and of Wan.
+    """
+
+    steps: int
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise ScheduleError(f"steps must be a whole number from 1 on, but {self.steps!r} was given.")
+        if not (_is_number(self.shift) and self.shift > 0.0):
+            raise ScheduleError(f"shift must be a number above 0, but {self.shift!r} was given; 1.0 is no shift.")
+
+    @property
+    def noise_levels(self) -> list[float]:
+        """Of each step, from 1 down; the end of the run, at 0, is no step."""
+        even = [1.0 - step / self.steps for step in range(self.steps)]
+        return [self.shift * level / (1.0 + (self.shift - 1.0) * level) for level in even]
+
+
+def _bfloat16(value: float) -> float:
+    """Rounded to the nearest number that bfloat16 holds, to the even one of two."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    (rounded,) = struct.unpack("<f", struct.pack("<I", (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000))
+    return rounded
 
 
 def _is_number(value: object) -> bool:

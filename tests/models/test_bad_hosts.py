@@ -72,7 +72,7 @@ _PART = {**_SMALL, "in_channels": 8, "norm_num_groups": 2}
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (lambda: DiTTransformer2DModel(**_SMALL, sample_size=8), "It is told a class and no prompt"),
+        (lambda: DiTTransformer2DModel(**_SMALL, sample_size=8), "It is given a class and no prompt"),
         (lambda: DreamLitePipeline(*[None] * 6), "It has a U-Net with a small transformer here and there"),
         (lambda: DreamLiteMobilePipeline(*[None] * 6), "It has a U-Net with a small transformer here and there"),
         (lambda: DreamLiteTransformer2DModel(**_PART), "It is a part of a U-Net"),

@@ -1,6 +1,6 @@
 """Record what attention does in a run, and change nothing: `with alignvid.observe(pipe) as trace:`.
 
-Hooks on the observed attentions tell which one is running, hooks on their key norms tell how many keys each stream
+Hooks on the observed attentions say which one is running, hooks on their key norms how many keys each stream
 has, and the attention call itself is overheard (softmaxes.py). All of it is gone when the block ends. What is measured
 are the queries and keys as the softmax sees them: after norm, rotary embedding and, if attached, the gain.
 """

@@ -12,23 +12,27 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import gate_of
+from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import place_in_all, powers_for_streams
-from alignvid.attachment.refusals import foreign_site, refuse_parts, warn_of_processor
+from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.host.fingerprint import fingerprint_of
+from alignvid.host.given import given_levels
+from alignvid.host.passes import check_passes
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,9 @@ def attach(
     steps: StepWindow | tuple[float, float] | str | None = None,
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
+    schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
+    passes: Sequence[str] | None = None,
+    proof: bool = False,
 ) -> Attachment:
     """Make a model follow its prompt better, until the attachment is detached.
 
@@ -55,6 +62,11 @@ def attach(
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
         streams: names such as "text" or "cross.text", or a mapping of targets to powers of gamma.
         branch: CFG branch to modulate, "both", "cond" or "uncond".
+        schedule: of a bare transformer, which does not say its steps: the timesteps that its loop runs, as the
+            transformer is given them, or a FlowSchedule. A forward at another timestep is then an error.
+        passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
+            ("cond", "uncond"), or ("uncond+cond",) for one batch of both. A forward beyond them is then an error.
+        proof: measure in each run what the gain changes, for `Attachment.proof()`: about one forward more a run.
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
@@ -72,6 +84,15 @@ def attach(
             raise AttachmentError(
                 f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
             )
+    for earlier in in_force_for(pipeline):
+        warnings.warn(
+            f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "
+            "until that is detached.",
+            stacklevel=2,
+        )
+    refuse_of_pipeline(pipeline, schedule, passes)
+    levels = [] if schedule is None else given_levels(schedule, found[0])
+    given_passes = () if passes is None else check_passes(passes)
     placements = place_in_all(recipe, found, pipeline)
     acted_on = [host for host in found if host.name in placements]
     for host in acted_on:
@@ -79,17 +100,40 @@ def attach(
     _warn_of_extremes(recipe)
     if site := foreign_site([item for items in placements.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    attachment = Attachment(name, recipe, acted_on, placements, pipeline)
+    return _put_on(name, recipe, pipe_or_transformer, levels, given_passes, proof)
+
+
+def _put_on(
+    name: str, recipe: Recipe, pipe_or_transformer: Any, levels: Sequence[float], passes: Sequence[str], proof: bool
+) -> Attachment:
+    """Lay a recipe over a model and put it in force."""
+    found = hosts(pipe_or_transformer)
+    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    placements = place_in_all(recipe, found, pipeline)
+    acted_on = [host for host in found if host.name in placements]
+
+    def again(copied: Any) -> None:
+        _put_on(name, recipe, copied, levels, passes, proof)
+
+    attachment = Attachment(
+        name, recipe, acted_on, placements, pipeline, levels, passes, proof=proof, attach_again=again
+    )
     attachment.install()
     logger.info("%s", attachment)
     return attachment
 
 
 def detach(pipe_or_transformer: Any) -> None:
-    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine."""
+    """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
+
+    What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+    """
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:
-            gate.detach()
+            gate.part_of.detach()
+    if not isinstance(pipe_or_transformer, nn.Module):
+        for in_force in in_force_for(pipe_or_transformer):
+            in_force.detach()
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
@@ -100,11 +144,7 @@ def preset_for(pipe_or_transformer: Any) -> Preset:
 
 
 def _preset_of(host: Host, pipeline: Any) -> Preset:
-    config: Any = host.transformer.config
-    checkpoints = [
-        getattr(getattr(thing, "config", None), "_name_or_path", None) for thing in (pipeline, host.transformer)
-    ]
-    return presets.find(type(host.transformer).__name__, config, " ".join(str(name) for name in checkpoints if name))
+    return presets.find(fingerprint_of(host, pipeline))
 
 
 def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
@@ -120,10 +160,10 @@ def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: An
         raise UnknownPreset(
             f"{wanted!r} is neither a preset's name nor a Recipe; choose from {', '.join(presets.names())}."
         )
-    if preset.family not in ("*", host.family.name):
+    if preset.family not in ("*", host.family.preset_family):
         raise UnknownPreset(
             f"The preset {preset.name} is for the family {preset.family}, but {type(host.transformer).__name__} is of "
-            f"{host.family.name}; leave the preset out to have one chosen, or name 'generic'."
+            f"{host.family.preset_family}; leave the preset out to have one chosen, or name 'generic'."
         )
     return preset.name, preset.recipe
 

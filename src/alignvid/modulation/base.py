@@ -58,6 +58,8 @@ class Modulation(ABC):
     """Name in files."""
     requirement: ClassVar[str] = ""
     """What a model must have, as a sentence for those whose model does not."""
+    is_uniform: ClassVar[bool] = False
+    """Whether keys of one target get one factor each, whatever they and the other keys are."""
     gamma: float
     """The knob: the factor on attention logits, or the largest that this kind gives; docs/modulations.md has each."""
     powers: Mapping[str, float]
@@ -91,6 +93,11 @@ class Modulation(ABC):
     def settings(cls) -> tuple[str, ...]:
         """Names of what a user can set."""
         return tuple(field.name for field in fields(cls) if field.init)  # type: ignore[arg-type]  # as above
+
+    @classmethod
+    def number_names(cls) -> tuple[str, ...]:
+        """Names of those settings that are one number."""
+        return tuple(field.name for field in fields(cls) if field.init and field.type == "float")  # type: ignore[arg-type]  # as above
 
     def to_dict(self) -> dict[str, Any]:
         """A dict that `from_dict` reads back."""

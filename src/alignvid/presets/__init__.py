@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alignvid.errors import RecipeError, UnknownPreset
+from alignvid.presets.fingerprint import FIELDS, Fingerprint
 from alignvid.recipe import Recipe
 
 GENERIC = "generic"
@@ -62,26 +63,15 @@ def load(name: str) -> Preset:
     return _preset(stem, _built_in(stem), reading or None)
 
 
-def find(class_name: str, config: Mapping[str, Any], checkpoint: str) -> Preset:
-    """The preset made for a transformer, else the generic one.
-
-    Args:
-        class_name: class of the transformer.
-        config: its config.
-        checkpoint: where it was loaded from; tells apart models of one architecture.
-    """
-    fitting = [name for name in _built_in_names() if _fits(_built_in(name)["match"], class_name, config, checkpoint)]
+def find(model: Fingerprint) -> Preset:
+    """The preset made for a model, else the generic one. Of several that fit the one that asks for the most."""
+    fitting = [name for name in _built_in_names() if _fits(_built_in(name), model)]
     best = max(fitting, key=lambda name: len(_built_in(name)["match"]), default=GENERIC)
     return load(best)
 
 
-def _fits(match: Mapping[str, Any], class_name: str, config: Mapping[str, Any], checkpoint: str) -> bool:
-    return (
-        class_name == match.get("transformer")
-        and all(config.get(key) == value for key, value in match.get("config", {}).items())
-        and all(config.get(key) is None for key in match.get("absent", []))
-        and match.get("checkpoint_contains", "").lower() in checkpoint.lower()
-    )
+def _fits(content: Mapping[str, Any], model: Fingerprint) -> bool:
+    return content["family"] == model.family and bool(content["match"]) and model.fits(content["match"])
 
 
 def _preset(stem: str, content: Mapping[str, Any], reading: str | None) -> Preset:
@@ -134,4 +124,6 @@ def _parse(path: str, text: str) -> Mapping[str, Any]:
     for name in _OPTIONAL_FIELDS:
         if not isinstance(content.get(name, {}), dict):
             raise RecipeError(f"{path} has {content[name]!r} as {name}; it must be a table, [{name}].")
+    if unknown := sorted(set(content.get("match", {})) - set(FIELDS)):
+        raise RecipeError(f"{path} has the unknown field {unknown[0]!r} in [match]; choose from {', '.join(FIELDS)}.")
     return {"match": {}, "calibration": {}, **content}

@@ -17,7 +17,8 @@ from alignvid.attachment.effects.gaussian import (
     reach,
 )
 from alignvid.errors import ModulationError
-from alignvid.models.family import Grid, square_grid
+from alignvid.models.family import Grid
+from alignvid.models.reading.shapes import square_grid
 
 
 def test_weights_are_a_gaussian_that_adds_up_to_one():

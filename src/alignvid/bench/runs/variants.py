@@ -13,14 +13,15 @@ from alignvid.attachment.effects.gaussian import check_sigma
 from alignvid.errors import AlignvidError, InputError
 from alignvid.generate.sketch import Sketch, resolve
 from alignvid.generate.spec import parse_blocks, parse_streams
-from alignvid.modulation import from_dict
+from alignvid.modulation import KINDS, from_dict
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 
 BASELINE, ALIGNVID = "baseline", "alignvid"
 _CALL = ("guidance", "blur")
 _RECIPE = ("preset", "gamma", "blocks", "steps", "streams", "branch", "kind")
-_MODULATION = ("low", "centre", "width", "sigma")
+_MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
+"""What belongs to some kind of modulation alone."""
 _LIST_MARK = "+"
 
 

@@ -1,0 +1,153 @@
+"""What an attachment has put on a model. The model holds it, so that it goes when the model goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from weakref import WeakSet
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from alignvid.attachment.awaited import AwaitedGate
+from alignvid.attachment.effects import effects_of
+from alignvid.attachment.gate import Counts, Gate, install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import SiteChange
+from alignvid.attachment.swap import install, remove
+from alignvid.host.clock import StepClock
+from alignvid.host.passes import PassReader
+from alignvid.host.sites import Inserted
+from alignvid.host.transformers import Host
+from alignvid.recipe import Recipe
+
+
+class InForce:
+    """The gates and effects of one attachment, on the transformers of one pipeline."""
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        hosts: Sequence[Host],
+        placements: Mapping[str, Sequence[Placement]],
+        pipeline: Any,
+        levels: Sequence[float],
+        passes: Sequence[str],
+        *,
+        proof: bool,
+        detach: Callable[[], None],
+        attach_again: Callable[[Any], None],
+    ) -> None:
+        """Prepared, not yet put on.
+
+        Args:
+            name: of the preset, for messages.
+            recipe: what is to be in force.
+            hosts: the transformers.
+            placements: the norms and gains of each host, by its name.
+            pipeline: the pipeline, or None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gave the schedule.
+            passes: those of a step, where the caller of a bare transformer gave them.
+            proof: whether to measure in each run what the gain changes.
+            detach: takes all of it off, and warns of what went wrong.
+            attach_again: attaches to a copy of the pipeline in the same way.
+        """
+        self.name = name
+        self.detach = detach
+        self.recipe = recipe
+        self._attach_again = attach_again
+        self.pipeline = pipeline
+        self.placements = {host: tuple(items) for host, items in placements.items()}
+        self._clock, self._passes = StepClock(recipe.steps, pipeline, levels), PassReader(pipeline, passes)
+        locations = [item.location for items in self.placements.values() for item in items]
+        self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
+        self._gates = [self._gate(recipe, host, proof) for host in hosts]
+        self._watches: list[RemovableHandle] = []
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What is counted, by transformer."""
+        return {gate.host.name: gate.counts for gate in self._gates}
+
+    def put_on(self) -> None:
+        """Put the gains and gates in force; if anything fails, nothing stays."""
+        try:
+            for neutral in self._inserted:
+                neutral.put_in()
+            for gate in self._gates:
+                for installed in gate.installed:
+                    install(installed)
+            for gate in self._gates:
+                install_gate(gate)
+                self._watches += gate.watch(self.pipeline)
+            _everywhere.add(self)
+        except BaseException:
+            self.take_off()
+            raise
+
+    def take_off(self) -> None:
+        """Restore the model, and let go of it."""
+        _everywhere.discard(self)
+        for gate in self._gates:
+            remove_gate(gate)
+            for installed in gate.installed:
+                remove(installed)
+        for neutral in self._inserted:
+            neutral.take_out()
+        while self._watches:
+            self._watches.pop().remove()
+        self._clock.forget()
+        self._passes.forget()
+        self._gates, self._inserted, self.placements, self.pipeline = [], [], {}, None
+
+    def follow(self, original: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
+        """Wait to be attached to a copy of a transformer, if the pipeline is being copied with it."""
+        pipeline = None if self.pipeline is None else memo.get(id(self.pipeline))
+        if pipeline is None or all(gate.host.transformer is not original for gate in self._gates):
+            return
+        key = id(pipeline)
+        if key not in memo.setdefault(id(self), {}):
+            memo[id(self)][key] = AwaitedGate(self.name, self.recipe, pipeline, self._attach_again)
+        stand_before_copy(copied, memo[id(self)][key])
+
+    def problems(self) -> list[str]:
+        """Why forwards of the pipeline may have run without a gain, from what lies in it now."""
+        return [problem for gate in self._gates if (problem := self._problem(gate))]
+
+    def _problem(self, gate: Gate) -> str:
+        name, done = gate.host.name, "acts no longer" if gate.counts.forwards else "has acted on nothing"
+        if not is_gated(gate):
+            return f"{done}: another class was given to the {name}, so that nothing switches the gain"
+        present = getattr(self.pipeline, name, None)
+        was_let_go = present is None and gate.counts.forwards > 0  # to free its memory after a run
+        if self.pipeline is None or was_let_go or _holds(present, gate.host.transformer):
+            return ""
+        return (
+            f"{done}: the pipeline's `{name}` is another one than when the gain was attached. Attach after putting a "
+            "transformer into the pipeline"
+        )
+
+    def proofs(self) -> list[tuple[list[SiteChange], float]]:
+        """What the gain changes in each transformer's last forward in which it was on, and at which noise level."""
+        return [found for gate in self._gates if (found := gate.proof()) is not None]
+
+    def _gate(self, recipe: Recipe, host: Host, proof: bool) -> Gate:
+        placements = self.placements[host.name]
+        installed = effects_of(recipe.modulation, host, placements)
+        gate = Gate(host, installed, placements, self._clock, self._passes, recipe, self.name, self)
+        gate.proves_runs = proof
+        return gate
+
+
+_everywhere: WeakSet[InForce] = WeakSet()
+
+
+def in_force_for(pipeline: Any) -> list[InForce]:
+    """What was attached through a pipeline and is in force, even if on a transformer that it has no longer."""
+    return [item for item in _everywhere if pipeline is not None and item.pipeline is pipeline]
+
+
+def _holds(present: Any, transformer: nn.Module) -> bool:
+    """Whether what is in the pipeline is the transformer or a wrapper of it, such as torch.compile's."""
+    return isinstance(present, nn.Module) and any(module is transformer for module in present.modules())
