@@ -54,6 +54,11 @@ def run_with(pipe: DiffusionPipeline, call: dict[str, Any], transformer: nn.Modu
 
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.contract(
+    "copies",
+    done="`deepcopy`, `torch.save`, pickle of an attached transformer",
+    guaranteed="the plain model; the original stays attached",
+)
 def test_a_copy_is_the_plain_model_and_the_original_stays_attached(family, how):
     pipe, call = BUILDERS[family]()
     call = call | {"num_inference_steps": 1}
@@ -68,6 +73,11 @@ def test_a_copy_is_the_plain_model_and_the_original_stays_attached(family, how):
     assert not torch.equal(expected, plain)
 
 
+@pytest.mark.contract(
+    "copies",
+    done="`deepcopy` of an attached pipeline",
+    guaranteed="attached as the original is, and detaches alone",
+)
 def test_a_copy_of_a_pipeline_is_attached_as_the_original_and_detaches_alone():
     pipe, call = BUILDERS["wan_t2v"]()
     plain = generate(pipe, call)
@@ -85,6 +95,11 @@ def test_a_copy_of_a_pipeline_is_attached_as_the_original_and_detaches_alone():
     assert torch.equal(generate(pipe, call), plain)
 
 
+@pytest.mark.contract(
+    "copies",
+    done="`deepcopy(pipe.transformer)`",
+    guaranteed="no pipeline and no other transformer is copied",
+)
 def test_a_deep_copy_of_a_transformer_copies_no_pipeline_and_no_other_transformer():
     pipe, _ = BUILDERS["wan_t2v"]()
     alignvid.attach(pipe, RECIPE)

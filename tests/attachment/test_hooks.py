@@ -181,6 +181,11 @@ def problem_with(operation: Callable[[DiffusionPipeline], None], pipe: Diffusion
 @pytest.mark.parametrize(
     ("family", "order"), ORDERS, ids=lambda value: value if isinstance(value, str) else ",".join(value)
 )
+@pytest.mark.contract(
+    "hooks",
+    done="attach, offload, cast, LoRA and their removal in any order of three",
+    guaranteed="the gain acts; detaching leaves class, attributes and output as if never attached",
+)
 def test_the_gain_acts_in_any_order_and_detaching_leaves_no_trace(family, order):
     check(family, order)
 
@@ -239,6 +244,11 @@ def the_class_alone(norm: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("take_off", [the_plain_forward_on_the_instance, the_class_alone])
+@pytest.mark.contract(
+    "hooks",
+    done="another takes the effect off its norm",
+    guaranteed="it is put back when the next run begins",
+)
 def test_an_effect_that_was_taken_off_its_norm_is_put_back_at_the_next_run(take_off):
     pipe, call = BUILDERS["wan_t2v"]()
     plain = generate(pipe, call)
@@ -261,6 +271,11 @@ def test_another_class_over_the_gate_is_said_on_detaching():
     assert torch.equal(forward(pipe, "wan_t2v"), plain)
 
 
+@pytest.mark.contract(
+    "hooks",
+    done="`pipe.transformer = other` after a run",
+    refused="said in `print`, at the next attach and on detaching",
+)
 def test_another_transformer_after_a_run_is_said_in_print_at_the_next_attach_and_on_detaching():
     pipe, call = BUILDERS["wan_t2v"]()
     attachment = alignvid.attach(pipe, RECIPE)
@@ -289,6 +304,11 @@ def test_a_transformer_that_was_let_go_after_a_run_is_no_other_one():
 
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
 @pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.contract(
+    "acted",
+    done="`torch.export` of an attached model",
+    refused="refused: detach, export, attach again",
+)
 def test_exporting_an_attached_transformer_says_to_detach(strict):
     pipe = pipeline_of("wan_t2v")
     plain, (_, given) = forward(pipe, "wan_t2v"), built("wan_t2v")

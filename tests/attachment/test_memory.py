@@ -26,6 +26,11 @@ def watched(pipe: Any) -> list[weakref.ref[Any]]:
 
 @pytest.mark.parametrize("kind", RECIPES)
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.contract(
+    "copies",
+    done="an attachment is detached and kept",
+    guaranteed="no model is kept alive; its counts are still there",
+)
 def test_a_detached_attachment_keeps_no_model_alive_and_still_says_what_it_did(family, kind):
     pipe, call = BUILDERS[family]()
     attachment = alignvid.attach(pipe, RECIPES[kind])
@@ -42,6 +47,11 @@ def test_a_detached_attachment_keeps_no_model_alive_and_still_says_what_it_did(f
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["attachment kept", "attachment dropped"])
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.contract(
+    "copies",
+    done="`del pipe` of an attached pipeline",
+    guaranteed="freed by a garbage collection",
+)
 def test_an_attached_pipeline_is_freed_when_it_is_deleted(family, is_kept):
     pipe, call = BUILDERS[family]()
     kept = [alignvid.attach(pipe, RECIPES["scalar"])]

@@ -71,6 +71,11 @@ def disabled_in_the_end(pipe: DiffusionPipeline, variant: str) -> Iterator[Calla
 @pytest.mark.combines
 @ORDERS
 @pytest.mark.parametrize(("name", "combination"), RUNS)
+@pytest.mark.contract(
+    "caches",
+    done="cache-dit: DBCache, TaylorSeer, SCM, DBPrune; before and after attaching",
+    guaranteed="at both edges as without a cache",
+)
 def test_at_both_edges_the_transformer_computes_as_without_a_cache(
     name, combination, is_attached_first, record_property
 ):
@@ -143,6 +148,11 @@ def test_a_late_window_never_gives_silently_what_the_cache_alone_gives():
 
 
 @pytest.mark.parametrize("variant", ["cache-dit: DBCache", "cache-dit: TaylorSeer", "cache-dit: SCM"])
+@pytest.mark.contract(
+    "caches",
+    done="detaching in the middle of a cached run",
+    guaranteed="what was computed with a gain is forgotten",
+)
 def test_detaching_in_the_middle_of_a_run_forgets_what_was_computed_with_a_gain(variant):
     uncached, call = BUILDERS["wan_i2v"]()
     pipe, _ = BUILDERS["wan_i2v"]()

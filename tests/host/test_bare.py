@@ -52,6 +52,11 @@ def shifted(steps: int, shift: float) -> list[float]:
     ("steps", "shift", "acting"), [(40, 3.0, 12), (10, 7.0, 3), (4, 1.0, 2)], ids=["Wan", "FramePack", "no shift"]
 )
 @pytest.mark.parametrize("way", ["FlowSchedule", "list", "tensor"])
+@pytest.mark.contract(
+    "step",
+    done="a bare transformer with `schedule=`, also shifted",
+    guaranteed="exactly the fraction of steps",
+)
 def test_a_fraction_of_the_steps_is_exact_where_the_schedule_is_given(transformer, steps, shift, acting, way):
     timesteps = shifted(steps, shift)
     schedule = {"FlowSchedule": FlowSchedule(steps, shift), "list": timesteps, "tensor": torch.tensor(timesteps)}[way]
@@ -72,6 +77,11 @@ def test_whole_timesteps_that_begin_at_999_are_those_of_the_formula(transformer)
 
 
 @pytest.mark.parametrize("schedule", [FlowSchedule(30, 3.0), FlowSchedule(40, 5.0), [1000.0, 500.0]], ids=str)
+@pytest.mark.contract(
+    "step",
+    done="a bare transformer is given a timestep outside of its schedule",
+    refused="an error",
+)
 def test_a_timestep_that_is_not_in_the_schedule_is_an_error(transformer, schedule):
     alignvid.attach(transformer, "generic", schedule=schedule)
     with pytest.raises(
@@ -106,6 +116,11 @@ def test_a_timestep_that_is_a_view_of_its_schedule_says_it(transformer):
     assert acts(forwards) == 2 * ([True] * 3 + [False] * 7)
 
 
+@pytest.mark.contract(
+    "step",
+    done="a fraction on a bare transformer without a schedule",
+    refused="a warning: 1 − noise level was taken",
+)
 def test_without_a_schedule_a_fraction_is_warned_of_once(transformer):
     with alignvid.attach(transformer, "generic", steps=(0.0, 0.3)), acted(transformer) as forwards:
         with pytest.warns(UserWarning, match=UNSHIFTED) as caught:
@@ -123,6 +138,11 @@ def test_a_window_that_needs_no_schedule_does_not_warn(transformer, window):
 
 
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
+@pytest.mark.contract(
+    "step",
+    done="a branch on a bare transformer without `passes=`",
+    refused="an error",
+)
 def test_a_branch_of_a_bare_transformer_is_refused_without_its_passes(transformer, branch):
     alignvid.attach(transformer, "generic", steps="all", branch=branch)
     with pytest.raises(AttachmentError, match=rf"A gain in the {branch} branch .* passes=\('cond', 'uncond'\)"):

@@ -95,6 +95,11 @@ def uncached(transformer: CachedWan, timestep: float) -> Tensor:
         return run(plain, timestep)
 
 
+@pytest.mark.contract(
+    "caches",
+    done="a family's own cache, with `forget`",
+    guaranteed="it computes whole at both edges and skips elsewhere",
+)
 def test_a_family_s_own_cache_forgets_at_both_edges_and_skips_elsewhere(cached_wan):
     ran: list[int] = []
     cached_wan.blocks[0].register_forward_hook(lambda *_: ran.append(1))
@@ -143,6 +148,11 @@ def warnings_of(transformer: CachedWan, timesteps: list[float], *, is_forgetting
     return found
 
 
+@pytest.mark.contract(
+    "caches",
+    done="a cache that is not known skips blocks at an edge",
+    refused="a warning, once a run",
+)
 def test_an_unknown_cache_that_skips_where_a_gain_ends_is_warned_of_once_per_run(cached_wan):
     found = warnings_of(cached_wan, [ACTS, ACTS, ACTS_NOT, ACTS_NOT, ACTS, ACTS_NOT])
     assert [text is not None for text in found] == [False, False, True, False, False, False]

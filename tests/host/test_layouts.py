@@ -28,6 +28,11 @@ def of_prompts(call: dict[str, Any], prompts: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
 @pytest.mark.parametrize("prompts", [1, 2])
+@pytest.mark.contract(
+    "batch",
+    done="SD3 with `skip_guidance_layers`, one and two prompts",
+    guaranteed="the third pass is conditional",
+)
 def test_the_pass_of_sd3_that_skips_layers_is_conditional(prompts, branch):
     pipe, call = BUILDERS["sd35"]()
     call = of_prompts(call, prompts) | {"skip_guidance_layers": [1], "skip_layer_guidance_stop": 1.0}
@@ -39,6 +44,11 @@ def test_the_pass_of_sd3_that_skips_layers_is_conditional(prompts, branch):
 
 
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
+@pytest.mark.contract(
+    "batch",
+    done="guidance that ends early (Z-Image)",
+    guaranteed="what is left is the conditional branch",
+)
 def test_truncated_guidance_of_z_image_leaves_the_conditional_branch(branch):
     pipe, call = BUILDERS["z_image"]()
     with alignvid.attach(pipe, "generic", steps="all", branch=branch), acted(pipe.transformer) as forwards:
@@ -60,6 +70,11 @@ def test_truncated_guidance_of_lumina2_leaves_the_conditional_pass(branch):
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
 @pytest.mark.parametrize("way", ["a callback that lowers it", "use_dynamic_cfg"])
 @pytest.mark.parametrize("name", ["cogvideox_i2v", "consisid"])
+@pytest.mark.contract(
+    "batch",
+    done="a guidance scale that changes on the way (CogVideoX)",
+    guaranteed="the halves stay",
+)
 def test_guidance_that_changes_on_the_way_leaves_the_layout_of_cogvideox(name, way, branch):
     pipe, call = BUILDERS[name]()
 

@@ -48,6 +48,11 @@ def interrupted(pipe: DiffusionPipeline, call: dict[str, Any], steps: int) -> No
     ids=str,
 )
 @pytest.mark.parametrize("is_interrupted", [False, True], ids=["never run", "interrupted"])
+@pytest.mark.contract(
+    "step",
+    done="another pipeline with its own scheduler shares the transformer, also after an interrupted run",
+    guaranteed="exactly the steps of its own schedule",
+)
 def test_a_pipeline_that_shares_the_transformer_is_acted_on_by_its_own_schedule(window, acting, is_interrupted):
     pipe, call = wan_t2v()  # its timesteps are views: 999, 954, 899, 833, 749, 642, … in 8 steps
     other = sharing(pipe)
@@ -71,6 +76,12 @@ def test_where_its_timestep_is_no_view_a_noise_window_is_exact():
 
 
 @pytest.mark.parametrize("steps", [4, 7])
+@pytest.mark.contract(
+    "step",
+    done="the same, where its timestep is no view of its schedule",
+    guaranteed="noise windows are exact",
+    refused="a fraction that cannot be known: a warning, and no gain",
+)
 def test_where_its_timestep_is_no_view_a_fraction_acts_at_steps_of_the_same_schedule_and_else_warns(steps):
     pipe, call = BUILDERS["qwen_image"]()
     other = sharing(pipe)
@@ -88,6 +99,11 @@ def test_where_its_timestep_is_no_view_a_fraction_acts_at_steps_of_the_same_sche
 
 @pytest.mark.parametrize("builder", [framepack_f1, hunyuan_i2v_latent_concat], ids=lambda builder: builder.__name__)
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
+@pytest.mark.contract(
+    "step",
+    done="an extra forward in a callback",
+    guaranteed="the branches stay",
+)
 def test_an_extra_forward_in_a_callback_does_not_move_the_branches(builder, branch):
     pipe, call = builder()
     call = call | {"true_cfg_scale": 2.0, "num_inference_steps": 4}
@@ -108,6 +124,11 @@ def test_an_extra_forward_in_a_callback_does_not_move_the_branches(builder, bran
     assert [act for index, act in enumerate(acts) if index % 3 != 2] == first
 
 
+@pytest.mark.contract(
+    "step",
+    done="an extra forward with a text of its own, `branch` chosen",
+    refused="a warning, and no gain",
+)
 def test_an_extra_forward_with_a_text_of_its_own_runs_without_a_gain_and_is_warned_of_once():
     pipe, call = framepack_f1()
     with alignvid.attach(pipe, "generic", steps=(0.0, 1.0), branch="cond"), acted(pipe.transformer) as forwards:
