@@ -68,8 +68,8 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) demo out .pytest_cache .ruff_cache .import_linter_cache
-	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) .whl demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LIGHT) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) .whl demo out
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
