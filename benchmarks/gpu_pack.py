@@ -49,7 +49,7 @@ def needed(root: str = "alignvid") -> Needed:
         waiting += [
             canonicalize_name(wanted.name)
             for wanted in map(Requirement, package.requires or ())
-            if wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+            if wanted.marker is None or wanted.marker.evaluate({"extra": "diffusers" if name == root else ""})
         ]
     return found
 

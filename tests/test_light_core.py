@@ -15,7 +15,7 @@ LIGHT = os.environ.get("ALIGNVID_LIGHT")
 """Python of an environment without the blocked packages; `make test-light` makes it."""
 
 SMALL = {"jaxtyping", "wadler_lindig"}
-OF_TORCH = {"fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "sympy", "typing_extensions"}
+OF_TORCH = {"filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "sympy", "typing_extensions"}
 """What torch itself asks for, and imports when it likes."""
 
 

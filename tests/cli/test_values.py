@@ -104,7 +104,7 @@ def test_a_closed_stderr_keeps_nothing_from_running():
 
 
 def test_a_terminal_that_knows_ascii_alone_gets_escapes(tmp_path):
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     command = [*MODULE, "bench", "score", str(tmp_path / "γ")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -67,6 +67,20 @@ class Counts:
     """What a proof found in the last run that was proved, and at which noise level."""
 
 
+class _Order(threading.local):
+    """Which forward of its step one is, as one thread sees it."""
+
+    def __init__(self) -> None:
+        self.step: object = None
+        self.count = 0
+
+    def of(self, step: object) -> int:
+        """0 for the first forward of a step, 1 for the second …"""
+        self.count = self.count + 1 if step == self.step else 0
+        self.step = step
+        return self.count
+
+
 @dataclass(frozen=True)
 class Part:
     """One modulation of a recipe, on one transformer."""
@@ -125,7 +139,7 @@ class Gate:
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
         self.edges = EdgeWatch(host.transformer, forget)
-        self._skips = SkipWatch()
+        self._skips, self._order = SkipWatch(), _Order()
         self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
@@ -199,7 +213,8 @@ class Gate:
         acting = Acting(_which(samples), noise_level) if is_acting else None
         call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
         call.is_preparation = is_preparation
-        call.edge = Edge(run, (self.announced, samples_in(arguments)), is_edge)
+        order = self._order.of((run, noise_level))  # passes that nothing announces, such as those of a guider
+        call.edge = Edge(run, (self.announced, samples_in(arguments), order), is_edge)
         with self._counting:
             self.counts.forwards += 1
             self.counts.active_forwards += is_acting

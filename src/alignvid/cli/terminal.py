@@ -30,7 +30,7 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """A line on stderr, for who watches; a run does not end because nobody can read it."""
     with contextlib.suppress(OSError):
-        click.echo(text, err=True)
+        print(text, file=sys.stderr, flush=True)  # click would write UTF-8 to a terminal that knows ASCII alone
 
 
 def ready_streams() -> str | None:
