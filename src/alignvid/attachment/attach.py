@@ -21,7 +21,7 @@ from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gate import gate_of
 from alignvid.attachment.in_force import in_force_for
-from alignvid.attachment.placement import place_parts, powers_for_streams
+from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
 from alignvid.host.fingerprint import fingerprint_of
@@ -71,8 +71,7 @@ def attach(
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
-    AttachmentError; then
-        the model is untouched.
+    AttachmentError; then the model is untouched.
     """
     if gamma is not None:
         check_gamma(gamma)
@@ -102,20 +101,25 @@ def attach(
         _warn_of_extremes(part)
     if site := foreign_site([item for by_host in placed for items in by_host.values() for item in items]):
         warn_of_processor(site, stacklevel=3)
-    return _put_on(name, recipe, pipe_or_transformer, levels, given_passes, proof)
+    return _put_on(name, recipe, found, pipeline, placed, levels, given_passes, proof)
 
 
 def _put_on(
-    name: str, recipe: Recipe, pipe_or_transformer: Any, levels: Sequence[float], passes: Sequence[str], proof: bool
+    name: str,
+    recipe: Recipe,
+    found: Sequence[Host],
+    pipeline: Any,
+    placed: Sequence[Mapping[str, Sequence[Placement]]],
+    levels: Sequence[float],
+    passes: Sequence[str],
+    proof: bool,
 ) -> Attachment:
-    """Lay a recipe over a model and put it in force."""
-    found = hosts(pipe_or_transformer)
-    pipeline = pipeline_of(pipe_or_transformer)
-    placed = place_parts(recipe, found, pipeline)
+    """Put a recipe that was laid over a model in force."""
     acted_on = [host for host in found if any(host.name in by_host for by_host in placed)]
 
     def again(copied: Any) -> None:
-        _put_on(name, recipe, copied, levels, passes, proof)
+        anew = hosts(copied)
+        _put_on(name, recipe, anew, copied, place_parts(recipe, anew, copied), levels, passes, proof)
 
     attachment = Attachment(name, recipe, acted_on, placed, pipeline, levels, passes, proof=proof, attach_again=again)
     attachment.install()
