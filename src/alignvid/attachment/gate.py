@@ -42,9 +42,10 @@ from alignvid.attachment.refusals import (
     warn_of_processor,
 )
 from alignvid.attachment.swap import base_of, install, is_installed, is_swapped, same_named_subclass
+from alignvid.host.branches import samples_in
 from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
 from alignvid.host.clock import StepClock
-from alignvid.host.passes import PassReader, samples_in
+from alignvid.host.passes import PassReader
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
