@@ -19,7 +19,7 @@ from torch import Tensor
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gated import gate_of
 from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
