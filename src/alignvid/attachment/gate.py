@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
+from alignvid.attachment.graphs import Graphs
 from alignvid.attachment.part import Counts, Order, Part
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import SiteChange
@@ -29,7 +30,6 @@ from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_repl
 from alignvid.attachment.swap import install, is_installed
 from alignvid.host.branches import samples_in
 from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
-from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
@@ -76,13 +76,12 @@ class Gate:
         self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
-        self._is_compiled = self._is_compiled_whole = False
         self._probed = probed_sites(host, installed, placements)
         self._last_active: ActiveForward | None = None
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._has_proved_run = False
-        self._compilable = _modules_around([item.location for item in placements])
+        self._graphs = Graphs(host, [item.location for item in placements])
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
         self._tells_vision = any(
@@ -117,8 +116,8 @@ class Gate:
         if outer is not None and outer.passes(door):
             return None
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
-        self._note_compiled()
-        takes_turn = self._is_compiled or self.edges.is_cached
+        self._graphs.look()
+        takes_turn = self._graphs.is_any or self.edges.is_cached
         if takes_turn:
             self._turns.acquire()
         try:
@@ -157,7 +156,7 @@ class Gate:
         except BaseException:
             call.leave()
             raise
-        if torch.is_grad_enabled() and not self._is_compiled_whole:
+        if torch.is_grad_enabled() and not self._graphs.is_whole:
             bind_checkpoints(self.host.transformer)
         return call
 
@@ -293,15 +292,6 @@ class Gate:
         self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = self._has_proved_run = False
         self._checked_run = run
 
-    def _note_compiled(self) -> None:
-        """Whether graphs read the effects, and whether one holds the whole transformer; both may come at any time."""
-        if not self._is_compiled_whole:
-            transformer, called = self.host.transformer, self.host.called
-            self._is_compiled_whole = called is not transformer or _is_compiled(transformer)
-            self._is_compiled = self._is_compiled_whole or any(
-                module._compiled_call_impl is not None for module in self._compilable
-            )
-
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
         """Once, where vision is to be told from text and cannot be."""
         if self._tells_vision and counts.get("vision", 0) is None:
@@ -327,16 +317,6 @@ class Gate:
                 "pipeline a reference image, or choose other streams.",
                 stacklevel=3,
             )
-
-
-def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:
-    """The attentions of some norms, and the blocks that hold them: what may be compiled by itself."""
-    return list({id(part): part for where in locations for part in (where.block_module, where.attention)}.values())
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    """Whether its forward is a graph of torch.compile, put there by either of two ways."""
-    return module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
 
 
 def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
