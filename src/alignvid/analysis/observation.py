@@ -18,7 +18,7 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gated import gate_of
 from alignvid.errors import ObservationError
 from alignvid.host.branches import UNCONDITIONAL_FIRST
 from alignvid.host.clock import StepClock

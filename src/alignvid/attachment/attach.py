@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gated import gate_of
 from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.others import watch_of
 from alignvid.attachment.placement import Placement, gains_in, place_parts, powers_for_streams
