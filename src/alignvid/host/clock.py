@@ -74,7 +74,7 @@ class StepClock:
         self._runner = runner_of(pipeline)
         self._default_levels = self._runner.default_levels(pipeline)
         self._thread = _Thread()
-        self._run_numbers = itertools.count(1)
+        self._run_numbers, self._runs_without_schedule = itertools.count(1), itertools.count(1)
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
 
@@ -183,7 +183,7 @@ class StepClock:
         """
         thread, level = self._thread, given.level
         if level > thread.level_without_schedule:
-            thread.run_without_schedule -= 1
+            thread.run_without_schedule = -next(self._runs_without_schedule)
         thread.level_without_schedule = level
         run, window = thread.run_without_schedule, self.window
         if window.unit == "noise" or window.is_all_or_none:
@@ -212,7 +212,7 @@ class StepClock:
             f"The window {self.window} needs to know which step is running. No schedule was given, so that the "
             "fraction of steps done is taken as 1 - noise level, which is right for a flow without shift alone. "
             "Give alignvid.attach the schedule: its timesteps, or schedule=FlowSchedule(steps=40, shift=3.0).",
-            once_in=(str(self.window), run, threading.get_ident()),
+            once_in=(str(self.window), run),
         )
 
     def _warn_of_unknown(self, level: float, run: int) -> None:
@@ -223,5 +223,5 @@ class StepClock:
             f"is attached to, so that it is not known whether it lies within {self.window}: it runs without a "
             "gain. Attach to the pipeline that runs it, choose a window of noise levels, or attach to "
             "the transformer alone, with the schedule.",
-            once_in=(str(self.window), run, threading.get_ident()),
+            once_in=(str(self.window), run),
         )

@@ -227,5 +227,5 @@ class PassReader:
                 f"{moment.step_index}, noise level {moment.noise_level:.4g}) is not known: {why}. AlignVid acts in the "
                 f"{branch} branch alone, so that this forward runs without a gain. Give it the text of a pass, or "
                 "choose branch='both'.",
-                once_in=(branch, moment.run, threading.get_ident()),
+                once_in=(branch, moment.run),
             )
