@@ -274,7 +274,7 @@ class Gate:
     def announce(self, name: str | None) -> None:
         """Note the cache context that the pipeline enters, or leaves."""
         for part, _ in self._parts:
-            part.passes.announced = name
+            part.passes.announce(name)
 
     def _look_at_all(self, run: int) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code.
