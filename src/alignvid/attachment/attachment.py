@@ -18,8 +18,8 @@ from alignvid.schedule import BlockSet
 
 
 class Attachment:
-    """What is attached, and how often it has acted. A context manager that detaches on exit; printing it tells
-    everything.
+    """What is attached, and how often it has acted. A context manager that detaches on exit; printing it says
+    all that it knows.
     """
 
     def __init__(

@@ -96,7 +96,7 @@ class Gate:
         self._signature = inspect.signature(type(host.transformer).forward)
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
-        """Hooks that tell vision tokens from words; none where both are treated alike."""
+        """Hooks that distinguish vision tokens from words; none where both are treated alike."""
         return self.host.family.watch(pipeline) if self._tells_vision else []
 
     @torch.compiler.disable
@@ -161,7 +161,7 @@ class Gate:
         return call
 
     def _prepare(self, arguments: Mapping[str, Any], noise_level: float, samples: Sequence[Samples]) -> None:
-        """Tell the effects what they must know of the forward that is in force now."""
+        """Give the effects what they need to know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts:
@@ -293,7 +293,7 @@ class Gate:
         self._checked_run = run
 
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
-        """Once, where vision is to be told from text and cannot be."""
+        """Once, where vision must be distinguished from text and cannot be."""
         if self._tells_vision and counts.get("vision", 0) is None:
             self._tells_vision = False
             warnings.warn(

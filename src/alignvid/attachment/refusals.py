@@ -27,7 +27,7 @@ def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
 
 
 def warn_of_processor(site: NormLocation, stacklevel: int) -> None:
-    """Whether it runs the key norm cannot be told from outside."""
+    """Whether it runs the key norm cannot be seen from outside."""
     warnings.warn(
         f"The attentions of `{site.stack}` run {site.foreign_processor}, which is not diffusers': where it leaves "
         f"out {site.keys.path}, the gain does nothing. Compare a run with gamma=1.35 to one without, or give them "
@@ -74,9 +74,9 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
     ]
     if sliced:
         raise AttachmentError(
-            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be told from others under the same key "
-            f"norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, choose "
-            "streams with a norm of their own, or leave enable_parallelism out."
+            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be distinguished from others under the "
+            f"same key norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, "
+            "choose streams with a norm of their own, or leave enable_parallelism out."
         )
 
 

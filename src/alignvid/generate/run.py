@@ -95,7 +95,7 @@ def generate(
         companions: Makes further files from the record, by name, that appear together with it, such as a page.
         observation: Record what attention does in every run, as a trace beside its video; None records nothing.
 
-    Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
+    Raises: AlignvidError before a model is loaded, where that can be known so early; nothing is written then.
     """
     planned = plan(spec, source=model.source if model else None, recipe=recipe)
     folder = writable_folder(Path(out))
