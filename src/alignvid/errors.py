@@ -8,6 +8,7 @@
     ├── UnsupportedModel        no family knows this transformer or pipeline
     ├── UnknownTarget           a block, stack, site or stream that the model does not have
     ├── AttachmentError         the model cannot be attached to in its present state
+    │   └── ContractError       with strict=True: what is a ContractWarning without it
     ├── ObservationError        the model cannot be observed in its present state, or nothing was observed
     ├── TraceError              a trace cannot be read, asked or compared
     ├── PictureError            numbers, frames or maps that cannot be drawn
@@ -52,6 +53,14 @@ class UnknownTarget(AlignvidError, LookupError):
 
 class AttachmentError(AlignvidError, RuntimeError):
     """The model's present state does not allow attaching (already attached, on meta, half built)."""
+
+
+class ContractError(AttachmentError):
+    """A gain does not act as its recipe says, or that cannot be known; of an attachment with strict=True."""
+
+
+class ContractWarning(UserWarning):
+    """A gain does not act as its recipe says, or that cannot be known. With strict=True it is a ContractError."""
 
 
 class ClockError(AlignvidError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
@@ -152,6 +153,10 @@ class Observation:
         )
         if untold is not None and problem not in self.trace.problems:
             self.trace.problems.append(problem)
+        mixed = host.family.warning(arguments, streams)
+        if mixed and mixed not in self.trace.problems:
+            self.trace.problems.append(mixed)
+            warnings.warn(mixed, stacklevel=2)
         return {name: count or 0 for name, count in counts.items()}
 
     def _enter_site(self, site: ObservedSite, attention: nn.Module, args: Any) -> None:

@@ -11,7 +11,6 @@ one is refused, because two overlapping recipes would make it unclear which of t
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,10 +20,12 @@ from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gated import gate_of
 from alignvid.attachment.in_force import in_force_for
-from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
+from alignvid.attachment.others import watch_of
+from alignvid.attachment.placement import Placement, gains_in, place_parts, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
 from alignvid.host.branches import check_passes
+from alignvid.host.contract import Contract
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.given import given_levels
 from alignvid.host.registry import pipeline_of
@@ -52,6 +53,7 @@ def attach(
     schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
     passes: Sequence[str] | None = None,
     proof: bool = False,
+    strict: bool = False,
 ) -> Attachment:
     """Make a model follow its prompt better, until the attachment is detached.
 
@@ -68,6 +70,8 @@ def attach(
         passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
             ("cond", "uncond"), or ("uncond+cond",) for one batch of both. A forward beyond them is then an error.
         proof: measure in each run what the gain changes, for `Attachment.proof()`: about one forward more a run.
+        strict: raise a ContractError where there would be a ContractWarning: wherever a gain does not act as the recipe
+            says, or that cannot be known, now, in a run or on detaching.
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
@@ -75,6 +79,7 @@ def attach(
     """
     if gamma is not None:
         check_gamma(gamma)
+    contract = Contract(is_strict=strict)
     found = hosts(pipe_or_transformer)
     pipeline = pipeline_of(pipe_or_transformer)
     name, recipe = _named_recipe(preset_or_recipe, found[0], pipeline)
@@ -85,10 +90,10 @@ def attach(
                 f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
             )
     for earlier in in_force_for(pipeline):
-        warnings.warn(
+        contract.warn(
+            "earlier attachment",
             f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "
             "until that is detached.",
-            stacklevel=2,
         )
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
@@ -97,11 +102,10 @@ def attach(
     for part, by_host in zip(recipe.parts, placed, strict=True):
         for host in found:
             refuse_parts(host, part.modulation, by_host.get(host.name, ()))
-    for part in recipe.parts:
-        _warn_of_extremes(part)
+    _warn_of_extremes(contract, recipe, placed)
     if site := foreign_site([item for by_host in placed for items in by_host.values() for item in items]):
-        warn_of_processor(site, stacklevel=3)
-    return _put_on(name, recipe, found, pipeline, placed, levels, given_passes, proof)
+        warn_of_processor(contract, site)
+    return _put_on(name, recipe, found, pipeline, placed, levels, given_passes, proof, contract)
 
 
 def _put_on(
@@ -113,15 +117,18 @@ def _put_on(
     levels: Sequence[float],
     passes: Sequence[str],
     proof: bool,
+    contract: Contract,
 ) -> Attachment:
     """Put a recipe that was laid over a model in force."""
     acted_on = [host for host in found if any(host.name in by_host for by_host in placed)]
 
     def again(copied: Any) -> None:
         anew = hosts(copied)
-        _put_on(name, recipe, anew, copied, place_parts(recipe, anew, copied), levels, passes, proof)
+        alike = Contract(is_strict=contract.is_strict)
+        _put_on(name, recipe, anew, copied, place_parts(recipe, anew, copied), levels, passes, proof, alike)
 
-    attachment = Attachment(name, recipe, acted_on, placed, pipeline, levels, passes, proof=proof, attach_again=again)
+    given: dict[str, Any] = {"proof": proof, "contract": contract, "attach_again": again}
+    attachment = Attachment(name, recipe, acted_on, placed, pipeline, levels, passes, **given)
     attachment.install()
     logger.info("%s", attachment)
     return attachment
@@ -135,8 +142,11 @@ def detach(pipe_or_transformer: Any) -> None:
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:
             gate.part_of.detach()
-    for in_force in in_force_for(pipeline_of(pipe_or_transformer)):
+    pipeline = pipeline_of(pipe_or_transformer)
+    for in_force in in_force_for(pipeline):
         in_force.detach()
+    if (others := watch_of(pipeline)) is not None:  # what was attached to was freed
+        others.detach()
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
@@ -181,15 +191,21 @@ def _overridden(
     return recipe.override(gamma=gamma, blocks=blocks, steps=steps, powers=powers, branch=branch)
 
 
-def _warn_of_extremes(recipe: Recipe) -> None:
-    gains = [recipe.modulation.gain(target) for target in recipe.modulation.powers]
-    if not all(0.0 < gain < float("inf") for gain in gains):
-        raise ModulationError(
-            f"gamma {recipe.gamma:g} to its powers gives gains {gains}: choose a gamma nearer to 1.35."
-        )
-    if not all(1 / _EXTREME_GAIN <= gain <= _EXTREME_GAIN for gain in gains):
-        warnings.warn(
-            f"gamma {recipe.gamma:g} multiplies attention logits by up to {max(gains):g}; the paper uses 1.35, and "
-            f"beyond {_EXTREME_GAIN:g} attention falls on single tokens.",
-            stacklevel=3,
+def _warn_of_extremes(contract: Contract, recipe: Recipe, placed: Sequence[Mapping[str, Sequence[Placement]]]) -> None:
+    """Several modulations on one target multiply."""
+    for part in recipe.parts:
+        gains = [part.modulation.gain(target) for target in part.modulation.powers]
+        if not all(0.0 < gain < float("inf") for gain in gains):
+            raise ModulationError(
+                f"gamma {part.gamma:g} to its powers gives gains {gains}: choose a gamma nearer to 1.35."
+            )
+    together: dict[str, float] = {}
+    for by_host in placed:
+        together |= {target: together.get(target, 1.0) * gain for target, gain in gains_in(by_host).items()}
+    most = max(together.values(), default=1.0)
+    if most > _EXTREME_GAIN or min(together.values(), default=1.0) < 1 / _EXTREME_GAIN:
+        contract.warn(
+            "extreme gain",
+            f"gamma {' and '.join(f'{part.gamma:g}' for part in recipe.parts)} multiplies attention logits by up to "
+            f"{most:g}; the paper uses 1.35, and beyond {_EXTREME_GAIN:g} attention falls on single tokens.",
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import ref
 
 from alignvid.attachment.in_force import InForce
+from alignvid.attachment.others import TAKEN_OUT
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import Proof
-from alignvid.errors import AttachmentError
+from alignvid.errors import AttachmentError, ContractError
+from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet
@@ -33,6 +34,7 @@ class Attachment:
         passes: Sequence[str] = (),
         *,
         proof: bool,
+        contract: Contract,
         attach_again: Callable[[Any], None],
     ) -> None:
         """Prepared, not yet in force; use `alignvid.attach`.
@@ -46,10 +48,12 @@ class Attachment:
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.
+            contract: hears where a gain does not act as the recipe says.
             attach_again: attaches to a copy of the pipeline in the same way.
         """
         self.name = name
         self.recipe = recipe
+        self._contract = contract
         self._prepared: InForce | None = InForce(
             name,
             recipe,
@@ -59,10 +63,12 @@ class Attachment:
             levels,
             passes,
             proof=proof,
+            contract=contract,
             detach=self.detach,
             attach_again=attach_again,
         )
         self._in_force: ref[InForce] | None = None
+        self._others = ref(self._prepared.others)
         self._places = {host: _Places.of(items) for host, items in self._prepared.placements.items()}
         self._parts = [
             (part, {host: _Places.of(items) for host, items in by_host.items()})
@@ -83,11 +89,21 @@ class Attachment:
 
         Warns if the pipeline has another transformer by now, so that the gain has acted on nothing since.
         """
-        if (in_force := self.in_force) is not None:
-            problems, self._in_force = in_force.problems(), None
+        in_force, others = self.in_force, self._others()
+        self._in_force = None
+        if in_force is not None:
+            problems = in_force.problems()
             in_force.take_off()
-            for problem in problems:
-                warnings.warn(f"AlignVid {self.name} {problem}.", stacklevel=2)
+            if problems:
+                sentences = " ".join(f"AlignVid {self.name} {problem}." for problem in problems)
+                self._contract.warn("detached late", sentences)
+        elif others is not None and others.is_watching:
+            others.detach()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Where a gain did not act as the recipe says, or that could not be known: the last sentence of each kind."""
+        return tuple(self._contract.said.values())
 
     @property
     def in_force(self) -> InForce | None:
@@ -169,6 +185,11 @@ class Attachment:
         """What happens to each target, such as "cross.text x1.35"."""
         return [action for part, by_host in self._parts for action in _actions(part, by_host)]
 
+    @property
+    def plan(self) -> str:
+        """Where, when and how each modulation acts, in words."""
+        return ", then ".join(_described(*part) for part in self._parts)
+
     def blocks(self, host: str) -> dict[str, str]:
         """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
         return dict(self._places[host].blocks)
@@ -184,6 +205,7 @@ class Attachment:
             "forwards": self.forward_count,
             "active_forwards": self.active_forward_count,
             "acted": self.acted_count,
+            "warnings": list(self.warnings),
         }
 
     def __enter__(self) -> Attachment:
@@ -194,12 +216,19 @@ class Attachment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.detach()
+        try:
+            self.detach()
+        except ContractError:
+            if error is None:  # else that is the one to raise
+                raise
 
     def __str__(self) -> str:
+        others = self._others()
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
+        if self.in_force is None and others is not None and others.is_watching:
+            state = f"acts no longer: {TAKEN_OUT}"
         return (
-            f"AlignVid {self.name} ({state}): {', then '.join(_described(*part) for part in self._parts)}; "
+            f"AlignVid {self.name} ({state}): {self.plan}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )

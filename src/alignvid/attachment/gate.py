@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_repl
 from alignvid.attachment.swap import install, is_installed
 from alignvid.host.branches import samples_in
 from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
+from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
@@ -46,6 +46,7 @@ class Gate:
         name: str,
         part_of: Any,
         forget: Callable[[nn.Module], None] | None,
+        contract: Contract,
     ) -> None:
         """Not yet at its door; see `install_gate`.
 
@@ -56,11 +57,13 @@ class Gate:
             name: of the preset, for messages.
             part_of: what has a `detach` for the whole; held, so that the model holds all that is on it.
             forget: empties caches that the loop or the family knows; see `Runner.forget_with`.
+            contract: hears where the gain does not act as the recipe says.
         """
         self.host = host
         self.recipe = recipe
         self.name = name
         self.part_of = part_of
+        self._contract = contract
         self._parts = [(part, part.effects) for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
         self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
@@ -75,7 +78,7 @@ class Gate:
         self._skips, self._order = SkipWatch(), Order()
         self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
-        self._acted_in_run = self._has_warned_of_nothing = False
+        self._acted_in_run = False
         self._probed = probed_sites(host, installed, placements)
         self._last_active: ActiveForward | None = None
         self.proves_runs = False
@@ -89,7 +92,7 @@ class Gate:
         )
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
-        self._has_met_tokens = self._has_told_of_none = False
+        self._has_met_tokens = False
         self._checked_run: int | None = None
         self._none: list[Samples] = [False] * len(parts)
         self._foreign = foreign_site(placements)
@@ -140,6 +143,8 @@ class Gate:
         family.check(arguments, self._streams)
         is_preparation = family.prepares(arguments)
         run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
+        if sentence := family.warning(arguments, self._streams):
+            self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
         is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False)
         acting = Acting(acting_samples(samples), noise_level) if is_acting else None
@@ -201,14 +206,13 @@ class Gate:
     def _warn_of_idleness(self, call: Call) -> None:
         """Once a run, where a gain that was on multiplied nothing, or blocks were left out at an edge."""
         may_skip = self.counts.acted > 0 and self._may_be_cached
-        if call.acting and not self._acted_in_run and not self._has_warned_of_nothing and not may_skip:
-            self._has_warned_of_nothing = True
+        if call.acting and not self._acted_in_run and not may_skip:
             self._warn_of_nothing()
             return
         run, kind, is_edge = call.edge
         skipped = self._skips.see(run, kind, self.site_count, call.ran, is_edge=is_edge)
         if skipped is not None:
-            warnings.warn(skipped, stacklevel=4)
+            self._contract.warn("skipped blocks", skipped)
 
     def proof(self) -> tuple[list[SiteChange], float] | None:
         """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
@@ -244,13 +248,14 @@ class Gate:
         return self._has_own_cache or self.edges.is_cached
 
     def _warn_of_nothing(self) -> None:
-        warnings.warn(
+        self._contract.warn(
+            "nothing multiplied",
             f"AlignVid {self.name} was on in a forward of the {self.host.name} and multiplied nothing, for none of the "
             f"{self.site_count} attentions ran the norm of its keys. Likely reasons: the forward was replaced by an "
             "exported or fused one, something else than the pipeline runs the blocks, a kernel reads the norm's weight "
             "in place of calling the norm, or a cache left the blocks out. Detach, restore the model's own forward, "
             "and attach again.",
-            stacklevel=5,
+            once_in=(self.host.name, self._checked_run),
         )
 
     def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples]]:
@@ -287,35 +292,35 @@ class Gate:
                 install(installed)
         foreign = foreign_site(self.placements)
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
-            warn_of_processor(foreign, stacklevel=6)
+            warn_of_processor(self._contract, foreign)
         self._foreign = foreign
-        self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = self._has_proved_run = False
+        self._has_met_tokens = self._acted_in_run = self._has_proved_run = False
         self._checked_run = run
 
     def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
-        """Once, where vision must be distinguished from text and cannot be."""
+        """Once a run, where vision is to be distinguished from text and cannot be."""
         if self._tells_vision and counts.get("vision", 0) is None:
-            self._tells_vision = False
-            warnings.warn(
+            self._contract.warn(
+                "unknown vision tokens",
                 "Which tokens of the prompt are a picture's is not known, so that all count as text: the prompt was "
                 "encoded before AlignVid was attached, or they lie elsewhere in each prompt of a batch. Attach before "
                 "encoding, run prompts one by one, or act on text and vision alike.",
-                stacklevel=3,
+                once_in=(self.host.name, self._checked_run),
             )
 
     def _warn_of_empty_streams(self, counted: Mapping[str, int]) -> None:
-        """Once, where none of the streams that are acted on has a token; guidance may drop the references in one of its
-        later passes.
+        """Once a run, where none of the streams that are acted on has a token; guidance may drop the references in one
+        of its later passes.
         """
-        if self._has_met_tokens or self._has_told_of_none or not self._streams:
+        if self._has_met_tokens or not self._streams:
             return
         self._has_met_tokens = any(counted.get(stream) != 0 for stream in self._streams)
         if not self._has_met_tokens:
-            self._has_told_of_none = True
-            warnings.warn(
+            self._contract.warn(
+                "empty streams",
                 f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
                 "pipeline a reference image, or choose other streams.",
-                stacklevel=3,
+                once_in=(self.host.name, self._checked_run),
             )
 
 

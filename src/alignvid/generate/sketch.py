@@ -12,6 +12,7 @@ from alignvid.attachment.placement import place_parts, powers_for_streams
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.host import Host
+from alignvid.host.contract import Contract
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import key_norms, refusals_of, targets_of
 from alignvid.models import family_of
@@ -78,6 +79,7 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
         placed,
         model,
         proof=False,
+        contract=Contract(),
         attach_again=lambda copied: None,
     )
 
@@ -110,16 +112,7 @@ def describe(model: Sketch) -> dict[str, Any]:
 
 
 def _summary(attachment: Attachment) -> str:
-    places = "; ".join(
-        f"{host}: blocks {blocks} of `{stack}`"
-        for host in attachment.placements
-        for stack, blocks in attachment.blocks(host).items()
-    )
-    recipe = attachment.recipe
-    return (
-        f"{attachment.name} would touch {attachment.site_count} attentions ({places}) "
-        f"at {recipe.steps}, CFG branch {recipe.branch}: {', '.join(attachment.actions)}"
-    )
+    return f"{attachment.name} would touch {attachment.site_count} attentions: {attachment.plan}"
 
 
 def _describe_host(model: Sketch, host: Host) -> dict[str, Any]:
