@@ -62,6 +62,17 @@ def test_another_transformer_of_a_modular_pipeline_is_said():
         alignvid.detach(pipe)
 
 
+def test_a_pipeline_that_is_made_from_an_attached_one_is_of_the_plain_class():
+    pipe, call = wan_t2v()
+    kind = type(pipe)
+    with alignvid.attach(pipe, RECIPE):
+        other = type(pipe)(**pipe.components)
+        shared = type(pipe).from_pipe(pipe)
+        assert isinstance(pipe, kind) and type(pipe).__name__ == kind.__name__
+    assert type(other) is type(shared) is type(pipe) is kind
+    generate(other, call, num_inference_steps=1)
+
+
 def test_a_second_expert_that_comes_after_attaching_is_said():
     pipe, call = wan_t2v()
     second = copy.deepcopy(pipe.transformer)
