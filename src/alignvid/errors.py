@@ -12,7 +12,7 @@
     ├── ObservationError        the model cannot be observed in its present state, or nothing was observed
     ├── TraceError              a trace cannot be read, asked or compared
     ├── PictureError            numbers, frames or maps that cannot be drawn
-    ├── ClockError              the step or noise level of a running model cannot be told
+    ├── ClockError              the step or noise level of a running model is not known
     ├── InputError              an image, prompt, jobs file or model folder that cannot be used
     │   └── UnreadableFile      a file that is missing, no regular file, too large or cannot be read
     ├── OutputError             a result that cannot be written
@@ -64,7 +64,7 @@ class ContractWarning(UserWarning):
 
 
 class ClockError(AlignvidError, RuntimeError):
-    """Neither the scheduler nor the timestep tells which denoising step is running."""
+    """Neither the scheduler nor the timestep says which denoising step is running."""
 
 
 class ObservationError(AlignvidError, RuntimeError):

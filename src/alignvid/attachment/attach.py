@@ -16,20 +16,17 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gated import gate_of
 from alignvid.attachment.in_force import in_force_for
+from alignvid.attachment.layout import Layout, preset_of, resolve
 from alignvid.attachment.others import watch_of
-from alignvid.attachment.placement import Placement, gains_in, place_parts, powers_for_streams
-from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
-from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, warn_of_processor
+from alignvid.errors import AttachmentError
 from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
-from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.given import given_levels
 from alignvid.host.registry import pipeline_of
-from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
@@ -82,53 +79,35 @@ def attach(
     contract = Contract(is_strict=strict)
     found = hosts(pipe_or_transformer)
     pipeline = pipeline_of(pipe_or_transformer)
-    name, recipe = _named_recipe(preset_or_recipe, found[0], pipeline)
-    recipe = _overridden(recipe, found, pipeline, gamma, blocks, steps, streams, branch)
-    for host in found:
-        if (gate := gate_of(host)) is not None:
-            raise AttachmentError(
-                f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
-            )
+    _refuse_attached(found)
+    refuse_of_pipeline(pipeline, schedule, passes)
+    levels = [] if schedule is None else given_levels(schedule, found[0])
+    given_passes = () if passes is None else check_passes(passes)
+    changes: dict[str, Any] = {"gamma": gamma, "blocks": blocks, "steps": steps, "streams": streams, "branch": branch}
+    layout = resolve(found, pipeline, preset_or_recipe, **changes)
     for earlier in in_force_for(pipeline):
         contract.warn(
             "earlier attachment",
             f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "
             "until that is detached.",
         )
-    refuse_of_pipeline(pipeline, schedule, passes)
-    levels = [] if schedule is None else given_levels(schedule, found[0])
-    given_passes = () if passes is None else check_passes(passes)
-    placed = place_parts(recipe, found, pipeline)
-    for part, by_host in zip(recipe.parts, placed, strict=True):
-        for host in found:
-            refuse_parts(host, part.modulation, by_host.get(host.name, ()))
-    _warn_of_extremes(contract, recipe, placed)
-    if site := foreign_site([item for by_host in placed for items in by_host.values() for item in items]):
+    _warn_of_extremes(contract, layout)
+    if site := foreign_site(layout.placements):
         warn_of_processor(contract, site)
-    return _put_on(name, recipe, found, pipeline, placed, levels, given_passes, proof, contract)
+    return _put_on(layout, pipeline, levels, given_passes, proof, contract)
 
 
 def _put_on(
-    name: str,
-    recipe: Recipe,
-    found: Sequence[Host],
-    pipeline: Any,
-    placed: Sequence[Mapping[str, Sequence[Placement]]],
-    levels: Sequence[float],
-    passes: Sequence[str],
-    proof: bool,
-    contract: Contract,
+    layout: Layout, pipeline: Any, levels: Sequence[float], passes: Sequence[str], proof: bool, contract: Contract
 ) -> Attachment:
     """Put a recipe that was laid over a model in force."""
-    acted_on = [host for host in found if any(host.name in by_host for by_host in placed)]
+    name, recipe = layout.name, layout.recipe
 
-    def again(copied: Any) -> None:
-        anew = hosts(copied)
-        alike = Contract(is_strict=contract.is_strict)
-        _put_on(name, recipe, anew, copied, place_parts(recipe, anew, copied), levels, passes, proof, alike)
+    def again(copied: Any) -> None:  # holds no layout: a copy must not keep the model alive that it was copied from
+        anew = Layout.of(name, recipe, hosts(copied), copied)
+        _put_on(anew, copied, levels, passes, proof, Contract(is_strict=contract.is_strict))
 
-    given: dict[str, Any] = {"proof": proof, "contract": contract, "attach_again": again}
-    attachment = Attachment(name, recipe, acted_on, placed, pipeline, levels, passes, **given)
+    attachment = Attachment(layout, pipeline, levels, passes, proof=proof, contract=contract, attach_again=again)
     attachment.install()
     logger.info("%s", attachment)
     return attachment
@@ -151,61 +130,24 @@ def detach(pipe_or_transformer: Any) -> None:
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
     """The preset that `attach` uses when none is named."""
-    host = hosts(pipe_or_transformer)[0]
-    pipeline = pipeline_of(pipe_or_transformer)
-    return _preset_of(host, pipeline)
+    return preset_of(hosts(pipe_or_transformer)[0], pipeline_of(pipe_or_transformer))
 
 
-def _preset_of(host: Host, pipeline: Any) -> Preset:
-    return presets.find(fingerprint_of(host, pipeline))
-
-
-def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
-    if isinstance(wanted, Recipe):
-        return "a recipe of your own", wanted
-    if wanted is None:
-        preset = _preset_of(host, pipeline)
-    elif isinstance(wanted, Preset):
-        preset = wanted
-    elif isinstance(wanted, str):
-        preset = presets.load(wanted)
-    else:
-        raise UnknownPreset(
-            f"{wanted!r} is neither a preset's name nor a Recipe; choose from {', '.join(presets.names())}."
-        )
-    if preset.family not in ("*", host.family.preset_family):
-        raise UnknownPreset(
-            f"The preset {preset.name} is for the family {preset.family}, but {type(host.transformer).__name__} is of "
-            f"{host.family.preset_family}; leave the preset out to have one chosen, or name 'generic'."
-        )
-    return preset.name, preset.recipe
-
-
-def _overridden(
-    recipe: Recipe, found: list[Host], pipeline: Any, gamma: Any, blocks: Any, steps: Any, streams: Any, branch: Any
-) -> Recipe:
-    powers = None
-    if streams is not None:
-        known = targets_of(found[0], pipeline), refusals_of(found[0], pipeline)
-        powers = powers_for_streams(streams, recipe.modulation.powers, *known)
-    return recipe.override(gamma=gamma, blocks=blocks, steps=steps, powers=powers, branch=branch)
-
-
-def _warn_of_extremes(contract: Contract, recipe: Recipe, placed: Sequence[Mapping[str, Sequence[Placement]]]) -> None:
-    """Several modulations on one target multiply."""
-    for part in recipe.parts:
-        gains = [part.modulation.gain(target) for target in part.modulation.powers]
-        if not all(0.0 < gain < float("inf") for gain in gains):
-            raise ModulationError(
-                f"gamma {part.gamma:g} to its powers gives gains {gains}: choose a gamma nearer to 1.35."
+def _refuse_attached(found: Sequence[Host]) -> None:
+    for host in found:
+        if (gate := gate_of(host)) is not None:
+            raise AttachmentError(
+                f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
             )
-    together: dict[str, float] = {}
-    for by_host in placed:
-        together |= {target: together.get(target, 1.0) * gain for target, gain in gains_in(by_host).items()}
-    most = max(together.values(), default=1.0)
-    if most > _EXTREME_GAIN or min(together.values(), default=1.0) < 1 / _EXTREME_GAIN:
+
+
+def _warn_of_extremes(contract: Contract, layout: Layout) -> None:
+    """Several modulations on one target multiply."""
+    gains = layout.summary.gains.values()
+    most = max(gains, default=1.0)
+    if most > _EXTREME_GAIN or min(gains, default=1.0) < 1 / _EXTREME_GAIN:
         contract.warn(
             "extreme gain",
-            f"gamma {' and '.join(f'{part.gamma:g}' for part in recipe.parts)} multiplies attention logits by up to "
-            f"{most:g}; the paper uses 1.35, and beyond {_EXTREME_GAIN:g} attention falls on single tokens.",
+            f"gamma {' and '.join(f'{part.gamma:g}' for part in layout.recipe.parts)} multiplies attention logits by "
+            f"up to {most:g}; the paper uses 1.35, and beyond {_EXTREME_GAIN:g} attention falls on single tokens.",
         )

@@ -21,17 +21,16 @@ from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one,
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
 from alignvid.attachment.graphs import Graphs, uncompiled
+from alignvid.attachment.idleness import Idleness, StreamWatch
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
-from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import install, is_installed
 from alignvid.host.branches import samples_in
-from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
+from alignvid.host.caches import EdgeWatch, Samples
 from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
 
 _RUNS_KEPT = 16  # as many threads as may take turns on one transformer, each with a run of its own
@@ -77,20 +76,18 @@ class Gate:
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
         self.edges = EdgeWatch(host.transformer, forget)
-        self._skips, self._order = SkipWatch(), Order()
+        self._order = Order()
         self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._runs: dict[int, RunFacts] = {}
+        self._idleness = Idleness(name, host, self.site_count, contract)
         self._probed = probed_sites(host, installed, placements)
         self._last_active: ActiveForward | None = None
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._graphs = Graphs(host, [item.location for item in placements])
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
-        self._streams = {stream for item in placements for stream, _ in item.powers}
-        self._tells_vision = any(
-            _tells_vision(item, part.recipe.modulation) for part in parts for item in part.placements
-        )
+        self._streams = StreamWatch(host, parts, contract)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._none: list[Samples] = [False] * len(parts)
@@ -98,8 +95,8 @@ class Gate:
         self._signature = inspect.signature(type(host.transformer).forward)
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
-        """Hooks that tell vision tokens from words; none where both are treated alike."""
-        return self.host.family.watch(pipeline) if self._tells_vision else []
+        """Hooks that distinguish vision tokens from words; none where both are treated alike."""
+        return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
 
     @uncompiled
     def begin(
@@ -139,10 +136,10 @@ class Gate:
         for part, _ in self._parts:
             refuse_parts(self.host, part.recipe.modulation, part.placements)
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        family.check(arguments, self._streams)
+        family.check(arguments, self._streams.streams)
         is_preparation = family.prepares(arguments)
         run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
-        if sentence := family.warning(arguments, self._streams):
+        if sentence := family.warning(arguments, self._streams.streams):
             self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
         is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False)
@@ -165,14 +162,13 @@ class Gate:
         return call
 
     def _prepare(self, arguments: Mapping[str, Any], run: int, noise_level: float, samples: Sequence[Samples]) -> None:
-        """Tell the effects what they must know of the forward that is in force now."""
+        """Give the effects what they need to know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts:
             counts = family.token_counts(self.host.transformer, arguments)
             counted = {stream: count or 0 for stream, count in counts.items()}
-            self._warn_of_mixed_streams(counts, run)
-            self._warn_of_empty_streams(counted, run)
+            self._streams.see(counts, run, self._facts_of(run))
         for (_, effects), chosen in zip(self._parts, samples, strict=True):
             for effect in effects:
                 if counted:
@@ -198,21 +194,10 @@ class Gate:
         with self._counting:
             self.counts.acted += call.acted
         if not (call.is_taken_over or call.is_preparation or self._foreign):  # of foreign processors it was warned
-            self._warn_of_idleness(call, facts)
+            self._idleness.see(call, facts, may_skip=self.counts.acted > 0 and self._may_be_cached)
         if call.acted and self.proves_runs and not facts.has_proved:
             facts.has_proved = True
             self.counts.proved = self.proof()
-
-    def _warn_of_idleness(self, call: Call, facts: RunFacts) -> None:
-        """Once a run, where a gain that was on multiplied nothing, or blocks were left out at an edge."""
-        may_skip = self.counts.acted > 0 and self._may_be_cached
-        if call.acting and not facts.has_acted and not may_skip:
-            self._warn_of_nothing(call.edge.run)
-            return
-        run, kind, is_edge = call.edge
-        skipped = self._skips.see(run, kind, self.site_count, call.ran, is_edge=is_edge)
-        if skipped is not None:
-            self._contract.warn("skipped blocks", skipped)
 
     def proof(self) -> tuple[list[SiteChange], float] | None:
         """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
@@ -247,17 +232,6 @@ class Gate:
         """Whether a cache that is known, and forgets where it must, may leave out all blocks of a forward."""
         return self._has_own_cache or self.edges.is_cached
 
-    def _warn_of_nothing(self, run: int) -> None:
-        self._contract.warn(
-            "nothing multiplied",
-            f"AlignVid {self.name} was on in a forward of the {self.host.name} and multiplied nothing, for none of the "
-            f"{self.site_count} attentions ran the norm of its keys. Likely reasons: the forward was replaced by an "
-            "exported or fused one, something else than the pipeline runs the blocks, a kernel reads the norm's weight "
-            "in place of calling the norm, or a cache left the blocks out. Detach, restore the model's own forward, "
-            "and attach again.",
-            once_in=(self.host.name, run),
-        )
-
     def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples]]:
         """The run and the noise level of a forward of some step, and which of its samples each part acts on."""
         moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
@@ -280,7 +254,7 @@ class Gate:
     def announce(self, name: str | None) -> None:
         """Note the cache context that the pipeline enters, or leaves."""
         for part, _ in self._parts:
-            part.passes.announced = name
+            part.passes.announce(name)
 
     def _facts_of(self, run: int) -> RunFacts:
         facts = self._runs.get(run)
@@ -304,37 +278,3 @@ class Gate:
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
             warn_of_processor(self._contract, foreign)
         self._foreign = foreign
-
-    def _warn_of_mixed_streams(self, counts: Mapping[str, int | None], run: int) -> None:
-        """Once a run, where vision is to be distinguished from text and cannot be."""
-        if self._tells_vision and counts.get("vision", 0) is None:
-            self._contract.warn(
-                "unknown vision tokens",
-                "Which tokens of the prompt are a picture's is not known, so that all count as text: the prompt was "
-                "encoded before AlignVid was attached, or they lie elsewhere in each prompt of a batch. Attach before "
-                "encoding, run prompts one by one, or act on text and vision alike.",
-                once_in=(self.host.name, run),
-            )
-
-    def _warn_of_empty_streams(self, counted: Mapping[str, int], run: int) -> None:
-        """Once a run, where none of the streams that are acted on has a token; guidance may drop the references in one
-        of its later passes.
-        """
-        facts = self._facts_of(run)
-        if facts.has_met_tokens or not self._streams:
-            return
-        facts.has_met_tokens = any(counted.get(stream) != 0 for stream in self._streams)
-        if not facts.has_met_tokens:
-            self._contract.warn(
-                "empty streams",
-                f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
-                "pipeline a reference image, or choose other streams.",
-                once_in=(self.host.name, run),
-            )
-
-
-def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
-    """Whether it matters which tokens of a prompt are vision."""
-    gains = dict(placement.gains)
-    are_alike = modulation.is_uniform and gains.get("vision") == gains.get("text")
-    return "vision" in placement.location.keys.streams and not are_alike

@@ -40,16 +40,6 @@ def with_firsts(placements: Iterable[Placement]) -> Iterator[tuple[Placement, bo
         before = placement.location.attention
 
 
-def gains_in(placed: Mapping[str, Sequence[Placement]]) -> dict[str, float]:
-    """The gain of each target in the placements of one modulation, by transformer."""
-    return {
-        f"{item.location.site}.{stream}": gain
-        for items in placed.values()
-        for item in items
-        for stream, gain in item.gains
-    }
-
-
 def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
     """The norms that a recipe acts on in one transformer, with their gains; none if it does not act on keys.
 

@@ -74,9 +74,9 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
     ]
     if sliced:
         raise AttachmentError(
-            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be told from others under the same key "
-            f"norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, choose "
-            "streams with a norm of their own, or leave enable_parallelism out."
+            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be distinguished from others under the "
+            f"same key norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, "
+            "choose streams with a norm of their own, or leave enable_parallelism out."
         )
 
 

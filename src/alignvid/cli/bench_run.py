@@ -128,7 +128,7 @@ class _Progress:
             self._bar.close()
 
     def begin(self, result: RunResult) -> None:
-        """Told once what is planned."""
+        """Show what is planned, once."""
         from tqdm import tqdm
 
         for sample, reason in result.unusable.items():
@@ -138,7 +138,7 @@ class _Progress:
         )
 
     def advance(self, record: VideoRecord) -> None:
-        """Told after each job."""
+        """Show how far the run is, after each job."""
         self._bar.update()
         if record.status == "failed":
             line = f"failed: {record.sample}, {record.variant}, seed {record.seed}: {record.error}"

@@ -90,7 +90,7 @@ def recipe_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = Non
     return recorded
 
 
-def tell(notes: list[str]) -> None:
+def warn_of(notes: list[str]) -> None:
     """Give notes to the user as Python warnings."""
     for note in notes:
         warnings.warn(note, stacklevel=3)

@@ -19,7 +19,7 @@ from alignvid.files import sha256_of_bytes, writable_folder, write_together
 from alignvid.generate.call import frames_of, token_limit
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.observing import ObservationSpec, check_words, observing, trace_facts, trace_files
-from alignvid.generate.plan import Plan, plan, tell
+from alignvid.generate.plan import Plan, plan, warn_of
 from alignvid.generate.prompts import unread_tokens_note
 from alignvid.generate.record import (
     RECORD_FILE,
@@ -96,14 +96,14 @@ def generate(
         strict: Raise a ContractError where the gain does not act as the recipe says; else that is warned of, and the
             record keeps it among its notes.
 
-    Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
+    Raises: AlignvidError before a model is loaded, where that can be known so early; nothing is written then.
     """
     planned = plan(spec, source=model.source if model else None, recipe=recipe)
     folder = writable_folder(Path(out))
     model = model or load_model(planned.source, spec, show_progress=show_progress)
     check_words(model.pipeline, spec.prompt, observation)
     notes = [*planned.notes, *_token_notes(planned, model)]
-    tell(notes)
+    warn_of(notes)
     rendering = _render(planned, model, compare=compare, observation=observation, strict=strict)
     files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
     record = _record(planned, model, rendering, files, notes)

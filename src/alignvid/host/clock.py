@@ -2,7 +2,7 @@
 
 A forward's step is found from the timestep that it is given (given.py): it is looked up in the schedule of the attached
 pipeline, and checked against the step that its scheduler says. Nothing is counted, so skipped forwards, two
-transformers and restarting sections do not shift it, and a forward that somebody runs in between (in a callback; in
+transformers and restarting sections do not shift it, and a forward that is run in between (in a callback; in
 another pipeline that shares the transformer) is not taken for one of the run:
 
 own    the forward is the step that the attached pipeline's scheduler is at; or there is no pipeline to ask.

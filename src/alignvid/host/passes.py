@@ -72,8 +72,8 @@ class PassReader:
         """Name of the cache context that the pipeline has entered in this thread, such as "cond"."""
         return self._thread.announced
 
-    @announced.setter
-    def announced(self, name: str | None) -> None:
+    def announce(self, name: str | None) -> None:
+        """Note the cache context that the pipeline enters, or leaves."""
         self._thread.announced = name
 
     def forget(self) -> None:
