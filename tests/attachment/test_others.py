@@ -42,6 +42,7 @@ def test_another_transformer_is_said_in_the_next_run_once(name, has_run):
     with pytest.warns(ContractWarning, match=SAID) as caught:
         assert torch.equal(generate(pipe, call), plain)
     assert len(caught) == 1 and SAID in attachment.warnings[0]
+    assert not pipe.transformer._forward_pre_hooks
     generate(pipe, call)  # said once
     other, pipe.transformer = pipe.transformer, first
     found = generate(pipe, call)
