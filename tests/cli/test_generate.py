@@ -71,6 +71,60 @@ def test_options_reach_the_recipe(alignvid, wan, tmp_path):
     assert recipe["steps"] == {"unit": "fraction", "start": 0.0, "stop": 0.5}
 
 
+BOTH = "gamma=1.5 streams=text steps=0.0-0.5 & kind=energy gamma=1.2 streams=image blocks=0+2 steps=all branch=cond"
+
+
+def test_a_recipe_of_several_modulations_reaches_the_record_and_is_repeated(alignvid, wan, tmp_path):
+    code, _, error = alignvid(*small(wan, tmp_path / "a", "--recipe", BOTH, "--strict"))
+    assert (code, error) == (0, "")
+    record = json.loads((tmp_path / "a" / "record.json").read_text())
+    (then,) = record["recipe"]["then"]
+    assert record["recipe"]["modulation"] == {"kind": "scalar", "gamma": 1.5, "powers": {"cross.text": 1.0}}
+    assert (then["modulation"]["kind"], then["blocks"], then["branch"]) == ("energy", "0,2", "cond")
+    assert record["attachment"]["warnings"] == [] and record["attachment"]["acted"] > 0
+    alignvid("generate", "--record", tmp_path / "a", "--out", tmp_path / "b")
+    again = json.loads((tmp_path / "b" / "record.json").read_text())
+    assert again["outputs"]["alignvid"]["frames_sha256"] == record["outputs"]["alignvid"]["frames_sha256"]
+    assert again["recipe"] == record["recipe"]
+
+
+def test_a_recipe_takes_the_place_of_a_recorded_preset_and_the_other_way_round(alignvid, wan, tmp_path):
+    alignvid(*small(wan, tmp_path / "a", "--gamma", "1.5"))
+    code, _, error = alignvid("generate", "--record", tmp_path / "a", "--out", tmp_path / "b", "--recipe", BOTH)
+    assert (code, error) == (0, "")
+    assert "then" in json.loads((tmp_path / "b" / "record.json").read_text())["recipe"]
+    code, _, error = alignvid("generate", "--record", tmp_path / "b", "--out", tmp_path / "c", "--preset", "generic")
+    assert (code, error) == (0, "")
+    assert "then" not in json.loads((tmp_path / "c" / "record.json").read_text())["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("gamma=1.5 &", "has nothing on one side of '&'"),
+        ("gama=1.5", "A recipe has no setting 'gama'"),
+        ("gamma=much", "gamma=much is no number"),
+        ("gamma=1.5 & absent", "'absent' is not a preset"),
+        ("streams=sound & gamma=2", "'sound' is not a stream"),
+        ("kind=conflict-aware & kind=energy", "act on the same attention"),
+        ("gamma=1.5 & blocks=9", "9"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, recipe, words):
+    code, out, error = alignvid(*small(wan, tmp_path / "out", "--recipe", recipe))
+    assert (code, out) == (2, "") and words in error
+    assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_what_is_warned_of_stands_in_the_record_and_is_an_error_where_strict(alignvid, wan, tmp_path):
+    code, _, error = alignvid(*small(wan, tmp_path / "a", "--gamma", "100"))
+    assert code == 0 and "gamma 100 multiplies attention logits by up to" in error
+    record = json.loads((tmp_path / "a" / "record.json").read_text())
+    assert any("gamma 100" in note for note in record["notes"])
+    code, _, error = alignvid(*small(wan, tmp_path / "b", "--gamma", "100", "--strict"))
+    assert code == 2 and "gamma 100 multiplies" in error and len(error.splitlines()) == 1
+
+
 def test_a_record_is_repeated(alignvid, wan, tmp_path):
     alignvid(*small(wan, tmp_path / "a"))
     code, _, _ = alignvid("generate", "--record", tmp_path / "a" / "record.json", "--out", tmp_path / "b")
