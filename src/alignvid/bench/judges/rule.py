@@ -5,10 +5,11 @@ It reads pixels. Of the sample it knows the scene's background, of the question 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alignvid.bench.data.samples import Sample
 from alignvid.bench.judges.base import (
     Case,
     Deliver,
@@ -19,6 +20,7 @@ from alignvid.bench.judges.base import (
     Reply,
     answer_in_turn,
 )
+from alignvid.bench.records import VideoRecord
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.media.videos import Clip, read_video
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _RULE_VERSION = 1
 """Raise it when the same pixels could get another answer."""
+_OTHERS = "Take --judge transformers or --judge openai."
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,31 @@ class RuleJudge(Judge):
     def identity(self) -> JudgeIdentity:
         """The rule and its thresholds."""
         return JudgeIdentity(judge="rule", protocol="rule", settings=_settings())
+
+    def check(self, samples: Sequence[Sample], videos: Sequence[VideoRecord]) -> None:
+        """Samples and questions are those of OmitShapes, and at least one video has the size that is read.
+
+        Raises: InputError.
+        """
+        from alignvid.bench.data.omitshapes import claim_of, scene_of
+        from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
+
+        for sample in samples:
+            try:
+                scene_of(sample.id)
+                for question in sample.questions:
+                    claim_of(question)
+            except InputError as error:
+                raise InputError(
+                    f"The rule judge knows OmitShapes alone: {str(error).rstrip('.')}. {_OTHERS}"
+                ) from error
+        shapes = {(video.frames, video.width, video.height) for video in videos if video.status == "done"}
+        if shapes and (FRAMES, WIDTH, HEIGHT) not in shapes:
+            frames, width, height = next(iter(shapes))
+            raise InputError(
+                f"The rule judge reads {FRAMES} frames of {WIDTH}×{HEIGHT} pixels, and the videos of this run have "
+                f"{frames} of {width}×{height}. {_OTHERS}"
+            )
 
     def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         """One video after the other."""
