@@ -196,6 +196,9 @@ class Attachment:
     ) -> None:
         self.detach()
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
     def __str__(self) -> str:
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
         return (
