@@ -61,6 +61,14 @@ def test_a_wrong_command_line_is_one_sentence(alignvid, arguments):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", [(), ("bench",)], ids=str)
+def test_a_group_alone_prints_its_help_as_it_is(alignvid, group):
+    code, out, err = alignvid(*group)
+    assert (code, err) == (0, "")
+    assert out.rstrip("\n") == alignvid(*group, "--help")[1].rstrip("\n")
+    assert out.startswith("Usage: alignvid") and "\nCommands:\n" in out
+
+
 def test_python_dash_m_is_the_same_command():
     command = [sys.executable, "-m", "alignvid", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from alignvid import __version__
 from alignvid.cli.bench import bench
 from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
-from alignvid.cli.look import doctor, inspect, models, presets
+from alignvid.cli.lists import models, presets
+from alignvid.cli.look import doctor, inspect
 from alignvid.cli.terminal import examples, give_up_stdout, ready_streams, say
 from alignvid.cli.values import check_values
 from alignvid.errors import AlignvidError, is_interrupt
@@ -50,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=None if arguments is None else list(arguments), prog_name="alignvid", standalone_mode=False
         )
         sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
     except click.ClickException as error:
         code = _say(error.format_message(), _BAD_INPUT)
     except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -20,6 +23,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 def examples(*commands: str) -> str:
     """The end of a help text; every line is a command that works from the repository's root."""
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)  # \b: click keeps the lines
+
+
+def next_line(*words: str | Path) -> None:
+    """Print the command that comes next, so that it can be pasted into a shell, whatever its paths are called."""
+    click.echo(f"Next: {shlex.join(['alignvid', *map(str, words)])}")
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say of a Ctrl-C inside the block that what was finished is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted; what was finished is kept, and the same line makes the rest.") from None
 
 
 def print_json(value: Any) -> None:
@@ -54,7 +71,10 @@ def give_up_stdout() -> None:
 
 
 def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table: folded to the width of a terminal, or as plain lines for a pipe."""
+    """Print a table: folded to the width of a terminal, or as plain lines for a pipe.
+
+    Names, which must be typed, are in the first column and stay whole.
+    """
     if not sys.stdout.isatty():
         widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
         for row in (headings, *rows):
@@ -64,7 +84,10 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headings, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for index, heading in enumerate(headings):
+        widest = max((len(row[index]) for row in rows), default=0)
+        table.add_column(heading, overflow="fold", min_width=min(widest, 50) if index == 0 else None)
     for row in rows:
         table.add_row(*(_escaped(cell) for cell in row))
     Console(highlight=False).print(table)

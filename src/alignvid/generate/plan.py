@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from alignvid.errors import UnsupportedModel
@@ -19,8 +20,10 @@ from alignvid.generate.call import (
     ignores_negative_prompt,
     settle,
 )
+from alignvid.generate.choice import Choice, choice_of, model_line, settings_lines
+from alignvid.generate.device import choose_device
 from alignvid.generate.loading import ModelSource, find_model
-from alignvid.generate.prompts import unknown_words_note
+from alignvid.generate.prompts import foreign_picture_note, unknown_words_note
 from alignvid.generate.sketch import resolve, sketch
 from alignvid.generate.spec import GenerationSpec
 from alignvid.media.images import ReferenceImage, fit_image, read_image
@@ -45,8 +48,18 @@ class Plan:
     """A recorded recipe in place of the preset."""
     arguments: dict[str, Any]
     """Of the pipeline's call."""
+    choice: Choice
+    """The preset and recipe that act, and how they fit the model."""
     notes: list[str]
     """What the user should know, one sentence each."""
+
+    def lines(self) -> dict[str, str]:
+        """What will run, for who watches: a text under each heading."""
+        return {
+            **model_line(self.source),
+            **self.choice.lines(),
+            **settings_lines(self.settings, self.spec.seed),
+        }
 
 
 def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Recipe | None = None) -> Plan:
@@ -63,7 +76,9 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     source = source or find_model(spec.model)
     pipeline_class = pipeline_class_of(source)
     check_accepts(pipeline_class, spec)
-    resolve(sketch(source), recipe or spec.preset, spec.recipe_overrides)
+    choose_device(spec.device, spec.dtype, spec.offload)
+    model = sketch(source)
+    resolved = resolve(model, recipe or spec.preset, spec.recipe_overrides)
     settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
     return Plan(
@@ -74,6 +89,7 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
         image=image,
         recipe=recipe,
         arguments={**call_arguments(pipeline_class, spec, settings, image), **source.extra_arguments},
+        choice=choice_of(spec, model, resolved, recipe),
         notes=_notes(spec, source, settings, reference, pipeline_class),
     )
 
@@ -118,6 +134,8 @@ def _notes(
     notes = list(reference.notes) if reference else []
     if source.is_miniature and (note := unknown_words_note(_unknown_words(spec.prompt))):
         notes.append(note)
+    if source.is_miniature and reference and (note := foreign_picture_note(_why_foreign(reference.pixels))):
+        notes.append(note)
     if spec.negative_prompt and ignores_negative_prompt(pipeline_class, settings):
         notes.append("The negative prompt has no effect here: this model acts on it only with a guidance above 1.")
     return notes
@@ -127,3 +145,11 @@ def _unknown_words(prompt: str) -> list[str]:
     from alignvid.miniature.prompts import unknown_words
 
     return unknown_words(prompt)
+
+
+def _why_foreign(picture: Image.Image) -> str | None:
+    """Why a picture is outside the miniature's world, at the miniature's size; None if it is inside."""
+    from alignvid.miniature.drawing import HEIGHT, WIDTH
+    from alignvid.miniature.picture import unlike_the_world
+
+    return unlike_the_world(np.asarray(fit_image(picture, WIDTH, HEIGHT)))

@@ -16,11 +16,12 @@ from alignvid.analysis.trace import Trace
 from alignvid.attachment.attach import attach
 from alignvid.attachment.attachment import Attachment
 from alignvid.errors import InputError
-from alignvid.files import sha256_of_bytes, writable_folder, write_together
+from alignvid.files import folder_for_results, sha256_of_bytes, write_together
 from alignvid.generate.call import frames_of, token_limit
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.observing import ObservationSpec, check_words, observing, trace_facts, trace_files
 from alignvid.generate.plan import Plan, plan, tell
+from alignvid.generate.progress import OnProgress, Progress, steps_reported, unwatched
 from alignvid.generate.prompts import unread_tokens_note
 from alignvid.generate.record import (
     RECORD_FILE,
@@ -77,11 +78,12 @@ def generate(
     out: str | Path,
     *,
     compare: bool = False,
-    show_progress: bool = False,
     model: Model | None = None,
     recipe: Recipe | None = None,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
+    on_plan: Callable[[Plan], None] = lambda planned: None,
+    on_progress: OnProgress = unwatched,
 ) -> Generation:
     """Make the video of a spec in the folder `out`, with a record that can repeat it.
 
@@ -89,25 +91,31 @@ def generate(
         spec: What to make.
         out: Folder for the results; made if it is missing. Files appear in it when all of them are complete.
         compare: Also make the video without AlignVid at the same seed, and a clip of both side by side.
-        show_progress: Draw progress bars on stderr.
         model: A model loaded before, to be used again; it must be the spec's.
         recipe: A recipe to be used in place of the spec's preset.
         companions: Makes further files from the record, by name, that appear together with it, such as a page.
         observation: Record what attention does in every run, as a trace beside its video; None records nothing.
+        on_plan: Called once with what will run, before the model is loaded.
+        on_progress: Called when a stage begins, and after each step.
 
-    Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
+    Raises: AlignvidError before a model is loaded, where that can be known so early. Where it does not end, by an error
+    or a Ctrl-C, the folder is left as it was, or not there.
     """
     planned = plan(spec, source=model.source if model else None, recipe=recipe)
-    folder = writable_folder(Path(out))
-    model = model or load_model(planned.source, spec, show_progress=show_progress)
-    check_words(model.pipeline, spec.prompt, observation)
-    notes = [*planned.notes, *_token_notes(planned, model)]
-    tell(notes)
-    rendering = _render(planned, model, compare=compare, observation=observation)
-    files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
-    record = _record(planned, model, rendering, files, notes)
-    further = companions(record) if companions else {}
-    write_together(folder, {**files, **further, RECORD_FILE: record.to_json()})
+    with folder_for_results(Path(out)) as folder:
+        on_plan(planned)
+        if model is None:
+            on_progress(Progress("loading"))
+            model = load_model(planned.source, spec, show_progress=False)
+        check_words(model.pipeline, spec.prompt, observation)
+        notes = [*planned.notes, *_token_notes(planned, model)]
+        tell(notes)
+        rendering = _render(planned, model, compare, observation, on_progress)
+        on_progress(Progress("encoding"))
+        files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
+        record = _record(planned, model, rendering, files, notes)
+        further = companions(record) if companions else {}
+        write_together(folder, {**files, **further, RECORD_FILE: record.to_json()})
     return Generation(folder, record, rendering.frames)
 
 
@@ -117,9 +125,10 @@ def repeat(
     *,
     changes: Mapping[str, Any] | None = None,
     compare: bool = False,
-    show_progress: bool = False,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
+    on_plan: Callable[[Plan], None] = lambda planned: None,
+    on_progress: OnProgress = unwatched,
 ) -> Generation:
     """Make the video of a record again, from the image beside it and the recipe in it.
 
@@ -128,9 +137,10 @@ def repeat(
         out: Folder for the results.
         changes: Fields of the spec to change, such as the seed.
         compare: As for `generate`.
-        show_progress: As for `generate`.
         companions: As for `generate`.
         observation: As for `generate`.
+        on_plan: As for `generate`.
+        on_progress: As for `generate`.
 
     Raises: InputError if the record or its image is missing or was changed.
     """
@@ -139,8 +149,8 @@ def repeat(
     folder = path if path.is_dir() else path.parent
     spec = replace(_recorded_spec(record, folder), **(changes or {}))
     recipe = None if (changes or {}).get("preset") else Recipe.from_dict(record.recipe)
-    further = {"companions": companions, "observation": observation}
-    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, **further)
+    further = {"companions": companions, "observation": observation, "on_plan": on_plan, "on_progress": on_progress}
+    return generate(spec, out, compare=compare, recipe=recipe, **further)
 
 
 def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
@@ -154,17 +164,19 @@ def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
     return replace(spec, image=str(file))
 
 
-def _render(planned: Plan, model: Model, *, compare: bool, observation: ObservationSpec | None) -> _Rendering:
+def _render(
+    planned: Plan, model: Model, compare: bool, observation: ObservationSpec | None, report: OnProgress
+) -> _Rendering:
     runs, timings = {}, {"load_s": model.load_s}
     if compare:
-        runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation)
+        runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation, report)
     with warnings.catch_warnings(record=True) as caught:  # attach warns of extreme gains; the record keeps it too
         warnings.simplefilter("always")
         attachment = attach(model.pipeline, planned.recipe or planned.spec.preset, **planned.spec.recipe_overrides)
     notes = [str(warning.message) for warning in caught]
     tell(notes)
     with attachment:
-        runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation)
+        runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation, report)
     frames = {role: run.frames for role, run in runs.items()}
     if compare:
         frames[SIDE_BY_SIDE] = side_by_side(frames[BASELINE], frames[ALIGNVID])
@@ -172,14 +184,18 @@ def _render(planned: Plan, model: Model, *, compare: bool, observation: Observat
     return _Rendering(frames, attachment, timings, notes, traces)
 
 
-def _run(planned: Plan, model: Model, role: str, observation: ObservationSpec | None) -> tuple[_Run, float]:
+def _run(
+    planned: Plan, model: Model, role: str, observation: ObservationSpec | None, report: OnProgress
+) -> tuple[_Run, float]:
     import torch
 
-    model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": role})
     generator = torch.Generator("cpu").manual_seed(planned.spec.seed)
     begin = time.perf_counter()
     with torch.no_grad(), model.thread_limit():
-        with observing(model.pipeline, planned.spec.prompt, observation) as trace:
+        with (
+            observing(model.pipeline, planned.spec.prompt, observation) as trace,
+            steps_reported(model.pipeline, role, planned.settings.steps, report),
+        ):
             output = model.pipeline(**planned.arguments, generator=generator)
         frames = frames_of(output)
     return _Run(frames, trace), time.perf_counter() - begin

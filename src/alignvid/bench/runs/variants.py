@@ -1,6 +1,6 @@
 """Variants: the columns of a benchmark. A recipe or none, and what is changed in the pipeline's call.
 
-Written as a list with commas: "baseline,alignvid,wan2.1-i2v-14b:paper,mine.toml,late: gamma=1.5 steps=0.7-1.0".
+Written as a list with commas: "baseline,alignvid,wan2.1-i2v-14b:paper,mine.toml,late: gamma=1.5 steps-window=0.7-1.0".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alignvid.schedule import StepWindow
 
 BASELINE, ALIGNVID = "baseline", "alignvid"
 _CALL = ("guidance", "blur")
-_RECIPE = ("preset", "gamma", "blocks", "steps", "streams", "branch", "kind")
+_RECIPE = ("preset", "gamma", "blocks", "steps-window", "streams", "branch", "kind")
 _MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
 """What belongs to some kind of modulation alone."""
 _LIST_MARK = "+"
@@ -129,7 +129,7 @@ def _recipe(text: str, settings: Mapping[str, str], model: Sketch) -> Recipe:
         overrides = {
             "gamma": _number("gamma", rest["gamma"]) if "gamma" in rest else None,
             "blocks": parse_blocks(_listed(rest["blocks"])) if "blocks" in rest else None,
-            "steps": StepWindow.of(rest["steps"]) if "steps" in rest else None,
+            "steps": StepWindow.of(rest["steps-window"]) if "steps-window" in rest else None,
             "streams": parse_streams(_listed(rest["streams"])) if "streams" in rest else None,
             "branch": rest.get("branch"),
         }
