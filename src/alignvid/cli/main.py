@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(error.format_message())
         code = 0
     except click.ClickException as error:
-        code = _say(error.format_message(), _BAD_INPUT)
+        code = _say(_with_help(error), _BAD_INPUT)
     except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
         code = _say(str(error.__cause__ or error) or _INTERRUPT, _INTERRUPTED)
     except Exception as error:
@@ -72,6 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             raise
     sys.exit(code)
+
+
+def _with_help(error: click.ClickException) -> str:
+    """The message; where click says only what is wrong, with the line that shows what there is."""
+    message = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None or not _says_no_remedy(error):
+        return message
+    return f"{message.rstrip('.')}; `{error.ctx.command_path} --help` shows what there is."
+
+
+def _says_no_remedy(error: click.UsageError) -> bool:
+    is_unknown = error.message.startswith(("No such", "Got unexpected extra argument"))
+    return is_unknown or isinstance(error, click.MissingParameter)
 
 
 def _say(message: str, code: int) -> int:
