@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from alignvid.bench.verdicts import Verdict
 from alignvid.files import held
 from judged_folders import sample_of, write_run
 from rendered_runs import rendered_run
@@ -170,7 +171,9 @@ def test_the_rule_refuses_videos_of_another_size_before_it_writes_anything(align
 
 def test_failed_answers_of_another_judge_do_not_stand_in_the_way(alignvid, run):
     alignvid("bench", "judge", run.path, "--judge", "rule")
-    failed = [replace(row, judge="openai:x", protocol="paper", verdict="failed", error="?") for row in run.answers()]
+    failed = [
+        replace(row, judge="openai:x", protocol="paper", verdict=Verdict.FAILED, error="?") for row in run.answers()
+    ]
     run.add_answers(failed)
     code, out, _ = alignvid("bench", "score", run.path)
     assert code == 0

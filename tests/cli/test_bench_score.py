@@ -49,9 +49,15 @@ def test_the_verdict_says_better_only_where_the_samples_show_it(alignvid, tmp_pa
     assert (count < 6) or "baseline is worse than alignvid: -100.0 [" in out
 
 
-def test_margins_are_answered_in_a_sentence(alignvid, run):
-    _, out, _ = alignvid("bench", "score", run, "--margin", "flicker=0.01")
-    assert "alignvid against baseline in flicker: not worse, at a margin of 0.01" in out
+@pytest.mark.parametrize(("margin", "said"), [("0.1", "not worse"), ("0.001", "not shown to be no worse")])
+def test_margins_are_answered_in_a_sentence(alignvid, tmp_path, margin, said):
+    def steady(sample, variant, seed):
+        number = int(sample.id.split("_")[1])
+        return 0.9 - (0.01 + 0.001 * (number % 3) if variant == "alignvid" else 0)
+
+    run = write_run(tmp_path / "run", [sample_of(n) for n in range(6)], metrics={"steady": steady}).path
+    _, out, _ = alignvid("bench", "score", run, "--margin", f"steady={margin}")
+    assert f"alignvid against baseline in steady: {said}, at a margin of {margin}" in out
 
 
 def test_all_prints_tables_before_the_headline_and_three_files_are_written(alignvid, run):

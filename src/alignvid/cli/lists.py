@@ -47,7 +47,7 @@ def presets(word: str | None, as_json: bool) -> None:
         rows = [(item.name, item.family, f"{item.recipe.gamma:g}", str(item.recipe.steps)) for item in found]
         print_table(("preset", "family", "gamma", "when"), rows)
         click.echo(
-            "\nWhere one comes from, and what it acts on: alignvid presets WORD, such as `alignvid presets wan`."
+            "\nWhere one comes from, and what it acts on: alignvid presets WORD."
         )
     else:
         _print_blocks({preset.name: _preset_lines(preset) for preset in found})
@@ -71,7 +71,7 @@ def models(word: str | None, as_json: bool) -> None:
         print_table(("pipeline", "family", "tested"), rows)
         count = sum(_RUNS in facts.exercised for facts in found)
         click.echo(
-            f"\n{count} pipelines, tested end to end on tiny ones of their class, not on released weights.\n"
+            f"\n{count} pipelines, each tested end to end on a tiny one, not on released weights.\n"
             "What can be acted on in one: alignvid models WORD, such as kontext."
         )
     else:
