@@ -20,6 +20,7 @@ from alignvid.cli.terminal import (
     say,
     shows_progress,
 )
+from alignvid.cli.watching import say_starting
 
 if TYPE_CHECKING:
     from alignvid.bench.records import VideoRecord
@@ -83,6 +84,7 @@ def run(out: Path, as_json: bool, **options: Any) -> None:
     """
     pool = {name: options.pop(name) for name in ("ray", "workers", "gpus_per_worker")}
     spec = _spec(options)
+    say_starting()
     quiet_libraries()
     from alignvid.bench.runs.running import run as run_benchmark
 

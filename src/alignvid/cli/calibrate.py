@@ -9,6 +9,7 @@ import click
 
 from alignvid.cli.options import given, spec_options
 from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, shows_progress
+from alignvid.cli.watching import say_starting
 
 if TYPE_CHECKING:
     from alignvid.calibration import Calibration
@@ -55,6 +56,7 @@ def calibrate(
     Gain, streams, window and branch of the new preset are those of --preset unless given; steps after the window are
     not run.
     """
+    say_starting()
     quiet_libraries()
     from alignvid.calibration import calibrate as run
 

@@ -94,7 +94,9 @@ def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path |
     if jobs is not None and record is not None:
         raise click.UsageError("--jobs and --record exclude each other; give one of them.")
     if jobs is not None and (both := sorted({"prompt", "image", "negative_prompt"} & set(fields))):
-        raise click.UsageError(f"--{both[0]} belongs into the lines of the jobs file; leave it out here.")
+        raise click.UsageError(
+            f"--{both[0].replace('_', '-')} belongs into the lines of the jobs file; leave it out here."
+        )
     if jobs is None and record is None and "prompt" not in fields:
         raise click.UsageError('--prompt is missing; say what the video should show, such as --prompt "the cat jumps".')
 
@@ -143,7 +145,7 @@ def _run_one(
 def _print_made(made: Generation) -> None:
     """What happened, how long it took, and where to look."""
     acted, timings = made.record.attachment, made.record.timings
-    sites = f"{acted['sites']} {'site' if acted['sites'] == 1 else 'sites'}"  # pyright: ignore[reportTypedDictNotRequiredAccess]
+    sites = f"{acted['sites']} {'site' if acted['sites'] == 1 else 'sites'}"
     click.echo(f"acted in {acted['active_forwards']} of {acted['forwards']} forwards at {sites}")
     names = {"load_s": "loading", "baseline_s": "without AlignVid", "alignvid_s": "with AlignVid"}
     click.echo(", ".join(f"{names[name]} {seconds:.1f} s" for name, seconds in timings.items() if name in names))

@@ -46,9 +46,7 @@ def presets(word: str | None, as_json: bool) -> None:
     elif word is None:
         rows = [(item.name, item.family, f"{item.recipe.gamma:g}", str(item.recipe.steps)) for item in found]
         print_table(("preset", "family", "gamma", "when"), rows)
-        click.echo(
-            "\nWhere one comes from, and what it acts on: alignvid presets WORD."
-        )
+        click.echo("\nWhere one comes from, and what it acts on: alignvid presets WORD.")
     else:
         _print_blocks({preset.name: _preset_lines(preset) for preset in found})
 
