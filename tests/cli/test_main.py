@@ -61,6 +61,7 @@ def test_a_wrong_command_line_is_one_sentence(alignvid, arguments):
     assert err.count("\n") == 1
 
 
+PICTURE = ROOT / "examples" / "scene-1.png"
 CARELESS = {
     "a prompt without its option": (
         ("generate", "a cat", "--out", "o"),
@@ -87,7 +88,10 @@ CARELESS = {
     "a page for a run": (("bench", "report", "."), "'.' holds no run"),
     "a list for lines": (("generate", "--jobs", "jobs.json", "--out", "o"), "write one object on each line"),
     "a folder without a list": (("bench", "run", "--data", ".", "--out", "o"), "a data set needs a meta.json"),
-    "a preset's family": (("generate", "--prompt", "x", "--out", "o", "--preset", "wan"), "'wan' is not a preset"),
+    "a preset's family": (
+        ("generate", "--prompt", "x", "--out", "o", "--preset", "wan", "--image", PICTURE),
+        "'wan' is not a preset",
+    ),
     "a short name": (("generate", "--prompt", "x", "--out", "o", "--model", "sd15"), "Model 'sd15' is not there"),
     "a run that nobody watched": (("inspect", "--run", "."), "give a record.json"),
 }

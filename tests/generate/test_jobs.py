@@ -112,6 +112,17 @@ def test_a_bad_line_costs_that_line_alone_where_the_caller_takes_it(write, field
     assert len(dropped) == 4
 
 
+def test_a_list_in_place_of_lines_is_refused_whole(write, fields):
+    for text in (
+        json.dumps([job("a")]),
+        json.dumps([job("a"), job("b")], indent=2),
+        "\ufeff [",
+        "[\n" + json.dumps(job("a")) + "\n]",
+    ):
+        with pytest.raises(InputError, match="holds a list; write one object on each line, without brackets"):
+            read_jobs(write(text), fields, on_dropped=[].append)
+
+
 def test_a_file_that_is_not_utf8_is_named_with_its_line(tmp_path, fields):
     path = tmp_path / "jobs.jsonl"
     path.write_bytes(b'{"id": "a", "prompt": "x"}\n{"id": "b", "prompt": "\xff"}\n')

@@ -89,7 +89,10 @@ def read_jobs(
     path = Path(path)
     jobs: dict[str, Job] = {}
     dropped: list[InputError] = []
-    for number, line in _lines(path):
+    lines = _lines(path)
+    if lines and lines[0][1].lstrip(b" \t\xef\xbb\xbf").startswith(b"["):
+        raise InputError(f"{str(path)!r} holds a list; write one object on each line, without brackets and commas.")
+    for number, line in lines:
         try:
             _add(jobs, _job(path, number, line, fields), f"{str(path)!r}, line {number}")
         except InputError as error:
