@@ -37,7 +37,8 @@ _RUN_OPTIONS = (
         "--variants",
         multiple=True,
         metavar="A,B,…",
-        help='baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps-window=0.7-1.0 guidance=3". '
+        help='baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps-window=0.7-1.0 guidance=3", '
+        '"both: streams=text & kind=energy streams=image". '
         "baseline,alignvid unless given; the first is compared with.",
     ),
     click.option(
@@ -46,6 +47,9 @@ _RUN_OPTIONS = (
     click.option("--limit", type=click.IntRange(min=1), help="Only the first so many samples."),
     click.option("--half", type=click.Choice(["development", "claim"]), help="The samples of one half only."),
     click.option("--batch", type=int, help="Samples in one call; the miniature only, 12 is nearly twice as fast."),
+    click.option(
+        "--strict", is_flag=True, help="A video in which the gain does not act as its recipe says has failed."
+    ),
     click.option("--shard", help="Run part i of n, counted from 0: 0/4 … 3/4, on as many machines."),
 )
 
@@ -132,7 +136,7 @@ class _Progress:
             self._bar.close()
 
     def begin(self, result: RunResult) -> None:
-        """Told once what is planned."""
+        """Show what is planned, once."""
         from tqdm import tqdm
 
         for sample, reason in result.unusable.items():
@@ -142,7 +146,7 @@ class _Progress:
         )
 
     def advance(self, record: VideoRecord) -> None:
-        """Told after each job."""
+        """Show how far the run is, after each job."""
         self._bar.update()
         if record.status == "failed":
             line = f"failed: {record.sample}, {record.variant}, seed {record.seed}: {record.error}"

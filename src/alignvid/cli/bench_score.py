@@ -114,9 +114,11 @@ def score(run: Path, as_json: bool, as_csv: bool, is_whole: bool, **asked: Any) 
     else:
         click.echo("\n".join(sentences(card)))
         for table in (*score_tables(card, IN_TERMINAL), *metric_tables(card)) if is_whole else ():
-            click.echo(f"\n{table.title}")
-            shown = table.without(*NOT_IN_TERMINAL)
+            shown = table.without(*NOT_IN_TERMINAL).without_empty()
+            click.echo(f"\n{shown.title}")
             print_table(shown.headings, shown.rows)
+            if shown.note:
+                click.echo(shown.note)
         _print_headline(headline(card))
         click.echo(f"\nAll columns, by sub-category and domain, too: {written[-1]}")
         if not is_whole:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     help="JSON Lines file: id, prompt, image per line. Exit code 1: a line or a job was left out.",
 )
 @click.option("--record", type=click.Path(path_type=Path), help="Repeat the generation of a record.json.")
+@click.option("--strict", is_flag=True, help="An error where the gain does not act as its recipe says, not a warning.")
 @click.option("--observe", is_flag=True, help="Also save what attention does; see `alignvid inspect --run`.")
 @click.option("--words", help='Words of the prompt to make attention maps of: "cat,sunglasses"; with --observe.')
 @click.option("--observe-blocks", help="Blocks to observe, as for --blocks; all unless given.")
@@ -42,6 +43,7 @@ def generate(
     compare: bool,
     jobs: Path | None,
     record: Path | None,
+    strict: bool,
     observe: bool,
     words: str | None,
     observe_blocks: str | None,
@@ -61,9 +63,9 @@ def generate(
     say_starting()
     quiet_libraries()
     if jobs is not None:
-        _run_jobs(jobs, fields, out, compare, as_json)
+        _run_jobs(jobs, fields, out, compare, strict, as_json)
     else:
-        _run_one(fields, out, compare, record, as_json, watched if observe else None)
+        _run_one(fields, out, compare, record, strict, as_json, watched if observe else None)
 
 
 @click.command(epilog=examples("alignvid demo --out demo", "alignvid demo --out demo --json"))
@@ -117,6 +119,7 @@ def _run_one(
     out: Path,
     compare: bool,
     record: Path | None,
+    strict: bool,
     as_json: bool,
     watched: dict[str, str | None] | None,
 ) -> None:
@@ -126,7 +129,7 @@ def _run_one(
     from alignvid.report.rows import comparison_files
 
     companions = comparison_files if compare else None
-    options: dict[str, Any] = {"compare": compare, "companions": companions}
+    options: dict[str, Any] = {"compare": compare, "companions": companions, "strict": strict}
     options["observation"] = None if watched is None else _observation(watched)
     with Watch() as watch:
         options |= {"on_plan": lambda planned: say_lines(planned.lines()), "on_progress": watch.show}
@@ -165,7 +168,7 @@ def _observation(watched: dict[str, str | None]) -> ObservationSpec:
     return ObservationSpec(**choice)
 
 
-def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:
+def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, strict: bool, as_json: bool) -> None:
     from alignvid.generate import read_jobs, run_jobs
     from alignvid.report.page import write_page
     from alignvid.report.rows import jobs_page, write_own_pages
@@ -176,7 +179,7 @@ def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_j
         say(f"left out: {sentence}")
     with Watch(is_for_many=True) as watch, resumable():
         watched = {"on_result": _say_result, "on_choice": say_lines, "on_progress": watch.show}
-        results = run_jobs(jobs, out, compare=compare, **watched)
+        results = run_jobs(jobs, out, compare=compare, strict=strict, **watched)
     write_own_pages(results, back="All jobs")
     page = write_page(out, jobs_page(results))
     if as_json:

@@ -32,6 +32,11 @@ SPEC_OPTIONS = {
     "preset": click.option(
         "--preset", help="A preset's name, or a preset's or recipe's .toml file; found from the model unless given."
     ),
+    "recipe": click.option(
+        "--recipe",
+        help='In place of a preset and the next five: "gamma=1.5 steps-window=0.0-0.3"; of several modulations '
+        '"streams=text & kind=energy streams=image". Lists with +: blocks=0+2-7.',
+    ),
     "gamma": click.option("--gamma", type=float, help="Strength of AlignVid; 1 changes nothing, the paper uses 1.35."),
     "steps-window": click.option("--steps-window", help='When: "0.0-0.3" of the steps, "noise>0.9", or "all".'),
     "blocks": click.option("--blocks", help='Where: "all", "first-half", "0,2-7", or "stack=0-7;other_stack=all".'),

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -70,27 +72,50 @@ def give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table: folded to the width of a terminal, or as plain lines for a pipe.
+_LEAST_FOLDED = 20  # columns, below which a folded text is a ladder
 
-    Names, which must be typed, are in the first column and stay whole.
+
+def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table as plain lines; on a terminal too narrow for it the last column is folded, or each row is a block.
+
+    No other cell is folded or cut, because names must be typed and numbers read.
     """
-    if not sys.stdout.isatty():
-        widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if before_last + widths[-1] <= room:
         for row in (headings, *rows):
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             click.echo("  ".join(cells).rstrip())
-        return
+    elif room - before_last >= _LEAST_FOLDED:
+        _print_folded(headings, rows)
+    else:
+        for row in rows:
+            _print_block(row[0], [f"{heading} {cell}" for heading, cell in zip(headings, row, strict=True)][1:], room)
+
+
+def _print_folded(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for index, heading in enumerate(headings):
-        widest = max((len(row[index]) for row in rows), default=0)
-        table.add_column(heading, overflow="fold", min_width=min(widest, 50) if index == 0 else None)
+    for heading in headings[:-1]:
+        table.add_column(heading, no_wrap=True)
+    table.add_column(headings[-1], overflow="fold")
     for row in rows:
         table.add_row(*(_escaped(cell) for cell in row))
     Console(highlight=False).print(table)
+
+
+def _print_block(title: str, cells: list[str], room: int) -> None:
+    """A title, and below it all that belongs to it; a cell is broken only where it is longer than a line."""
+    lines = [""]
+    for cell in cells:
+        joined = f"{lines[-1]}; {cell}" if lines[-1] else f"  {cell}"
+        lines = [*lines[:-1], joined] if len(joined) < room else [*lines, f"  {cell}"]
+    click.echo(title)
+    for line in filter(None, lines):
+        click.echo(textwrap.fill(line, room, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def shows_progress() -> bool:

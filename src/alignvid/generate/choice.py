@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alignvid import presets
-from alignvid.attachment.attachment import Attachment
+from alignvid.attachment.summary import Summary
 from alignvid.generate.call import Settings
 from alignvid.generate.loading import ModelSource
 from alignvid.generate.sketch import Sketch, find_preset
@@ -45,7 +45,7 @@ class Choice:
         }
 
 
-def choice_of(spec: GenerationSpec, model: Sketch, resolved: Attachment, recorded: Recipe | None) -> Choice:
+def choice_of(spec: GenerationSpec, model: Sketch, resolved: Summary, recorded: Recipe | None) -> Choice:
     """What a spec chooses for a model.
 
     Args:
@@ -54,7 +54,7 @@ def choice_of(spec: GenerationSpec, model: Sketch, resolved: Attachment, recorde
         resolved: The recipe laid over it.
         recorded: A recipe that takes the place of the spec's preset.
     """
-    fit = "as the record has it" if recorded else _fit(spec.preset, resolved.name, model)
+    fit = "as the record has it" if recorded else _fit(spec, resolved.name, model)
     changed = [name.replace("_", "-") for name in _OVERRIDES if getattr(spec, name) is not None]
     return Choice(
         preset=resolved.name,
@@ -62,8 +62,8 @@ def choice_of(spec: GenerationSpec, model: Sketch, resolved: Attachment, recorde
         recipe=resolved.recipe,
         actions=tuple(resolved.actions),
         places=tuple(
-            f"blocks {blocks} of `{stack}`" + (f" in {host}" if len(resolved.placements) > 1 else "")
-            for host in resolved.placements
+            f"blocks {blocks} of `{stack}`" + (f" in {host}" if len(resolved.places) > 1 else "")
+            for host in resolved.places
             for stack, blocks in resolved.blocks(host).items()
         ),
         site_count=resolved.site_count,
@@ -85,7 +85,10 @@ def model_line(source: ModelSource) -> dict[str, str]:
     return {"model": f"{source.name} ({source.pipeline_class})"}
 
 
-def _fit(asked: str | None, name: str, model: Sketch) -> str:
+def _fit(spec: GenerationSpec, name: str, model: Sketch) -> str:
+    if spec.recipe is not None:
+        return "as --recipe has it"
+    asked = spec.preset
     stem, best = name.partition(":")[0], find_preset(model).name.partition(":")[0]
     if asked is not None and asked.endswith(".toml"):
         return "your file"

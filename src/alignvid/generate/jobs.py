@@ -17,10 +17,11 @@ from alignvid.generate.choice import choice_of, model_line
 from alignvid.generate.device import choose_device
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
+from alignvid.generate.plan import layout_of
 from alignvid.generate.progress import OnProgress, Progress, unwatched
 from alignvid.generate.record import Record, is_finished, read_record
 from alignvid.generate.run import ALIGNVID, BASELINE, SIDE_BY_SIDE, generate
-from alignvid.generate.sketch import resolve, sketch
+from alignvid.generate.sketch import sketch
 from alignvid.generate.spec import GenerationSpec
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ def run_jobs(
     *,
     compare: bool = False,
     on_result: Callable[[JobResult], None] = lambda result: None,
+    strict: bool = False,
     on_choice: Callable[[dict[str, str]], None] = lambda lines: None,
     on_progress: OnProgress = unwatched,
 ) -> list[JobResult]:
@@ -138,6 +140,7 @@ def run_jobs(
         on_choice: Called once before the model is loaded, if any job is to run, with the model, preset and recipe of
             all: a text under each heading.
         on_progress: As for `generate`.
+        strict: As for `generate`; a job in which the gain does not act as the recipe says fails.
 
     Raises: AlignvidError for what is wrong with all jobs: the model, the recipe, the device or the folder.
     """
@@ -148,7 +151,7 @@ def run_jobs(
             result = _finished(job, folder / job.id, compare)
             if result is None:
                 model = model or _load(job.spec, on_choice, on_progress)
-                result = _run(job, folder / job.id, model, compare, on_progress)
+                result = _run(job, folder / job.id, model, compare, strict, on_progress)
             results.append(result)
             on_result(result)
     return results
@@ -159,15 +162,15 @@ def _load(spec: GenerationSpec, on_choice: Callable[[dict[str, str]], None], on_
     source = find_model(spec.model)
     choose_device(spec.device, spec.dtype, spec.offload)
     model = sketch(source)
-    choice = choice_of(spec, model, resolve(model, spec.preset, spec.recipe_overrides), None)
+    choice = choice_of(spec, model, layout_of(spec, model).layout.summary, None)
     on_choice({**model_line(source), **choice.lines()})
     on_progress(Progress("loading"))
     return load_model(source, spec, show_progress=False)
 
 
-def _run(job: Job, folder: Path, model: Model, compare: bool, on_progress: OnProgress) -> JobResult:
+def _run(job: Job, folder: Path, model: Model, compare: bool, strict: bool, on_progress: OnProgress) -> JobResult:
     try:
-        record = generate(job.spec, folder, compare=compare, model=model, on_progress=on_progress).record
+        record = generate(job.spec, folder, compare=compare, model=model, strict=strict, on_progress=on_progress).record
         return JobResult(job.id, job.spec, folder, record, None, was_finished=False)
     except AlignvidError as error:
         return JobResult(job.id, job.spec, folder, None, str(error), was_finished=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from alignvid.attachment.layout import Layout
 from alignvid.errors import UnsupportedModel
 from alignvid.files import user_path
 from alignvid.generate.call import (
@@ -24,7 +25,8 @@ from alignvid.generate.choice import Choice, choice_of, model_line, settings_lin
 from alignvid.generate.device import choose_device
 from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.prompts import foreign_picture_note, unknown_words_note
-from alignvid.generate.sketch import resolve, sketch
+from alignvid.generate.recipes import parse_recipe
+from alignvid.generate.sketch import Sketch, resolve, sketch
 from alignvid.generate.spec import GenerationSpec
 from alignvid.media.images import ReferenceImage, fit_image, read_image
 from alignvid.recipe import Recipe
@@ -45,7 +47,7 @@ class Plan:
     image: Image.Image | None
     """As the model gets it: cropped to the shape of the video and scaled to its size."""
     recipe: Recipe | None
-    """A recorded recipe in place of the preset."""
+    """In place of the preset: a recorded recipe, or one that was written as text."""
     arguments: dict[str, Any]
     """Of the pipeline's call."""
     choice: Choice
@@ -60,6 +62,14 @@ class Plan:
             **self.choice.lines(),
             **settings_lines(self.settings, self.spec.seed),
         }
+
+
+class Laid(NamedTuple):
+    """A recipe on a model without weights."""
+
+    recipe: Recipe | None
+    """What acts in place of the preset, a recorded recipe or one that was written as text; None for the preset."""
+    layout: Layout
 
 
 def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Recipe | None = None) -> Plan:
@@ -78,7 +88,7 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     check_accepts(pipeline_class, spec)
     choose_device(spec.device, spec.dtype, spec.offload)
     model = sketch(source)
-    resolved = resolve(model, recipe or spec.preset, spec.recipe_overrides)
+    chosen = layout_of(spec, model, recipe)
     settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
     return Plan(
@@ -87,14 +97,24 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
         settings=settings,
         reference=reference,
         image=image,
-        recipe=recipe,
+        recipe=chosen.recipe,
         arguments={**call_arguments(pipeline_class, spec, settings, image), **source.extra_arguments},
-        choice=choice_of(spec, model, resolved, recipe),
+        choice=choice_of(spec, model, chosen.layout.summary, recipe),
         notes=_notes(spec, source, settings, reference, pipeline_class),
     )
 
 
-def tell(notes: list[str]) -> None:
+def layout_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = None) -> Laid:
+    """What acts, laid over the model.
+
+    Raises: AlignvidError if it does not fit.
+    """
+    is_text = recorded is None and spec.recipe is not None
+    recipe = parse_recipe(spec.recipe, model) if is_text and spec.recipe else recorded
+    return Laid(recipe, resolve(model, recipe or spec.preset, spec.recipe_overrides))
+
+
+def warn_of(notes: list[str]) -> None:
     """Give notes to the user as Python warnings."""
     for note in notes:
         warnings.warn(note, stacklevel=3)

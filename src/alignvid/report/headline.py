@@ -39,12 +39,12 @@ def _verdict(row: Comparison) -> str:
     if difference.value is None or p is None:
         return f"{row.second} and {row.first} have no sample in common that was answered."
     counts = f"{row.wins} wins, {row.ties} ties, {row.losses} losses on {difference.n} samples"
-    said = f"{percent(difference, signed=True)} points, p {p:.4f}; {counts}"
+    said = f"{percent(difference, signed=True)} points, p {p:.4f};\n  {counts}"
     if difference.n < FEWEST:
-        return f"{row.second} against {row.first}: too few samples to say, at least {FEWEST} are needed: {said}"
+        return f"{row.second} against {row.first}: too few samples to say, at least {FEWEST} are needed:\n  {said}"
     if p >= 1 - CONFIDENCE:
-        return f"{row.second} against {row.first}: no difference shown: {said}"
-    return f"{row.second} is {'better' if difference.value > 0 else 'worse'} than {row.first}: {said}"
+        return f"{row.second} against {row.first}: no difference shown:\n  {said}"
+    return f"{row.second} is {'better' if difference.value > 0 else 'worse'} than {row.first}:\n  {said}"
 
 
 def _margin(row: MetricComparison) -> str:

@@ -67,8 +67,7 @@ def judge_run(
     `on_answer` is given each new answer and how many were open at the start.
 
     Raises: InputError if the folder holds no run, no videos, data that the judge does not know, or is being judged;
-    AlignvidError from a judge that cannot
-    go on.
+    AlignvidError from a judge that cannot answer.
     """
     samples = run.samples()[:limit]
     judge.check(samples, [row for row in run.videos_to_read() if row.sample in {sample.id for sample in samples}])
