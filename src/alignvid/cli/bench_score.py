@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, next_line, print_table
+from alignvid.cli.terminal import examples, json_option, next_line, print_table, print_text
 
 if TYPE_CHECKING:
     from alignvid.report.headline import Headline
@@ -112,13 +112,14 @@ def score(run: Path, as_json: bool, as_csv: bool, is_whole: bool, **asked: Any) 
     elif as_csv:
         click.echo(csv_text(card), nl=False)
     else:
-        click.echo("\n".join(sentences(card)))
+        for sentence in sentences(card):
+            print_text(sentence)
         for table in (*score_tables(card, IN_TERMINAL), *metric_tables(card)) if is_whole else ():
             shown = table.without(*NOT_IN_TERMINAL).without_empty()
             click.echo(f"\n{shown.title}")
             print_table(shown.headings, shown.rows)
             if shown.note:
-                click.echo(shown.note)
+                print_text(shown.note)
         _print_headline(headline(card))
         click.echo(f"\nAll columns, by sub-category and domain, too: {written[-1]}")
         if not is_whole:

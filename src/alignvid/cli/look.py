@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from alignvid.cli.options import SPEC_OPTIONS
-from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, print_text, quiet_libraries
 
 
 @click.command(epilog=examples("alignvid inspect miniature --preset generic", "alignvid inspect --run out"))
@@ -57,7 +57,8 @@ def _inspect_model(model: str, preset: str | None, as_json: bool) -> None:
         for site, streams in stack["sites"].items()
     ]
     print_table(("transformer", "stack", "blocks", "site", "streams"), rows)
-    click.echo(f"\n{found['touches']['summary']}")
+    click.echo()
+    print_text(found["touches"]["summary"])
 
 
 @click.command(epilog=examples("alignvid doctor", "alignvid doctor --json"))
@@ -71,6 +72,6 @@ def doctor(as_json: bool) -> None:
     if as_json:
         print_json([check.to_dict() for check in checks])
     else:
-        rows = [("ok" if check.is_fine else "--", check.name, check.text, check.remedy or "") for check in checks]
-        print_table(("", "check", "found", "to install"), rows)
+        rows = [("ok" if check.is_fine else "--", check.name, check.remedy or "", check.text) for check in checks]
+        print_table(("", "check", "to install", "found"), rows)
     sys.exit(0 if is_ready(checks) else 1)

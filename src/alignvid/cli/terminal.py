@@ -72,6 +72,12 @@ def give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def print_text(text: str) -> None:
+    """Print a sentence, folded to a terminal."""
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    click.echo(textwrap.fill(text, room, break_on_hyphens=False, break_long_words=False))
+
+
 _LEAST_FOLDED = 20  # columns, below which a folded text is a ladder
 
 
