@@ -44,22 +44,16 @@ class RuleJudge(Judge):
         return JudgeIdentity(judge="rule", protocol="rule", settings=_settings())
 
     def check(self, samples: Sequence[Sample], videos: Sequence[VideoRecord]) -> None:
-        """Samples and questions are those of OmitShapes, and at least one video has the size that is read.
+        """At least one sample is of OmitShapes, and at least one video has the size that is read.
 
+        A stray one of another kind costs itself: its answers FAIL.
         Raises: InputError.
         """
-        from alignvid.bench.data.omitshapes import claim_of, scene_of
         from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
 
-        for sample in samples:
-            try:
-                scene_of(sample.id)
-                for question in sample.questions:
-                    claim_of(question)
-            except InputError as error:
-                raise InputError(
-                    f"The rule judge knows OmitShapes alone: {str(error).rstrip('.')}. {_OTHERS}"
-                ) from error
+        troubles = [_trouble_with(sample) for sample in samples]
+        if troubles and all(troubles):
+            raise InputError(f"The rule judge knows OmitShapes alone: {str(troubles[0]).rstrip('.')}. {_OTHERS}")
         shapes = {(video.frames, video.width, video.height) for video in videos if video.status == "done"}
         if shapes and (FRAMES, WIDTH, HEIGHT) not in shapes:
             frames, width, height = next(iter(shapes))
@@ -89,6 +83,19 @@ def sights(clip: Clip, scene: Scene) -> list[Sight]:
     last = judge.blur(clip.frames[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), judge.BLUR)
     background = paint_background(scene.background)
     return [judge.look(last, background, cell) for cell in CELLS]
+
+
+def _trouble_with(sample: Sample) -> InputError | None:
+    """Why a sample is none of OmitShapes."""
+    from alignvid.bench.data.omitshapes import claim_of, scene_of
+
+    try:
+        scene_of(sample.id)
+        for question in sample.questions:
+            claim_of(question)
+    except InputError as error:
+        return error
+    return None
 
 
 def _replies(case: Case) -> Iterator[Reply]:
