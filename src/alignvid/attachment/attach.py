@@ -70,6 +70,14 @@ def attach(
         strict: raise a ContractError where there would be a ContractWarning: wherever a gain does not act as the recipe
             says, or that cannot be known, now, in a run or on detaching.
 
+    Example:
+        >>> with alignvid.attach(pipe, gamma=1.5, blocks="first-half", steps=(0.0, 0.5)) as attachment:
+        ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
+        >>> attachment.active_forward_count, attachment.forward_count
+        (2, 4)
+        >>> attachment.is_attached
+        False
+
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
     AttachmentError; then the model is untouched.
@@ -117,6 +125,14 @@ def detach(pipe_or_transformer: Any) -> None:
     """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
 
     What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+
+    Example:
+        >>> attachment = alignvid.attach(pipe, gamma=1.5)
+        >>> attachment.is_attached
+        True
+        >>> alignvid.detach(pipe)
+        >>> attachment.is_attached
+        False
     """
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:
