@@ -30,7 +30,8 @@ from alignvid.host.passes import check_passes
 from alignvid.host.registry import pipeline_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
-from alignvid.modulation import check_gamma
+from alignvid.host.words import check_prompts
+from alignvid.modulation import acts_on_tokens, check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
@@ -49,6 +50,7 @@ def attach(
     steps: StepWindow | tuple[float, float] | str | None = None,
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
+    words: Mapping[str, float] | None = None,
     schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
     passes: Sequence[str] | None = None,
     proof: bool = False,
@@ -63,6 +65,8 @@ def attach(
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
         streams: names such as "text" or "cross.text", or a mapping of targets to powers of gamma.
         branch: CFG branch to modulate, "both", "cond" or "uncond".
+        words: factors on the attention logits of words or phrases of the prompt, {"sunglasses": 1.6}, beside the recipe
+            and in its blocks and steps; with gamma=1 they act alone. They are looked for in each prompt that is run.
         schedule: of a bare transformer, which does not say its steps: the timesteps that its loop runs, as the
             transformer is given them, or a FlowSchedule. A forward at another timestep is then an error.
         passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
@@ -70,7 +74,7 @@ def attach(
         proof: measure in each run what the gain changes, for `Attachment.proof()`: about one forward more a run.
 
     Returns: the attachment: a context manager that detaches on exit, also on an error.
-    Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
+    Raises: UnsupportedModel, UnknownPreset, UnknownTarget, WordError, ScheduleError, ModulationError, RecipeError or
     AttachmentError; then the model is untouched.
     """
     if gamma is not None:
@@ -79,6 +83,10 @@ def attach(
     pipeline = pipeline_of(pipe_or_transformer)
     name, recipe = _named_recipe(preset_or_recipe, found[0], pipeline)
     recipe = _overridden(recipe, found, pipeline, gamma, blocks, steps, streams, branch)
+    recipe = recipe if words is None else recipe.emphasising(words)
+    if any(acts_on_tokens(part.modulation) for part in recipe.parts):
+        for host in found:
+            check_prompts(pipeline, host.family)
     for host in found:
         if (gate := gate_of(host)) is not None:
             raise AttachmentError(

@@ -165,6 +165,13 @@ class Attachment:
         return gains
 
     @property
+    def words(self) -> dict[str, dict[str, list[int]]]:
+        """Where chosen words were found last: positions of their tokens among those of each text encoder that reaches
+        the transformer, such as {"sunglasses": {"text_encoder_2": [5, 6]}}.
+        """
+        return {word: dict(places) for counts in self._counts.values() for word, places in counts.found.items()}
+
+    @property
     def actions(self) -> list[str]:
         """What happens to each target, such as "cross.text x1.35"."""
         return [action for part, by_host in self._parts for action in _actions(part, by_host)]
@@ -198,11 +205,19 @@ class Attachment:
 
     def __str__(self) -> str:
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
+        parts = ", then ".join(_described(*part) for part in self._parts)
+        words = "".join(f"{_found(word, places)}; " for word, places in self.words.items())
         return (
-            f"AlignVid {self.name} ({state}): {', then '.join(_described(*part) for part in self._parts)}; "
+            f"AlignVid {self.name} ({state}): {parts}; {words}"
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
+
+
+def _found(word: str, places: Mapping[str, Sequence[int]]) -> str:
+    """Such as "'sunglasses' is tokens 5-6 of text_encoder"."""
+    where = " and ".join(f"{BlockSet.of(tokens)} of {encoder}" for encoder, tokens in places.items())
+    return f"{word!r} is tokens {where}"
 
 
 def _actions(part: Recipe, by_host: Mapping[str, _Places]) -> list[str]:

@@ -17,7 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, wraps
 from typing import Any, cast
 
@@ -63,6 +63,8 @@ class Counts:
     """Forwards in which the gain was on."""
     acted: int = 0
     """Times that the keys of an attention were multiplied; see `Gate.end`."""
+    found: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """Where chosen words were found last: positions among the tokens of each text encoder."""
     proved: tuple[list[SiteChange], float] | None = None
     """What a proof found in the last run that was proved, and at which noise level."""
 
@@ -150,6 +152,7 @@ class Gate:
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._has_proved_run = False
         self._compilable = _modules_around([item.location for item in placements])
+        self._reads_prompts = [any(effect.reads_prompts for effect in effects) for _, effects in self._parts]
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = {stream for item in placements for stream, _ in item.powers}
         self._tells_vision = any(
@@ -164,8 +167,13 @@ class Gate:
         self._signature = inspect.signature(type(host.transformer).forward)
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
-        """Hooks that tell vision tokens from words; none where both are treated alike."""
+        """Hooks that distinguish vision tokens from words; none where both are treated alike."""
         return self.host.family.watch(pipeline) if self._tells_vision else []
+
+    @property
+    def reads_prompts(self) -> bool:
+        """Whether it must know the tokens of prompts."""
+        return any(self._reads_prompts)
 
     @torch.compiler.disable
     def begin(
@@ -207,7 +215,8 @@ class Gate:
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         family.check(arguments, self._streams)
         is_preparation = family.prepares(arguments)
-        run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
+        unread = (0, 0.0, self._none, self._none)
+        run, noise_level, samples, asked = unread if is_preparation else self._read(arguments)
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
         is_edge = self.edges.see(self.announced, _as_one(samples) if is_acting else False)
         acting = Acting(_which(samples), noise_level) if is_acting else None
@@ -220,7 +229,8 @@ class Gate:
             self.counts.active_forwards += is_acting
         call.enter()
         try:
-            self._prepare(arguments, noise_level, samples)
+            self._prepare(arguments, noise_level, samples, asked)
+            call.is_idle = is_acting and not any(effect.now.is_active for effect in self.effects)
         except BaseException:
             call.leave()
             raise
@@ -228,7 +238,9 @@ class Gate:
             bind_checkpoints(self.host.transformer)
         return call
 
-    def _prepare(self, arguments: Mapping[str, Any], noise_level: float, samples: Sequence[Samples]) -> None:
+    def _prepare(
+        self, arguments: Mapping[str, Any], noise_level: float, samples: Sequence[Samples], asked: Sequence[Samples]
+    ) -> None:
         """Tell the effects what they must know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
@@ -237,13 +249,17 @@ class Gate:
             counted = {stream: count or 0 for stream, count in counts.items()}
             self._warn_of_mixed_streams(counts)
             self._warn_of_empty_streams(counted)
-        for (_, effects), chosen in zip(self._parts, samples, strict=True):
+        for (_, effects), chosen, prompted in zip(self._parts, samples, asked, strict=True):
             for effect in effects:
+                if effect.reads_prompts:
+                    effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
                 if counted:
                     effect.now.set_token_counts(counted)
                 if chosen or effect.is_neutral_in_graph:
                     effect.prepare(self.host.transformer, arguments, noise_level)
                 effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
+                if effect.reads_prompts:
+                    self.counts.found |= effect.now.found
         for several in self._several:
             several.follow()
 
@@ -260,7 +276,9 @@ class Gate:
         with self._counting:
             self.counts.acted += call.acted
             self._acted_in_run = self._acted_in_run or call.acted > 0
-        if not (call.is_taken_over or call.is_preparation or self._foreign):  # of foreign processors it was warned
+        if not (
+            call.is_taken_over or call.is_idle or call.is_preparation or self._foreign
+        ):  # of foreign processors it was warned
             self._warn_of_idleness(call)
         if call.acted and self.proves_runs and not self._has_proved_run:
             self._has_proved_run = True
@@ -321,18 +339,25 @@ class Gate:
             stacklevel=5,
         )
 
-    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples]]:
-        """The run and the noise level of a forward of some step, and which of its samples each part acts on."""
+    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples], list[Samples]]:
+        """The run and the noise level of a forward of some step, and which of its samples each part acts on; and, of
+        a part that looks for words, which are to have them.
+        """
         moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
         if moments[0].source != "stray" and moments[0].run != self._checked_run:
             self._look_at_all(moments[0].run)
         chosen: list[Samples] = []
-        for (part, _), moment in zip(self._parts, moments, strict=True):
+        asked: list[Samples] = []
+        for (part, _), moment, reads_prompts in zip(self._parts, moments, self._reads_prompts, strict=True):
             samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
             if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
                 samples = [False] * len(samples) if isinstance(samples, list) else False
             chosen.append(samples)
-        return moments[0].run, moments[0].noise_level, chosen
+            is_asked = reads_prompts and moment.is_in_window
+            asked.append(
+                part.passes.prompted(part.recipe.branch, samples, moment, self.host, arguments) if is_asked else False
+            )
+        return moments[0].run, moments[0].noise_level, chosen, asked
 
     @property
     def announced(self) -> str | None:

@@ -22,6 +22,7 @@ from alignvid.host.passes import PassReader
 from alignvid.host.registry import runner_of
 from alignvid.host.sites import Inserted
 from alignvid.host.transformers import Host
+from alignvid.models.reading.prompts import watch_prompts
 from alignvid.recipe import Recipe
 
 
@@ -95,6 +96,8 @@ class InForce:
             for gate in self._gates:
                 install_gate(gate)
                 self._watches += gate.watch(self.pipeline)
+            if any(gate.reads_prompts for gate in self._gates):
+                self._watches += watch_prompts(self.pipeline)
             if self._door is not None:
                 self._door.put_on()
             _everywhere.add(self)

@@ -31,6 +31,9 @@ _SPEC_OPTIONS = {
     "branch": click.option(
         "--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."
     ),
+    "emphasise": click.option(
+        "--emphasise", help='Words of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3".'
+    ),
     "seed": click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
     "steps": click.option("--steps", type=int, help="Denoising steps."),
     "guidance": click.option("--guidance", type=float, help="Scale of classifier-free guidance."),

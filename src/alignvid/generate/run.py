@@ -138,9 +138,15 @@ def repeat(
     record = read_record(path)
     folder = path if path.is_dir() else path.parent
     spec = replace(_recorded_spec(record, folder), **(changes or {}))
-    recipe = None if (changes or {}).get("preset") else Recipe.from_dict(record.recipe)
+    recipe = None if (changes or {}).get("preset") else _recorded_recipe(record)
     further = {"companions": companions, "observation": observation}
     return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, **further)
+
+
+def _recorded_recipe(record: Record) -> Recipe:
+    """What was attached, without the emphasis that the spec asks for: it comes from there again."""
+    recipe = Recipe.from_dict(record.recipe)
+    return replace(recipe, then=recipe.then[:-1]) if record.spec.get("emphasise") else recipe
 
 
 def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:

@@ -14,8 +14,10 @@ from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.host import Host
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import key_norms, refusals_of, targets_of
+from alignvid.host.words import check_family
 from alignvid.models import family_of
 from alignvid.models.paths import blocks_of
+from alignvid.modulation import acts_on_tokens
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
@@ -68,8 +70,11 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
     if streams is not None:
         known = targets_of(hosts[0], model), refusals_of(hosts[0], model)
         powers = powers_for_streams(streams, recipe.modulation.powers, *known)
-    rest = {key: value for key, value in overrides.items() if key != "streams"}
+    rest = {key: value for key, value in overrides.items() if key not in ("streams", "words")}
     recipe = recipe.override(powers=powers, **rest)
+    if (words := overrides["words"]) is not None:
+        recipe = recipe.emphasising(words)
+    check_words_are_known(recipe, model.hosts)
     placed = place_parts(recipe, hosts, model)
     return Attachment(
         name,
@@ -80,6 +85,13 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
         proof=False,
         attach_again=lambda copied: None,
     )
+
+
+def check_words_are_known(recipe: Recipe, hosts: list[Host]) -> None:
+    """Raises: WordError if a recipe acts on words, which are not found in prompts of this family."""
+    if any(acts_on_tokens(part.modulation) for part in recipe.parts):
+        for host in hosts:
+            check_family(host.family)
 
 
 def find_preset(model: Sketch) -> Preset:
@@ -93,7 +105,7 @@ def inspect_model(name: str, preset: str | None) -> dict[str, Any]:
     Raises: AlignvidError if the model or the preset is unknown, or they do not fit.
     """
     model = sketch(find_model(name))
-    nothing = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
+    nothing = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None, "words": None}
     attachment = resolve(model, preset, nothing)
     touches = {key: value for key, value in attachment.to_dict().items() if key in _STATIC_FACTS}
     return {**describe(model), "touches": {**touches, "summary": _summary(attachment)}}

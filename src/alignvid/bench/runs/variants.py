@@ -132,6 +132,7 @@ def _recipe(text: str, settings: Mapping[str, str], model: Sketch) -> Recipe:
             "steps": StepWindow.of(rest["steps"]) if "steps" in rest else None,
             "streams": parse_streams(_listed(rest["streams"])) if "streams" in rest else None,
             "branch": rest.get("branch"),
+            "words": None,
         }
         return resolve(model, preset, overrides).recipe
     except AlignvidError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, TextRows, class_name
 from alignvid.models.reading.vision_tokens import reads_pictures, vision_span, watch
 
 _FROM_IMAGE = ("Kandinsky5I2VPipeline",)
@@ -37,6 +37,13 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None
     return {"image": frame.height * frame.width, "vision": vision}
 
 
+def prompts(transformer: Any, arguments: Arguments) -> tuple[TextRows, ...]:
+    """The rows before those of the picture."""
+    states = arguments["encoder_hidden_states"]
+    span = vision_span(states)
+    return (TextRows(states, 0, span.start if span else None),)
+
+
 def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
     """The tokens of one latent frame."""
     _, _, height, width, _ = arguments["hidden_states"].shape
@@ -49,5 +56,5 @@ FAMILY = Family(
     transformers=("Kandinsky5Transformer3DModel",),
     pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline", "Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts, watch=watch),
+    reads=Reads(token_counts=token_counts, prompts=prompts, watch=watch),
 )
