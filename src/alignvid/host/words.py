@@ -61,11 +61,10 @@ def check_family(family: Family) -> None:
         raise WordError(f"Words cannot be found in prompts of the family {family.name}: {family.reads.words_refusal}")
 
 
-def check_prompts(pipeline: Any, family: Family) -> None:
+def check_prompts(pipeline: Any) -> None:
     """Raises: WordError if words cannot be found in the prompts of this pipeline, with the reason."""
     if type(pipeline).__name__ in _CONDITIONED:
         raise WordError(f"Words cannot be found in prompts of {type(pipeline).__name__}: {_CONDITIONED_REASON}")
-    check_family(family)
     if not encoders_of(pipeline):
         what = "A transformer alone" if pipeline is None else type(pipeline).__name__
         raise WordError(

@@ -31,16 +31,10 @@ __all__ = [
     "Modulation",
     "Powers",
     "Scalar",
-    "acts_on_tokens",
     "check_gamma",
     "from_dict",
     "split_target",
 ]
-
-
-def acts_on_tokens(modulation: Modulation) -> bool:
-    """Whether it acts on parts of the text, so that a prompt's tokens must be known."""
-    return any(split_target(target)[1] in INNER_STREAMS for target in modulation.powers)
 
 
 def from_dict(settings: Mapping[str, Any]) -> Modulation:

@@ -6,7 +6,6 @@ the running forward is given: so a batch of two prompts, or two threads with a p
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +76,8 @@ class TokenState(State):
         """Which samples must hold the chosen words."""
         self.found: dict[str, dict[str, list[int]]] = {}
         """Positions of chosen words by text encoder."""
+        self.missing = ""
+        """What is to be said of prompts of a batch that have none of them."""
 
 
 class TokenEffect(Effect):
@@ -90,7 +91,6 @@ class TokenEffect(Effect):
         super().__init__()
         self.rule = rule
         self.family = family
-        self._has_warned = False
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
         """Find the words in the text of this forward.
@@ -101,7 +101,7 @@ class TokenEffect(Effect):
         samples = samples_of(self.family, transformer, arguments)
         check_words(samples, now.asked, words)
         now.found = {word: places for word in words for sample in samples if (places := sample.places(word))}
-        self._warn_of_others(samples, now.asked)
+        now.missing = self._missing_in(prompts_among(samples, now.asked))
         now.rows = [self.rule.numbers(sample) for sample in samples]
         now.numbers = self._tensor(now.rows, device_of(self.family.prompts(transformer, arguments)))
 
@@ -125,19 +125,15 @@ class TokenEffect(Effect):
         padded = [[*row, *[self.rule.beyond] * (longest - len(row))] for row in rows]
         return torch.tensor(padded, dtype=torch.float32).to(device, non_blocking=True)
 
-    def _warn_of_others(self, samples: Sequence[Sample], asked: Sequence[bool]) -> None:
-        """Once, where a prompt of a batch has none of the words, which others have."""
-        if self._has_warned or not self.rule.weights:
-            return
-        prompted = prompts_among(samples, asked)
+    def _missing_in(self, prompted: Sequence[Sample]) -> str:
+        """What is said where prompts of a batch have none of the words, which others have."""
         without = sum(not any(sample.places(word) for word in self.rule.weights) for sample in prompted)
-        if without:
-            self._has_warned = True
-            warnings.warn(
-                f"Of the {len(prompted)} prompts in this batch, {without} have none of the words "
-                f"{', '.join(self.rule.weights)}: they are left as they are.",
-                stacklevel=4,
-            )
+        if not without or not self.rule.weights:
+            return ""
+        return (
+            f"Of the {len(prompted)} prompts in this batch, {without} have none of the words "
+            f"{', '.join(self.rule.weights)}: they are left as they are."
+        )
 
 
 class TokenGain(TokenEffect):
