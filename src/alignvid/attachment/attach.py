@@ -49,6 +49,7 @@ def attach(
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
     words: Mapping[str, float] | None = None,
+    follow: float | None = None,
     schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
     passes: Sequence[str] | None = None,
     proof: bool = False,
@@ -66,6 +67,8 @@ def attach(
         branch: CFG branch to modulate, "both", "cond" or "uncond".
         words: factors on the attention logits of words or phrases of the prompt, {"sunglasses": 1.6}, beside the recipe
             and in its blocks and steps; with gamma=1 they act alone. They are looked for in each prompt that is run.
+        follow: one number in place of a preset, gamma and streams: from -1, the picture, to 1, the prompt. 0 leaves the
+            model as it is.
         schedule: of a bare transformer, which does not say its steps: the timesteps that its loop runs, as the
             transformer is given them, or a FlowSchedule. A forward at another timestep is then an error.
         passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
@@ -88,7 +91,7 @@ def attach(
     levels = [] if schedule is None else given_levels(schedule, found[0])
     given_passes = () if passes is None else check_passes(passes)
     changes: dict[str, Any] = {"gamma": gamma, "blocks": blocks, "steps": steps, "streams": streams, "branch": branch}
-    layout = resolve(found, pipeline, preset_or_recipe, **changes, words=words)
+    layout = resolve(found, pipeline, preset_or_recipe, **changes, words=words, follow=follow)
     if acts_on_tokens(layout.recipe):
         check_prompts(pipeline)
     for earlier in in_force_for(pipeline):

@@ -36,6 +36,9 @@ _SPEC_OPTIONS = {
     "branch": click.option(
         "--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."
     ),
+    "follow": click.option(
+        "--follow", type=float, help="One number in place of preset, gamma and streams: -1 the picture, 1 the prompt."
+    ),
     "emphasise": click.option(
         "--emphasise", help='Words of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3".'
     ),

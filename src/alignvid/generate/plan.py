@@ -86,7 +86,7 @@ def recipe_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = Non
     """
     if recorded is None and spec.recipe is not None:
         return parse_recipe(spec.recipe, model)
-    resolve(model, recorded or spec.preset, spec.recipe_overrides)
+    resolve(model, recorded or spec.preset, spec.overrides_of(recorded))
     return recorded
 
 

@@ -14,6 +14,8 @@ from alignvid.media.images import MAX_PIXELS
 from alignvid.models.reading.words import Run, has_word, nearest_words
 from alignvid.modulation import check_gamma
 from alignvid.modulation.emphasis import check_weights
+from alignvid.presets.follow import check_follow
+from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
 
 MINIATURE = "miniature"
@@ -26,7 +28,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
 
 
-IN_A_RECIPE = ("preset", "gamma", "blocks", "steps_window", "streams", "branch")
+IN_A_RECIPE = ("preset", "gamma", "blocks", "steps_window", "streams", "branch", "follow")
 """Fields that a recipe written as text takes the place of."""
 
 
@@ -57,6 +59,8 @@ class GenerationSpec:
     """Token groups whose keys are scaled, with commas: "text,image"."""
     branch: str | None = None
     """Pass of classifier-free guidance in which it acts: "both", "cond" or "uncond"."""
+    follow: float | None = None
+    """One number in place of preset, gamma and streams: from -1, the picture, to 1, the prompt."""
     emphasise: str | None = None
     """Words or phrases of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3"."""
     seed: int = 0
@@ -102,8 +106,13 @@ class GenerationSpec:
             "steps": StepWindow.of(self.steps_window) if self.steps_window else None,
             "streams": parse_streams(self.streams) if self.streams else None,
             "branch": self.branch,
+            "follow": self.follow,
             "words": parse_emphasis(self.emphasise, self.prompt) if self.emphasise else None,
         }
+
+    def overrides_of(self, recorded: Recipe | None) -> dict[str, Any]:
+        """The same, beside a recorded recipe if there is one: that holds already what `follow` made."""
+        return self.recipe_overrides | ({} if recorded is None else {"follow": None})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it back to an equal spec."""
@@ -130,8 +139,15 @@ class GenerationSpec:
         if self.streams is not None:
             parse_streams(self.streams)
         _check_choice("branch", self.branch, ("both", "cond", "uncond"))
+        if self.follow is not None:
+            self._check_follow()
         if self.emphasise is not None:
             parse_emphasis(self.emphasise, self.prompt)
+
+    def _check_follow(self) -> None:
+        check_follow(self.follow)
+        if given := [name for name in ("preset", "gamma", "streams") if getattr(self, name) is not None]:
+            raise InputError(f"follow takes the place of {given[0]}; leave one of them out.")
 
     def _check_numbers(self) -> None:
         _check_range("seed", self.seed, 0, 2**63 - 1)

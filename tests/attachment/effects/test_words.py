@@ -105,7 +105,8 @@ def test_embeddings_made_by_hand_are_an_error_that_says_so(pipe):
 def test_embeddings_made_while_attached_are_known(pipe):
     with alignvid.attach(pipe, words={"circle": 2.0}):
         expected = run(pipe)
-        embeddings = pipe.encode_prompt(PROMPT, do_classifier_free_guidance=False, max_sequence_length=512)[0]
+        with torch.no_grad():
+            embeddings = pipe.encode_prompt(PROMPT, do_classifier_free_guidance=False, max_sequence_length=512)[0]
         assert np.array_equal(run(pipe, None, prompt_embeds=embeddings), expected)
 
 
