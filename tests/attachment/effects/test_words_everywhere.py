@@ -41,7 +41,10 @@ REFUSED = {
     "sana_wm_refiner": "connectors",
 }
 """Families where words cannot be found, by the beginning of a pipeline's name, and what the reason is about."""
-WITHOUT_EMBEDDINGS = {"bria_fibo", "bria_fibo_edit", "longcat_image", "longcat_image_edit", "joyimage_edit_plus"}
+WITHOUT_EMBEDDINGS = {
+    *("bria_fibo", "bria_fibo_edit", "longcat_image", "longcat_image_edit", "joyimage_edit_plus"),
+    *("visual_cloze", "visual_cloze_generation", "motif_i2v"),
+}
 """Builders that take no embeddings: with encoders of their own, or with encoding left out."""
 BEFORE = {"aura_flow": (8,), "hunyuan_dit": (0, 12), "hunyuan_dit_controlnet": (0, 12), "hidream": (0, 12, 24)}
 """Where each reading of the prompt begins in the text: behind 8 registers, or behind another encoder's 12 tokens."""
@@ -87,12 +90,22 @@ class Built:
                     part[[start + position for position in positions_of(word)]] = number(weight)
         return part
 
+    def for_samples(self, numbers: Tensor, samples: int, neutral: float) -> Tensor:
+        """(batch, 1, 1, key): a pass without a prompt (CogView 3 gives it zeros) has no words."""
+        text = self.arguments.kwargs.get("encoder_hidden_states")
+        is_empty = [False] * samples
+        if isinstance(text, Tensor) and text.ndim == 3 and len(text) == samples:
+            is_empty = [not bool(sample.any()) for sample in text]
+        rows = [torch.full_like(numbers, neutral) if empty else numbers for empty in is_empty]
+        return torch.stack(rows)[:, None, None]
+
     def explicit(self, following: Forward, by: str) -> Forward:
         def attention(name, query, key, value, mask, scale):
             ones = torch.ones(key.shape[2])
             if by == "gain":
-                return softmax_attention(query, key, value, mask, scale, self.numbers(name, len(ones), 1.0, float))
-            bias = self.numbers(name, len(ones), 0.0, math.log)
+                gain = self.for_samples(self.numbers(name, len(ones), 1.0, float), len(key), 1.0)
+                return softmax_attention(query, key, value, mask, scale, gain)
+            bias = self.for_samples(self.numbers(name, len(ones), 0.0, math.log), len(key), 0.0)
             if mask is not None:
                 bias = bias.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else bias + mask
             return softmax_attention(query, key, value, bias, scale, ones)

@@ -39,9 +39,13 @@ _POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 
 def additive_mask(
     bias: Float[Tensor, "*#batch 1 1 key"], mask: Bool[Tensor, "*#batch 1 #query key"] | Float[Tensor, ...] | None
 ) -> Float[Tensor, ...]:
-    """A bias on logits together with a mask: False, or -inf, stays out of reach."""
+    """A bias on logits together with a mask: False, or -inf, stays out of reach. It has the mask's axes: hosts that give
+    one of (batch, key) or (batch, 1, key) put in the others themselves.
+    """
     if mask is None:
         return bias
+    if mask.ndim < bias.ndim:
+        bias = bias.reshape(len(bias), *[1] * (mask.ndim - 2), bias.shape[-1])
     return bias.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else bias + mask
 
 

@@ -24,7 +24,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     self_attention = Site("self", "self_attention", keys, query_norm="query_norm", ignores_mask=True)
     sees = class_name(pipeline) in _READING_PICTURES and reads_pictures(pipeline)
     text = (KeyNorm("key_norm", ("text", "vision") if sees else ("text",)),)
-    cross = Site("cross", "cross_attention", text, query_norm="query_norm")
+    cross = Site("cross", "cross_attention", text, query_norm="query_norm", ignores_mask=True)
     return (Stack("visual_transformer_blocks", (self_attention, cross)),)
 
 
