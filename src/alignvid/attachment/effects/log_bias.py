@@ -39,8 +39,9 @@ _POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 
 def additive_mask(
     bias: Float[Tensor, "*#batch 1 1 key"], mask: Bool[Tensor, "*#batch 1 #query key"] | Float[Tensor, ...] | None
 ) -> Float[Tensor, ...]:
-    """A bias on logits together with a mask: False, or -inf, stays out of reach. It has the mask's axes: hosts that give
-    one of (batch, key) or (batch, 1, key) put in the others themselves.
+    """A bias on logits together with a mask: False, or -inf, stays out of reach.
+
+    It has the mask's axes: hosts that give one of (batch, key) or (batch, 1, key) put in the others themselves.
     """
     if mask is None:
         return bias
