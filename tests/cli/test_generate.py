@@ -116,7 +116,7 @@ def test_options_reach_the_recipe(alignvid, wan, tmp_path):
     assert recipe["steps"] == {"unit": "fraction", "start": 0.0, "stop": 0.5}
 
 
-BOTH = "gamma=1.5 streams=text steps=0.0-0.5 & kind=energy gamma=1.2 streams=image blocks=0+2 steps=all branch=cond"
+BOTH = "gamma=1.5 streams=text steps-window=0.0-0.5 & kind=energy gamma=1.2 streams=image blocks=0+2 steps-window=all branch=cond"
 
 
 def test_a_recipe_of_several_modulations_reaches_the_record_and_is_repeated(alignvid, wan, tmp_path):
