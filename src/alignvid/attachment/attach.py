@@ -26,7 +26,7 @@ from alignvid.errors import AttachmentError
 from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
 from alignvid.host.given import given_levels
-from alignvid.host.registry import pipeline_of
+from alignvid.host.registry import pipeline_of, silent_passes
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
@@ -90,7 +90,7 @@ def attach(
     _refuse_attached(found)
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
-    given_passes = () if passes is None else check_passes(passes)
+    given_passes = silent_passes(pipe_or_transformer) if passes is None else check_passes(passes)
     changes: dict[str, Any] = {"gamma": gamma, "blocks": blocks, "steps": steps, "streams": streams, "branch": branch}
     layout = resolve(found, pipeline, preset_or_recipe, **changes)
     for earlier in in_force_for(pipeline):
