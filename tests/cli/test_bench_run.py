@@ -32,6 +32,14 @@ def test_the_same_line_again_says_that_all_is_there(alignvid, out):
     assert {"planned": 2, "done_before": 2, "made": 0}.items() <= json.loads(text).items()
 
 
+def test_a_gain_that_is_warned_of_fails_its_video_where_strict(alignvid, out):
+    code, text, err = bench_run(alignvid, out.with_name("strict"), "--variants", "baseline,much: gamma=20", "--strict")
+
+    assert code == 1
+    assert text.startswith("1 videos made, 0 were there, 1 failed, of 2 planned; 0 samples cannot be used\n")
+    assert "ContractError: gamma 20 multiplies attention logits by up to" in err
+
+
 def test_a_malformed_row_costs_itself_alone_and_is_said(alignvid, tmp_path):
     write_data(tmp_path / "data", 1)
     meta = tmp_path / "data" / "meta.json"
@@ -61,6 +69,10 @@ def test_a_malformed_row_costs_itself_alone_and_is_said(alignvid, tmp_path):
         (["--guidance", "-1"], "guidance -1.0 is out of range"),
         (["--batch", "100"], "batch 100 is out of range"),
         (["--variants", "nonsense"], "Variant 'nonsense': 'nonsense' is not a preset"),
+        (
+            ["--variants", "x: gamma=2 & kind=nonsense"],
+            "Variant 'x: gamma=2 & kind=nonsense': The modulation kind 'nonsense'",
+        ),
         (["--data", "nowhere"], "Data set 'nowhere' is not there"),
         (["--model", "nowhere"], "Model 'nowhere' is not there"),
     ],

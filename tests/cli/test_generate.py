@@ -116,6 +116,64 @@ def test_options_reach_the_recipe(alignvid, wan, tmp_path):
     assert recipe["steps"] == {"unit": "fraction", "start": 0.0, "stop": 0.5}
 
 
+BOTH = (
+    "gamma=1.5 streams=text steps-window=0.0-0.5 & "
+    "kind=energy gamma=1.2 streams=image blocks=0+2 steps-window=all branch=cond"
+)
+
+
+def test_a_recipe_of_several_modulations_reaches_the_record_and_is_repeated(alignvid, wan, tmp_path):
+    code, _, error = alignvid(*small(wan, tmp_path / "a", "--recipe", BOTH, "--strict"))
+    assert code == 0 and "warning: " not in error and "(as --recipe has it)" in error
+    record = json.loads((tmp_path / "a" / "record.json").read_text())
+    (then,) = record["recipe"]["then"]
+    assert record["recipe"]["modulation"] == {"kind": "scalar", "gamma": 1.5, "powers": {"cross.text": 1.0}}
+    assert (then["modulation"]["kind"], then["blocks"], then["branch"]) == ("energy", "0,2", "cond")
+    assert record["attachment"]["warnings"] == [] and record["attachment"]["acted"] > 0
+    alignvid("generate", "--record", tmp_path / "a", "--out", tmp_path / "b")
+    again = json.loads((tmp_path / "b" / "record.json").read_text())
+    assert again["outputs"]["alignvid"]["frames_sha256"] == record["outputs"]["alignvid"]["frames_sha256"]
+    assert again["recipe"] == record["recipe"]
+
+
+def test_a_recipe_takes_the_place_of_a_recorded_preset_and_the_other_way_round(alignvid, wan, tmp_path):
+    alignvid(*small(wan, tmp_path / "a", "--gamma", "1.5"))
+    code, _, error = alignvid("generate", "--record", tmp_path / "a", "--out", tmp_path / "b", "--recipe", BOTH)
+    assert code == 0 and "warning: " not in error
+    assert "then" in json.loads((tmp_path / "b" / "record.json").read_text())["recipe"]
+    code, _, error = alignvid("generate", "--record", tmp_path / "b", "--out", tmp_path / "c", "--preset", "generic")
+    assert code == 0 and "warning: " not in error
+    assert "then" not in json.loads((tmp_path / "c" / "record.json").read_text())["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("gamma=1.5 &", "has nothing on one side of '&'"),
+        ("gama=1.5", "A recipe has no setting 'gama'"),
+        ("gamma=much", "gamma=much is no number"),
+        ("gamma=1.5 & absent", "'absent' is not a preset"),
+        ("streams=sound & gamma=2", "'sound' is not a stream"),
+        ("kind=conflict-aware & kind=energy", "act on the same attention"),
+        ("gamma=1.5 & blocks=9", "9"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, recipe, words):
+    code, out, error = alignvid(*small(wan, tmp_path / "out", "--recipe", recipe))
+    assert (code, out) == (2, "") and words in error
+    assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_what_is_warned_of_stands_in_the_record_and_is_an_error_where_strict(alignvid, wan, tmp_path):
+    code, _, error = alignvid(*small(wan, tmp_path / "a", "--gamma", "100"))
+    assert code == 0 and "gamma 100 multiplies attention logits by up to" in error
+    record = json.loads((tmp_path / "a" / "record.json").read_text())
+    assert any("gamma 100" in note for note in record["notes"])
+    code, _, error = alignvid(*small(wan, tmp_path / "b", "--gamma", "100", "--strict"))
+    assert code == 2 and "alignvid: gamma 100 multiplies" in error.splitlines()[-1]
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_record_is_repeated(alignvid, wan, tmp_path):
     alignvid(*small(wan, tmp_path / "a"))
     code, _, _ = alignvid("generate", "--record", tmp_path / "a" / "record.json", "--out", tmp_path / "b")
@@ -310,3 +368,47 @@ def test_observing_that_cannot_be_is_refused(alignvid, tmp_path, options, messag
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_emphasised_words_are_acted_on_and_recorded_once(alignvid, wan, tmp_path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    code, _, err = alignvid(*small(wan, first, "--emphasise", "cat:1.6"))
+    assert code == 0, err
+    recipe = json.loads((first / "record.json").read_text())["recipe"]
+    assert [part["modulation"]["weights"] for part in recipe["then"]] == [{"cat": 1.6}]
+    assert alignvid("generate", "--record", first, "--out", again)[0] == 0
+    assert json.loads((again / "record.json").read_text())["recipe"] == recipe
+    assert (again / "alignvid.mp4").read_bytes() == (first / "alignvid.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("emphasis", "message"),
+    [("dog:1.6", "'dog' is not in the prompt 'the cat'"), ("cat", "write for example"), ("cat:0", "finite positive")],
+)
+def test_an_emphasis_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, emphasis, message):
+    code, _, err = alignvid(*small(wan, tmp_path, "--emphasise", emphasis))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_the_slider_is_recorded_and_repeated(alignvid, wan, tmp_path):
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    code, _, err = alignvid(*small(wan, first, "--follow", "0.5"))
+    assert code == 0 and "follow +0.5 (from -1, the picture, to 1, the prompt; not tuned for this model)" in err
+    recipe = json.loads((first / "record.json").read_text())["recipe"]
+    assert recipe["modulation"]["gamma"] == pytest.approx(2**0.5)
+    assert alignvid("generate", "--record", first, "--out", again)[0] == 0
+    assert (again / "alignvid.mp4").read_bytes() == (first / "alignvid.mp4").read_bytes()
+    assert alignvid("generate", "--record", first, "--out", other, "--follow", "-1")[0] == 0
+    assert json.loads((other / "record.json").read_text())["recipe"]["modulation"]["gamma"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--follow", "0.5", "--gamma", "1.5"), "takes the place of gamma"), (("--follow", "2"), "from -1 (the picture)")],
+)
+def test_a_slider_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, options, message):
+    code, _, err = alignvid(*small(wan, tmp_path, *options))
+    assert code == 2
+    assert message in err
