@@ -11,16 +11,13 @@ from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.log_bias import LogBias
 from alignvid.modulation.pilot import KeyBlur, LowPass
+from alignvid.modulation.registry import BUILT_IN, kind_named, kind_names, register
 from alignvid.modulation.scalar import Scalar
 
-KINDS: dict[str, type[Modulation]] = {
-    kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias, KeyBlur, LowPass)
-}
-"""Every kind by its name in files."""
-
 __all__ = [
+    "BUILT_IN",
     "DEFAULT_GAMMA",
-    "KINDS",
+    "ConflictAware",
     "Energy",
     "KeyBlur",
     "LogBias",
@@ -30,6 +27,9 @@ __all__ = [
     "Scalar",
     "check_gamma",
     "from_dict",
+    "kind_named",
+    "kind_names",
+    "register",
     "split_target",
 ]
 
@@ -40,6 +40,6 @@ def from_dict(settings: Mapping[str, Any]) -> Modulation:
     Raises: ModulationError for an unknown kind or field.
     """
     kind = settings.get("kind", Scalar.kind)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ModulationError(f"The modulation kind {kind!r} is unknown; choose one of {', '.join(KINDS)}.")
-    return KINDS[kind].from_dict(settings)
+    if not isinstance(kind, str):
+        raise ModulationError(f"The modulation kind {kind!r} is unknown; choose one of {', '.join(kind_names())}.")
+    return kind_named(kind).from_dict(settings)

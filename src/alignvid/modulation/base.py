@@ -56,6 +56,9 @@ class Modulation(ABC):
 
     kind: ClassVar[str]
     """Name in files."""
+    effects: ClassVar[str]
+    """What puts it on a transformer, as "module:function": a function of a modulation, a `Host` and its placements that
+    gives a list of `Installed`. A name, because a modulation is plain data that is read without torch."""
     requirement: ClassVar[str] = ""
     """What a model must have, as a sentence for those whose model does not."""
     is_uniform: ClassVar[bool] = False
@@ -99,7 +102,7 @@ class Modulation(ABC):
     @classmethod
     def number_names(cls) -> tuple[str, ...]:
         """Names of those settings that are one number."""
-        return tuple(field.name for field in fields(cls) if field.init and field.type == "float")  # type: ignore[arg-type]  # as above
+        return tuple(field.name for field in fields(cls) if field.init and field.type in ("float", float))  # type: ignore[arg-type]  # as above
 
     def to_dict(self) -> dict[str, Any]:
         """A dict that `from_dict` reads back."""

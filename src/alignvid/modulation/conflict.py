@@ -20,6 +20,7 @@ class ConflictAware(Modulation):
 
     looks_ahead: ClassVar[bool] = True
     kind: ClassVar[str] = "conflict-aware"
+    effects: ClassVar[str] = "alignvid.attachment.effects.conflict:conflict_effects"
     requirement: ClassVar[str] = (
         "It compares text and image keys that one query meets in cross-attention, as in Wan 2.1 image-to-video."
     )

@@ -27,6 +27,7 @@ class Energy(Modulation):
     """A gain γ_e between `low` and `gamma`, from the mean energy of each attention, per sample and head."""
 
     kind: ClassVar[str] = "energy"
+    effects: ClassVar[str] = "alignvid.attachment.effects.energy:energy_effects"
 
     gamma: float = DEFAULT_GAMMA
     """The largest gain, approached where the mean energy is low."""

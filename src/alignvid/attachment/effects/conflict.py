@@ -26,6 +26,7 @@ from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect
 from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
 from alignvid.modulation.conflict import ConflictAware
 
 _EPSILON = 1e-6  # A_img + A_text is 1 here; it matters to callers whose softmax holds other keys too
@@ -126,7 +127,7 @@ class ConflictGain(SwitchedEffect):
         return (queries * gain.transpose(1, 2).unsqueeze(-1)).to(output.dtype).flatten(-2)
 
 
-def conflict_effects(modulation: ConflictAware, placements: Sequence[Placement]) -> list[Installed]:
+def conflict_effects(modulation: ConflictAware, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """Keys noted at each attention's door and a gain on its queries, one of each for all blocks of a site."""
     shared: dict[tuple[object, ...], tuple[KeysInAdvance, ConflictGain]] = {}
     installed = []

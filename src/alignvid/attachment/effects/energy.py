@@ -23,6 +23,7 @@ from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
 from alignvid.models.family import Family, KeyNorm
 from alignvid.modulation.energy import Energy
 
@@ -190,7 +191,7 @@ class EnergyGain(SwitchedEffect):
         return torch.cat(scaled, self.sequence_dim)
 
 
-def energy_effects(modulation: Energy, family: Family, placements: Sequence[Placement]) -> list[Installed]:
+def energy_effects(modulation: Energy, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks."""
     means: dict[tuple[object, ...], QueryMean] = {}
     gains: dict[tuple[object, ...], EnergyGain] = {}
@@ -202,12 +203,12 @@ def energy_effects(modulation: Energy, family: Family, placements: Sequence[Plac
         # Where text is padded, queries lie like the first keys: those of the video alone, or of all streams. Where the
         # first keys are of the text alone, queries are the video's, of which none is padding.
         first = location.attention_site.keys[0]
-        taken = TokenMean(first, heads, family if len(first.streams) > 1 else None)
+        taken = TokenMean(first, heads, host.family if len(first.streams) > 1 else None)
         mean = means.setdefault((location.site, heads), QueryMean(taken))
         installed.append(Installed(query_norm, mean, False))
         for item in items:
             is_last = item is items[-1]
-            taken = TokenMean(item.location.keys, heads, family)
+            taken = TokenMean(item.location.keys, heads, host.family)
             kind = (item.location.site, item.location.keys, item.powers, is_last)
             gain = gains.setdefault(kind, EnergyGain(modulation, item.powers, taken, mean, is_last=is_last))
             installed.append(Installed(item.location.norm, gain, item is items[0]))

@@ -20,6 +20,7 @@ from alignvid.attachment.effects.scalar import stream_sizes
 from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
 from alignvid.modulation.log_bias import LogBias
 
 _POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 2}
@@ -65,7 +66,7 @@ class MaskBias(SwitchedEffect):
         return (bias * self.switch_like(bias)).to(like.dtype)
 
 
-def log_bias_effects(modulation: LogBias, placements: Sequence[Placement]) -> list[Installed]:
+def log_bias_effects(modulation: LogBias, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """One bias per kind of attention, shared by all blocks."""
     shared: dict[tuple[object, ...], MaskBias] = {}
     installed = []

@@ -15,6 +15,8 @@ from torch import Tensor
 from alignvid.attachment.effect import Effect, Installed, State, by_sample
 from alignvid.attachment.placement import Placement, with_firsts
 from alignvid.errors import AttachmentError
+from alignvid.host.transformers import Host
+from alignvid.modulation.scalar import Scalar
 
 _NEUTRAL = 1.0
 
@@ -96,7 +98,7 @@ class KeyGain(Effect):
         return split_by_stream(keys, self.streams, self.sequence_dim, now)
 
 
-def scalar_effects(placements: Sequence[Placement]) -> list[Installed]:
+def scalar_effects(modulation: Scalar, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """One gain per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for 40."""
     shared: dict[tuple[object, ...], KeyGain] = {}
     installed = []

@@ -14,7 +14,7 @@ from alignvid.errors import AlignvidError, InputError
 from alignvid.fields import read
 from alignvid.generate.sketch import Sketch, resolve
 from alignvid.generate.spec import parse_blocks, parse_streams
-from alignvid.modulation import KINDS, from_dict
+from alignvid.modulation import BUILT_IN, from_dict, kind_named
 from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
@@ -22,8 +22,6 @@ from alignvid.schedule import StepWindow
 BASELINE, ALIGNVID = "baseline", "alignvid"
 _CALL = ("guidance", "blur")
 _RECIPE = ("preset", "gamma", "blocks", "steps", "streams", "branch", "kind")
-_MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
-"""What belongs to some kind of modulation alone."""
 _LIST_MARK = "+"
 
 
@@ -114,12 +112,19 @@ def _pairs(settings: str, text: str) -> dict[str, str]:
         field, mark, value = part.partition("=")
         if not mark or not value:
             raise InputError(f"{part!r} in the variant {text!r} is no setting; write field=value, such as gamma=1.5.")
-        if field not in (known := (*_RECIPE, *_MODULATION, *_CALL)):
-            raise InputError(f"A variant has no setting {field!r} (in {text!r}); choose from {', '.join(known)}.")
         if field in pairs:
             raise InputError(f"The variant {text!r} sets {field} twice; leave one out.")
         pairs[field] = value
+    known = (*_RECIPE, *_own_numbers(pairs.get("kind")), *_CALL)
+    if unknown := [field for field in pairs if field not in known]:
+        raise InputError(f"A variant has no setting {unknown[0]!r} (in {text!r}); choose from {', '.join(known)}.")
     return pairs
+
+
+def _own_numbers(kind: str | None) -> list[str]:
+    """What belongs to a kind of modulation alone; without a kind, to any of the built-in ones."""
+    kinds = BUILT_IN if kind is None else (*BUILT_IN, kind_named(kind))
+    return list(dict.fromkeys(name for one in kinds for name in one.number_names() if name != "gamma"))
 
 
 def _recipe(text: str, settings: Mapping[str, str], model: Sketch) -> Recipe:
@@ -140,8 +145,9 @@ def _recipe(text: str, settings: Mapping[str, str], model: Sketch) -> Recipe:
 
 def _base(settings: Mapping[str, str]) -> tuple[str | Recipe | None, dict[str, str]]:
     """What the settings change: a preset, the model's own, or, where a kind is named, that kind with its defaults."""
-    rest = {field: value for field, value in settings.items() if field not in ("preset", "kind", *_MODULATION)}
-    fields = {field: _number(field, settings[field]) for field in _MODULATION if field in settings}
+    numbers = _own_numbers(settings.get("kind"))
+    rest = {field: value for field, value in settings.items() if field not in ("preset", "kind", *numbers)}
+    fields = {field: _number(field, settings[field]) for field in numbers if field in settings}
     if "kind" not in settings:
         if fields:
             raise InputError(f"{next(iter(fields))} belongs to a kind of modulation; add for example kind=energy.")
