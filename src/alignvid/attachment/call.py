@@ -71,6 +71,8 @@ class Call:
         """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
         self.has_turn = False
         """Whether the gate lets no other forward run beside this one."""
+        self.attending: tuple[Any, ...] = ()
+        """Effects of the attention that is running, which act on its call; see attention_call.py."""
         self._doors: set[Hashable] = set()
 
     def passes(self, door: Hashable) -> bool:

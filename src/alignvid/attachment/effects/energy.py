@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from alignvid.attachment.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
 from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
@@ -191,8 +192,66 @@ class EnergyGain(SwitchedEffect):
         return torch.cat(scaled, self.sequence_dim)
 
 
+class AttendedState(AttendingState):
+    """The padding of the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attended: Mapping[str, Tensor] = {}
+
+
+class EnergyOfCall(AttentionEffect):
+    """Scales keys at the attention call by their energy with its queries, all of them rotated."""
+
+    state_type = AttendedState
+
+    def __init__(self, modulation: Energy, family: Family, streams: Sequence[str], powers: Mapping[str, float]) -> None:
+        """`streams`: of the keys, in the order of the softmax; `powers`: of those that are targets."""
+        super().__init__(streams)
+        self.modulation, self.family, self.powers = modulation, family, dict(powers)
+
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
+        """Note the padding of this forward."""
+        attended = self.family.attended(transformer, arguments)
+        self.now.attended = {stream: mask for stream, mask in attended.items() if stream in self.streams}
+
+    def on_call(self, asked: AttentionCall) -> AttentionCall:
+        """The call with its keys scaled."""
+        sizes, is_counted = self.sizes(asked), None
+        if self.now.attended:
+            is_counted = torch.cat(
+                [
+                    self.now.attended.get(stream, asked.key.new_ones(len(asked.key), size)).to(asked.key.device).float()
+                    for stream, size in zip(self.streams, sizes, strict=True)
+                ],
+                1,
+            )
+        own_queries = is_counted if asked.query.shape[1] == asked.key.shape[1] else None
+        means = [_mean_of(asked.query, own_queries), _mean_of(asked.key, is_counted)]
+        repeats = asked.query.shape[2] // asked.key.shape[2]  # several heads of queries may share keys
+        energy = (means[0].unflatten(1, (-1, repeats)) * means[1].unsqueeze(2)).sum(-1).mean(2) * asked.scale
+        gain = energy_gain(energy, self.modulation)
+        scaled = [
+            scaled_per_head(part, gain ** (self.powers.get(stream, 0.0) * self.switch_like(gain)), 1)
+            for stream, part in zip(self.streams, asked.key.split(sizes, 1), strict=True)
+        ]
+        return asked._replace(key=torch.cat(scaled, 1))
+
+
+def _mean_of(
+    tokens: Float[Tensor, "batch token heads size"], is_counted: Float[Tensor, "batch token"] | None
+) -> Float[Tensor, "batch heads size"]:
+    total, count = sum_and_count(tokens, 1, is_counted)
+    return total / count.unsqueeze(-1)
+
+
 def energy_effects(modulation: Energy, host: Host, placements: Sequence[Placement]) -> list[Installed]:
-    """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks."""
+    """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks; or, where the
+    energy is that after rotation, an effect on the attention call.
+    """
+    if modulation.is_rotated:
+        make = partial(EnergyOfCall, modulation, host.family)
+        return call_effects(placements, modulation.kind, make)
     means: dict[tuple[object, ...], QueryMean] = {}
     gains: dict[tuple[object, ...], EnergyGain] = {}
     installed = []
