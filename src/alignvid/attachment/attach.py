@@ -30,7 +30,7 @@ from alignvid.host.passes import check_passes
 from alignvid.host.registry import pipeline_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts
-from alignvid.modulation import check_gamma
+from alignvid.modulation import Modulation, check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
@@ -42,7 +42,7 @@ _EXTREME_GAIN = 10.0  # at ten times its logits a softmax is close to an argmax;
 
 def attach(
     pipe_or_transformer: Any,
-    preset_or_recipe: str | Preset | Recipe | None = None,
+    preset_or_recipe: str | Preset | Recipe | Modulation | None = None,
     *,
     gamma: float | None = None,
     blocks: BlockSet | str | Iterable[int] | Mapping[str, Any] | None = None,
@@ -57,7 +57,8 @@ def attach(
 
     Args:
         pipe_or_transformer: a diffusers pipeline, another object that a host describes, or a transformer alone.
-        preset_or_recipe: a preset's name, a preset file, a Preset or a Recipe; found from the model if None.
+        preset_or_recipe: a preset's name, a preset file, a Preset, a Recipe, or a modulation with the blocks and steps
+            that are usual for its kind; found from the model if None.
         gamma: factor on the attention logits; every gain is a power of it.
         blocks: [0, 2], "0,2-7", "first-half", "all", or one of these per stack.
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
@@ -150,9 +151,11 @@ def _preset_of(host: Host, pipeline: Any) -> Preset:
     return presets.find(fingerprint_of(host, pipeline))
 
 
-def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
+def _named_recipe(wanted: str | Preset | Recipe | Modulation | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
     if isinstance(wanted, Recipe):
         return "a recipe of your own", wanted
+    if isinstance(wanted, Modulation):
+        return wanted.kind, Recipe.of(wanted)
     if wanted is None:
         preset = _preset_of(host, pipeline)
     elif isinstance(wanted, Preset):

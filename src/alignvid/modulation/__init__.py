@@ -8,9 +8,13 @@ from typing import Any
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
 from alignvid.modulation.conflict import ConflictAware
+from alignvid.modulation.dymos import DyMoS
 from alignvid.modulation.energy import Energy
+from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
+from alignvid.modulation.painter import Painter
 from alignvid.modulation.pilot import KeyBlur, LowPass
+from alignvid.modulation.ref_kv import RefKV
 from alignvid.modulation.registry import BUILT_IN, kind_named, kind_names, register
 from alignvid.modulation.scalar import Scalar
 
@@ -18,12 +22,17 @@ __all__ = [
     "BUILT_IN",
     "DEFAULT_GAMMA",
     "ConflictAware",
+    "Dcag",
+    "DyMoS",
     "Energy",
+    "Grag",
     "KeyBlur",
     "LogBias",
     "LowPass",
     "Modulation",
+    "Painter",
     "Powers",
+    "RefKV",
     "Scalar",
     "check_gamma",
     "from_dict",

@@ -65,6 +65,8 @@ class Modulation(ABC):
     """Whether keys of one target get one factor each, whatever they and the other keys are."""
     looks_ahead: ClassVar[bool] = False
     """Whether it computes the keys of an attention before they pass their norm."""
+    schedule: ClassVar[tuple[str, str, str]] = ("first-half", "0.0-0.3", "both")
+    """Blocks, steps and CFG branch of a recipe that names no others: the paper's, unless its source says otherwise."""
     gamma: float
     """The knob: the factor on attention logits, or the largest that this kind gives; docs/modulations.md has each."""
     powers: Mapping[str, float]

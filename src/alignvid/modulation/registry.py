@@ -15,15 +15,31 @@ from typing import Any
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import Modulation
 from alignvid.modulation.conflict import ConflictAware
+from alignvid.modulation.dymos import DyMoS
 from alignvid.modulation.energy import Energy
+from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
+from alignvid.modulation.painter import Painter
 from alignvid.modulation.pilot import KeyBlur, LowPass
+from alignvid.modulation.ref_kv import RefKV
 from alignvid.modulation.scalar import Scalar
 from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.modulations"
 
-BUILT_IN: tuple[type[Modulation], ...] = (Scalar, Energy, ConflictAware, LogBias, KeyBlur, LowPass)
+BUILT_IN: tuple[type[Modulation], ...] = (
+    Scalar,
+    Energy,
+    ConflictAware,
+    LogBias,
+    KeyBlur,
+    LowPass,
+    Grag,
+    Dcag,
+    RefKV,
+    DyMoS,
+    Painter,
+)
 
 _registered: dict[str, type[Modulation]] = {}
 
