@@ -19,8 +19,9 @@ from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 
-BASELINE, ALIGNVID = "baseline", "alignvid"
-_CALL = ("guidance", "blur")
+BASELINE, ALIGNVID, STILL = "baseline", "alignvid", "still"
+_NUMBERS, _TEXTS = ("guidance", "blur", "cfg_high"), ("prompts", "images")
+_CALL = (*_NUMBERS, *_TEXTS)
 _RECIPE = ("preset", "gamma", "blocks", "steps", "streams", "branch", "kind")
 _LIST_MARK = "+"
 
@@ -38,11 +39,20 @@ class Variant:
     blur: float | None = None
     """Standard deviation, in pixels of the model's input, of a Gaussian blur of the reference image: the pilot study's
     way to raise adherence."""
+    cfg_high: int | None = None
+    """Guidance in the first so many steps only."""
+    prompts: str | None = None
+    """A file of other prompts, as of a rewriter."""
+    images: str | None = None
+    """A folder of other reference pictures, as of an editing model."""
+    still: bool = False
+    """The reference picture repeated, made without a model: what a judge must not take for a followed prompt."""
 
     @property
     def settings(self) -> CallSettings:
         """What is changed in the call."""
-        return CallSettings(**{name: value for name in _CALL if (value := getattr(self, name)) is not None})
+        changed = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
+        return CallSettings(**changed, **({"still": True} if self.still else {}))
 
     def to_dict(self) -> VariantFacts:
         """Plain data for the run's plan."""
@@ -78,12 +88,14 @@ def check_variants(variants: Iterable[Variant]) -> None:
 
 
 def parse_variant(text: str, model: Sketch) -> Variant:
-    """Read one variant: "baseline", "alignvid", a preset, a .toml file, or settings such as "gamma=1.5 guidance=3".
+    """Read one variant: "baseline", "still", "alignvid", a preset, a .toml file, or settings: "gamma=1.5 guidance=3".
 
     Raises: AlignvidError naming what is wrong.
     """
     if text == BASELINE:
         return Variant(text)
+    if text == STILL:
+        return Variant(text, still=True)
     if "=" in text:
         return _inline(text, model)
     if text[0].isdigit():
@@ -99,9 +111,12 @@ def _inline(text: str, model: Sketch) -> Variant:
     name, colon, first = head.rpartition(":")
     settings_text = f"{first if colon else head}={rest}"
     settings = _pairs(settings_text, text)
-    call = {field: _number(field, settings.pop(field)) for field in _CALL if field in settings}
+    call: dict[str, Any] = {field: _number(field, settings.pop(field)) for field in _NUMBERS if field in settings}
+    call |= {field: settings.pop(field) for field in _TEXTS if field in settings}
     if "blur" in call:
         check_sigma(call["blur"])
+    if "cfg_high" in call:
+        call["cfg_high"] = _count("cfg_high", call["cfg_high"])
     recipe = _recipe(text, settings, model) if settings else None
     return Variant(name.strip() or settings_text.strip(), recipe, **call)
 
@@ -156,7 +171,7 @@ def _base(settings: Mapping[str, str]) -> tuple[str | Recipe | None, dict[str, s
         raise InputError("preset and kind exclude each other; give one of them.")
     if "gamma" in rest:  # here, not as an override: energy's lower end must lie below it
         fields["gamma"] = _number("gamma", rest.pop("gamma"))
-    return Recipe(modulation=from_dict({"kind": settings["kind"], **fields})), rest
+    return Recipe.of(from_dict({"kind": settings["kind"], **fields})), rest
 
 
 def _number(field: str, text: str) -> float:
@@ -164,6 +179,12 @@ def _number(field: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise InputError(f"{field}={text} is no number; write for example {field}=1.5.") from None
+
+
+def _count(field: str, number: float) -> int:
+    if not number.is_integer():
+        raise InputError(f"{field}={number:g} is no number of steps; write for example {field}=8.")
+    return int(number)
 
 
 def _listed(text: str) -> str:
