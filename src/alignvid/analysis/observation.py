@@ -17,10 +17,11 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gated import gate_of
 from alignvid.errors import ObservationError
+from alignvid.host.branches import UNCONDITIONAL_FIRST
 from alignvid.host.clock import StepClock
-from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
+from alignvid.host.passes import PassReader
 from alignvid.host.sites import Inserted, holder_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments

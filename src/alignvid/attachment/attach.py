@@ -19,14 +19,14 @@ from torch import Tensor
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gated import gate_of
 from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
 from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.host.branches import check_passes
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.given import given_levels
-from alignvid.host.passes import check_passes
 from alignvid.host.registry import pipeline_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host, hosts

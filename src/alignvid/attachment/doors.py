@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from alignvid.attachment.gate import gate_at, through
+from alignvid.attachment.gated import gate_at, through
 from alignvid.errors import AttachmentError
 from alignvid.host import Door, Runner
 

@@ -1,9 +1,6 @@
 """The gate at a transformer's doors: it puts a Call in force before each forward, and counts what it did.
 
-It sits in `__call__`, outside the compiled region, so that a compiled model meets only two values of an input: no
-recompilation at a window's edge, no graph break; and in `forward`, for those who call that directly. The transformer's
-class is swapped for a subclass of the same name; saving and LoRA loading see no difference. torch.compile's wrapper
-object gets the same treatment where it is what the pipeline calls.
+How it comes to stand there: gated.py.
 
 Threads may run one transformer at a time, each with its own Call. Where it is compiled, or a cache is on, they take
 turns: a graph reads its factors from the effects, and a cache keeps its residuals on the model, for all threads.
@@ -11,95 +8,31 @@ turns: a graph reads its factors from the effects, and a cache keeps its residua
 
 from __future__ import annotations
 
-import copy
 import inspect
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, wraps
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo.decorators import skip
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.awaited import AwaitedGate
-from alignvid.attachment.call import Acting, Call, Edge, running_through
-from alignvid.attachment.checkpoints import bind_checkpoints, unbind_checkpoints
-from alignvid.attachment.effect import Effect, Installed, Several, together
-from alignvid.attachment.forwards import rebind
+from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
+from alignvid.attachment.checkpoints import bind_checkpoints
+from alignvid.attachment.effect import Effect, Several, together
+from alignvid.attachment.part import Counts, Order, Part
 from alignvid.attachment.placement import Placement
-from alignvid.attachment.proof import ActiveForward, ProbedSite, SiteChange, changes_in
-from alignvid.attachment.refusals import (
-    EXPORT_PROBLEM,
-    foreign_site,
-    refuse_export,
-    refuse_parts,
-    refuse_replaced,
-    warn_of_processor,
-)
-from alignvid.attachment.swap import base_of, install, is_installed, is_swapped, same_named_subclass
+from alignvid.attachment.proof import SiteChange
+from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
+from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
+from alignvid.attachment.swap import install, is_installed
+from alignvid.host.branches import samples_in
 from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
-from alignvid.host.clock import StepClock
-from alignvid.host.passes import PassReader, samples_in
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
-
-_ATTRIBUTE = "_alignvid_gate"
-
-
-@dataclass
-class Counts:
-    """What a gate has counted. An attachment keeps these alone when it is detached, or its model is gone."""
-
-    forwards: int = 0
-    """Forwards that have begun."""
-    active_forwards: int = 0
-    """Forwards in which the gain was on."""
-    acted: int = 0
-    """Times that the keys of an attention were multiplied; see `Gate.end`."""
-    proved: tuple[list[SiteChange], float] | None = None
-    """What a proof found in the last run that was proved, and at which noise level."""
-
-
-class _Order(threading.local):
-    """Which forward of its step one is, as one thread sees it."""
-
-    def __init__(self) -> None:
-        self.step: object = None
-        self.count = 0
-
-    def of(self, step: object) -> int:
-        """0 for the first forward of a step, 1 for the second …"""
-        self.count = self.count + 1 if step == self.step else 0
-        self.step = step
-        return self.count
-
-
-@dataclass(frozen=True)
-class Part:
-    """One modulation of a recipe, on one transformer."""
-
-    recipe: Recipe
-    """What is in force: one modulation, with its blocks, window and branch."""
-    installed: Sequence[Installed]
-    """Its effects, each on the module that it is for."""
-    placements: Sequence[Placement]
-    """Key norms and their gains; none if it acts on no keys."""
-    clock: StepClock
-    """Knows the step, and whether it lies in the window."""
-    passes: PassReader
-    """Knows the CFG branch."""
-
-    @property
-    def effects(self) -> list[Effect]:
-        """Each once."""
-        return list({id(item.effect): item.effect for item in self.installed}.values())
 
 
 class Gate:
@@ -139,12 +72,12 @@ class Gate:
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
         self.edges = EdgeWatch(host.transformer, forget)
-        self._skips, self._order = SkipWatch(), _Order()
+        self._skips, self._order = SkipWatch(), Order()
         self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._acted_in_run = self._has_warned_of_nothing = False
         self._is_compiled = self._is_compiled_whole = False
-        self._probed = _probed_sites(host, installed, placements)
+        self._probed = probed_sites(host, installed, placements)
         self._last_active: ActiveForward | None = None
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
@@ -209,8 +142,8 @@ class Gate:
         is_preparation = family.prepares(arguments)
         run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
-        is_edge = self.edges.see(self.announced, _as_one(samples) if is_acting else False)
-        acting = Acting(_which(samples), noise_level) if is_acting else None
+        is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False)
+        acting = Acting(acting_samples(samples), noise_level) if is_acting else None
         call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
         call.is_preparation = is_preparation
         order = self._order.of((run, noise_level))  # passes that nothing announces, such as those of a guider
@@ -287,7 +220,7 @@ class Gate:
             return None
         with self._turns:
             self.edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
-            again = forward.again or _plain_forward(self.host.transformer)
+            again = forward.again or plain_forward(self.host.transformer)
             changes = changes_in(forward, self.host.transformer, again, self._probed)
             self.edges.forget_all()
         return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
@@ -396,55 +329,6 @@ class Gate:
             )
 
 
-def gate_of(host: Host) -> Gate | AwaitedGate | None:
-    """The gate of what is attached to a transformer, or waits to be."""
-    return vars(host.transformer).get(_ATTRIBUTE)
-
-
-def acting_on(host: Host) -> Acting | None:
-    """How a transformer is acted on in the forward that is running in this thread; None if it runs as it is."""
-    gate = gate_of(host)
-    call = None if gate is None else running_through(gate)
-    return None if call is None else call.acting
-
-
-def take_over(host: Host) -> None:
-    """Say that the forward that is running is not made, for an equal one was made earlier with the same gain."""
-    gate = gate_of(host)
-    if gate is not None and (call := running_through(gate)) is not None:
-        call.is_taken_over = True
-
-
-def _plain_forward(transformer: nn.Module) -> Callable[..., Any]:
-    """The forward of the model's own class, without a gate; or what was put on the instance."""
-    own = vars(transformer).get("forward")
-    return base_of(type(transformer)).forward if own is None else lambda _, *args, **kwargs: own(*args, **kwargs)
-
-
-def _probed_sites(host: Host, installed: Sequence[Installed], placements: Sequence[Placement]) -> list[ProbedSite]:
-    """The attentions that are acted on; or the modules, if no attention is."""
-    if not placements:
-        return [ProbedSite(f"{host.name} input", item.module) for item in installed if item.is_counted]
-    attentions = {id(item.location.attention): item.location for item in placements}
-    return [
-        ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
-        for where in attentions.values()
-    ]
-
-
-def _as_one(samples: Sequence[Samples]) -> Samples:
-    """How all parts act, in a form in which two forwards can be compared."""
-    if len(samples) == 1:
-        return samples[0]
-    return [is_active for chosen in samples for is_active in (chosen if isinstance(chosen, list) else [chosen])]
-
-
-def _which(samples: Sequence[Samples]) -> tuple[Any, ...]:
-    """By sample of the batch, or one value for all; by part, if there are several."""
-    by_part = [tuple(chosen) if isinstance(chosen, list) else (chosen,) for chosen in samples]
-    return by_part[0] if len(by_part) == 1 else tuple(by_part)
-
-
 def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:
     """The attentions of some norms, and the blocks that hold them: what may be compiled by itself."""
     return list({id(part): part for where in locations for part in (where.block_module, where.attention)}.values())
@@ -460,122 +344,3 @@ def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
     gains = dict(placement.gains)
     are_alike = modulation.is_uniform and gains.get("vision") == gains.get("text")
     return "vision" in placement.location.keys.streams and not are_alike
-
-
-def install_gate(gate: Gate) -> None:
-    """Put a gate before a transformer, and before torch.compile's wrapper of it."""
-    modules = {id(module): module for module in (gate.host.transformer, gate.host.called)}
-    for module in modules.values():
-        if not is_swapped(module):  # else another's class is over ours, as in effects
-            gated = _gated_class(type(module))
-            rebind(module, type(module).forward, gated.forward)
-            module.__class__ = gated  # first: the gated class works without a gate
-        object.__setattr__(module, _ATTRIBUTE, gate)
-
-
-def is_gated(gate: Gate) -> bool:
-    """Whether a gate is before its transformer still."""
-    return vars(gate.host.transformer).get(_ATTRIBUTE) is gate and is_swapped(gate.host.transformer)
-
-
-def remove_gate(gate: Gate) -> None:
-    """Undo `install_gate`: class and instance are as before."""
-    gate.edges.forget_all()
-    gate.forget_arguments()
-    unbind_checkpoints(gate.host.transformer)
-    for module in (gate.host.transformer, gate.host.called):
-        if vars(module).get(_ATTRIBUTE) in (gate, None):
-            _leave_door(module)
-
-
-def gate_at(module: nn.Module) -> Any:
-    """The gate before a module; a copy's own is put there first. None: torch.compile kept a method beyond a detach."""
-    gate = vars(module).get(_ATTRIBUTE)
-    if isinstance(gate, AwaitedGate):
-        gate.attach()
-        gate = vars(module).get(_ATTRIBUTE)
-    return gate
-
-
-def stand_before_copy(copied: nn.Module, awaited: AwaitedGate) -> None:
-    """Put a gate before a copy of a transformer that waits for the copy of its pipeline."""
-    copied.__class__ = _gated_class(type(copied))
-    object.__setattr__(copied, _ATTRIBUTE, awaited)
-    awaited.stand_at(copied, _leave_door)
-
-
-def _leave_door(module: nn.Module) -> None:
-    plain = base_of(type(module))
-    rebind(module, type(module).forward, plain.forward)
-    module.__class__ = plain
-    vars(module).pop(_ATTRIBUTE, None)
-
-
-def _copied(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """`copy.deepcopy` of a gated module: the plain model, which is attached again if its pipeline is copied with it."""
-    make, args, state = cast(tuple[Any, Any, Any], self.__reduce_ex__(4)[:3])
-    memo[id(self)] = copied = make(*args)
-    copied.__setstate__(copy.deepcopy(state, memo))
-    gate = vars(self).get(_ATTRIBUTE)
-    if isinstance(gate, Gate):
-        gate.part_of.follow(self, copied, memo)
-    return copied
-
-
-@skip  # as the frame that calls it
-def through(
-    gate: Any, call: Call, run: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Run what lies behind the door with a Call in force."""
-    try:
-        output = run(module, *args, **kwargs)
-    except BaseException:
-        gate.abandon(call)
-        raise
-    gate.end(call)
-    return output
-
-
-@cache
-def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
-    @skip  # this frame runs eagerly; what it calls is compiled. `torch.compiler.disable` has no words for torch.export
-    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        gate = gate_at(self)
-        if gate is not None:
-            refuse_export(gate.host)
-        running = None if gate is None else gate.begin((id(self), "call"), args, kwargs)
-        if running is None:  # no gate: torch.compile kept this bound method beyond a detach
-            return base.__call__(self, *args, **kwargs)
-        return through(gate, running, base.__call__, self, args, kwargs)
-
-    call._torchdynamo_disable_msg = EXPORT_PROBLEM  # type: ignore[attr-defined]  # torch.export(strict=True) prints it
-
-    @wraps(base.forward)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return base.forward(self, *args, **kwargs)
-        gate = gate_at(self)
-        outer = None if gate is None else running_through(gate)
-        if gate is None or (outer is not None and outer.passes((id(self), "forward"))):
-            return base.forward(self, *args, **kwargs)
-        running = gate.begin((id(self), "forward"), args, kwargs)
-        if running is None:
-            return base.forward(self, *args, **kwargs)
-        return through(gate, running, base.forward, self, args, kwargs)
-
-    @contextmanager
-    def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:
-        gate = gate_at(self)
-        if gate is not None:
-            gate.announce(name)
-        try:
-            with base.cache_context(self, name, **fields):  # type: ignore[attr-defined]  # tested below
-                yield
-        finally:
-            if gate is not None:
-                gate.announce(None)
-
-    members: dict[str, Any] = {"__call__": call, "forward": forward, "__deepcopy__": _copied}
-    if hasattr(base, "cache_context"):
-        members["cache_context"] = cache_context
-    return same_named_subclass(base, members, equals_base=True)

@@ -13,7 +13,9 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.awaited import AwaitedGate
 from alignvid.attachment.doors import OpenDoor, close_door
 from alignvid.attachment.effects import effects_of
-from alignvid.attachment.gate import Counts, Gate, Part, install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.gate import Gate
+from alignvid.attachment.gated import install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.part import Counts, Part
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.swap import install, remove
