@@ -100,7 +100,9 @@ class AttentionEffect(SwitchedEffect):
 class _Attending:
     """Effects of the attention that compiled code is running; eager code keeps them in the call of its thread."""
 
-    effects: tuple[AttentionEffect, ...] = ()
+    def __init__(self) -> None:
+        self.effects: tuple[AttentionEffect, ...] = ()
+        """On the instance from the start: compiled code looks whether it is there, and would be compiled again."""
 
 
 _compiled = _Attending()
