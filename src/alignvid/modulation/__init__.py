@@ -8,6 +8,7 @@ from typing import Any
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
 from alignvid.modulation.conflict import ConflictAware
+from alignvid.modulation.down_up import DownUp
 from alignvid.modulation.dymos import DyMoS
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.grag import Dcag, Grag
@@ -23,6 +24,7 @@ __all__ = [
     "DEFAULT_GAMMA",
     "ConflictAware",
     "Dcag",
+    "DownUp",
     "DyMoS",
     "Energy",
     "Grag",

@@ -15,6 +15,7 @@ from typing import Any
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import Modulation
 from alignvid.modulation.conflict import ConflictAware
+from alignvid.modulation.down_up import DownUp
 from alignvid.modulation.dymos import DyMoS
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.grag import Dcag, Grag
@@ -39,6 +40,7 @@ BUILT_IN: tuple[type[Modulation], ...] = (
     RefKV,
     DyMoS,
     Painter,
+    DownUp,
 )
 
 _registered: dict[str, type[Modulation]] = {}

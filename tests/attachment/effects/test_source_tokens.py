@@ -168,7 +168,7 @@ def test_image_keys_in_a_softmax_of_their_own_are_refused():
     [
         ({"kind": "grag", "key_spread": -1.0}, "key_spread must be a finite number of 0 or more"),
         ({"kind": "grag", "value_spread": 1.0}, "no field 'value_spread'"),
-        ({"kind": "ref-kv", "weight": float("nan")}, "weight must be a finite number"),
+        ({"kind": "ref-kv", "weight": -1.0}, "weight must be a finite number of 0 or more"),
         ({"kind": "ref-kv", "balance": 1.5}, r"from 0 \(picture\) to 1 \(text\), but 1\.5 was given"),
     ],
 )
