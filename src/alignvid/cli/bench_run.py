@@ -24,7 +24,7 @@ _RUN_OPTIONS = (
     click.option(
         "--variants",
         multiple=True,
-        help='With commas: baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps=0.7-1.0 guidance=3". '
+        help='With commas: baseline, still, alignvid, presets, .toml files, "late: gamma=1.5 steps=0.7-1.0". '
         "baseline,alignvid unless given; the first is compared with.",
     ),
     click.option("--seeds", default="0", show_default=True, help="With commas; each sample has its own noise."),
