@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,18 +20,20 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
-from alignvid.attachment.part import Counts, Order, Part
-from alignvid.attachment.placement import Placement
+from alignvid.attachment.graphs import Graphs
+from alignvid.attachment.idleness import Idleness, StreamWatch
+from alignvid.attachment.part import Counts, Order, Part, RunFacts
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import install, is_installed
 from alignvid.host.branches import samples_in
-from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
-from alignvid.host.sites import NormLocation
+from alignvid.host.caches import EdgeWatch, Samples
+from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation
 from alignvid.recipe import Recipe
+
+_RUNS_KEPT = 16  # as many threads as may take turns on one transformer, each with a run of its own
 
 
 class Gate:
@@ -46,6 +47,7 @@ class Gate:
         name: str,
         part_of: Any,
         forget: Callable[[nn.Module], None] | None,
+        contract: Contract,
     ) -> None:
         """Not yet at its door; see `install_gate`.
 
@@ -56,11 +58,13 @@ class Gate:
             name: of the preset, for messages.
             part_of: what has a `detach` for the whole; held, so that the model holds all that is on it.
             forget: empties caches that the loop or the family knows; see `Runner.forget_with`.
+            contract: hears where the gain does not act as the recipe says.
         """
         self.host = host
         self.recipe = recipe
         self.name = name
         self.part_of = part_of
+        self._contract = contract
         self._parts = [(part, part.effects) for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
         self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
@@ -72,33 +76,27 @@ class Gate:
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
         self.edges = EdgeWatch(host.transformer, forget)
-        self._skips, self._order = SkipWatch(), Order()
+        self._order = Order()
         self._has_own_cache = forget is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
-        self._acted_in_run = self._has_warned_of_nothing = False
-        self._is_compiled = self._is_compiled_whole = False
+        self._runs: dict[int, RunFacts] = {}
+        self._idleness = Idleness(name, host, self.site_count, contract)
         self._probed = probed_sites(host, installed, placements)
         self._last_active: ActiveForward | None = None
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
-        self._has_proved_run = False
-        self._compilable = _modules_around([item.location for item in placements])
+        self._graphs = Graphs(host, [item.location for item in placements])
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
-        self._streams = {stream for item in placements for stream, _ in item.powers}
-        self._tells_vision = any(
-            _tells_vision(item, part.recipe.modulation) for part in parts for item in part.placements
-        )
+        self._streams = StreamWatch(host, parts, contract)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
-        self._has_met_tokens = self._has_told_of_none = False
-        self._checked_run: int | None = None
         self._none: list[Samples] = [False] * len(parts)
         self._foreign = foreign_site(placements)
         self._signature = inspect.signature(type(host.transformer).forward)
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
-        """Hooks that tell vision tokens from words; none where both are treated alike."""
-        return self.host.family.watch(pipeline) if self._tells_vision else []
+        """Hooks that distinguish vision tokens from words; none where both are treated alike."""
+        return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
 
     @torch.compiler.disable
     def begin(
@@ -117,8 +115,8 @@ class Gate:
         if outer is not None and outer.passes(door):
             return None
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
-        self._note_compiled()
-        takes_turn = self._is_compiled or self.edges.is_cached
+        self._graphs.look()
+        takes_turn = self._graphs.is_any or self.edges.is_cached
         if takes_turn:
             self._turns.acquire()
         try:
@@ -138,9 +136,11 @@ class Gate:
         for part, _ in self._parts:
             refuse_parts(self.host, part.recipe.modulation, part.placements)
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        family.check(arguments, self._streams)
+        family.check(arguments, self._streams.streams)
         is_preparation = family.prepares(arguments)
         run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
+        if sentence := family.warning(arguments, self._streams.streams):
+            self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
         is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False)
         acting = Acting(acting_samples(samples), noise_level) if is_acting else None
@@ -153,23 +153,22 @@ class Gate:
             self.counts.active_forwards += is_acting
         call.enter()
         try:
-            self._prepare(arguments, noise_level, samples)
+            self._prepare(arguments, run, noise_level, samples)
         except BaseException:
             call.leave()
             raise
-        if torch.is_grad_enabled() and not self._is_compiled_whole:
+        if torch.is_grad_enabled() and not self._graphs.is_whole:
             bind_checkpoints(self.host.transformer)
         return call
 
-    def _prepare(self, arguments: Mapping[str, Any], noise_level: float, samples: Sequence[Samples]) -> None:
-        """Tell the effects what they must know of the forward that is in force now."""
+    def _prepare(self, arguments: Mapping[str, Any], run: int, noise_level: float, samples: Sequence[Samples]) -> None:
+        """Give the effects what they need to know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts:
             counts = family.token_counts(self.host.transformer, arguments)
             counted = {stream: count or 0 for stream, count in counts.items()}
-            self._warn_of_mixed_streams(counts)
-            self._warn_of_empty_streams(counted)
+            self._streams.see(counts, run, self._facts_of(run))
         for (_, effects), chosen in zip(self._parts, samples, strict=True):
             for effect in effects:
                 if counted:
@@ -190,26 +189,15 @@ class Gate:
         self._leave(call)
         if call.ran == 0 and any(state.has_run for state in call.states.values()):
             call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
+        facts = self._facts_of(call.edge.run)
+        facts.has_acted = facts.has_acted or call.acted > 0
         with self._counting:
             self.counts.acted += call.acted
-            self._acted_in_run = self._acted_in_run or call.acted > 0
         if not (call.is_taken_over or call.is_preparation or self._foreign):  # of foreign processors it was warned
-            self._warn_of_idleness(call)
-        if call.acted and self.proves_runs and not self._has_proved_run:
-            self._has_proved_run = True
+            self._idleness.see(call, facts, may_skip=self.counts.acted > 0 and self._may_be_cached)
+        if call.acted and self.proves_runs and not facts.has_proved:
+            facts.has_proved = True
             self.counts.proved = self.proof()
-
-    def _warn_of_idleness(self, call: Call) -> None:
-        """Once a run, where a gain that was on multiplied nothing, or blocks were left out at an edge."""
-        may_skip = self.counts.acted > 0 and self._may_be_cached
-        if call.acting and not self._acted_in_run and not self._has_warned_of_nothing and not may_skip:
-            self._has_warned_of_nothing = True
-            self._warn_of_nothing()
-            return
-        run, kind, is_edge = call.edge
-        skipped = self._skips.see(run, kind, self.site_count, call.ran, is_edge=is_edge)
-        if skipped is not None:
-            warnings.warn(skipped, stacklevel=4)
 
     def proof(self) -> tuple[list[SiteChange], float] | None:
         """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
@@ -244,21 +232,12 @@ class Gate:
         """Whether a cache that is known, and forgets where it must, may leave out all blocks of a forward."""
         return self._has_own_cache or self.edges.is_cached
 
-    def _warn_of_nothing(self) -> None:
-        warnings.warn(
-            f"AlignVid {self.name} was on in a forward of the {self.host.name} and multiplied nothing, for none of the "
-            f"{self.site_count} attentions ran the norm of its keys. Likely reasons: the forward was replaced by an "
-            "exported or fused one, something else than the pipeline runs the blocks, a kernel reads the norm's weight "
-            "in place of calling the norm, or a cache left the blocks out. Detach, restore the model's own forward, "
-            "and attach again.",
-            stacklevel=5,
-        )
-
     def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples]]:
         """The run and the noise level of a forward of some step, and which of its samples each part acts on."""
         moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
-        if moments[0].source != "stray" and moments[0].run != self._checked_run:
-            self._look_at_all(moments[0].run)
+        if moments[0].source != "stray" and not (facts := self._facts_of(moments[0].run)).is_looked_at:
+            self._look_at_all()
+            facts.is_looked_at = True
         chosen: list[Samples] = []
         for (part, _), moment in zip(self._parts, moments, strict=True):
             samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
@@ -275,9 +254,18 @@ class Gate:
     def announce(self, name: str | None) -> None:
         """Note the cache context that the pipeline enters, or leaves."""
         for part, _ in self._parts:
-            part.passes.announced = name
+            part.passes.announce(name)
 
-    def _look_at_all(self, run: int) -> None:
+    def _facts_of(self, run: int) -> RunFacts:
+        facts = self._runs.get(run)
+        if facts is None:
+            with self._counting:
+                facts = self._runs.setdefault(run, RunFacts())
+                while len(self._runs) > _RUNS_KEPT:
+                    del self._runs[next(iter(self._runs))]
+        return facts
+
+    def _look_at_all(self) -> None:
         """Once a run, whether the norms are those that were attached to, and the attentions run the same code.
 
         An effect that others have taken off its norm meanwhile is put back.
@@ -288,59 +276,5 @@ class Gate:
                 install(installed)
         foreign = foreign_site(self.placements)
         if foreign and (not self._foreign or foreign.foreign_processor != self._foreign.foreign_processor):
-            warn_of_processor(foreign, stacklevel=6)
+            warn_of_processor(self._contract, foreign)
         self._foreign = foreign
-        self._has_met_tokens = self._acted_in_run = self._has_warned_of_nothing = self._has_proved_run = False
-        self._checked_run = run
-
-    def _note_compiled(self) -> None:
-        """Whether graphs read the effects, and whether one holds the whole transformer; both may come at any time."""
-        if not self._is_compiled_whole:
-            transformer, called = self.host.transformer, self.host.called
-            self._is_compiled_whole = called is not transformer or _is_compiled(transformer)
-            self._is_compiled = self._is_compiled_whole or any(
-                module._compiled_call_impl is not None for module in self._compilable
-            )
-
-    def _warn_of_mixed_streams(self, counts: Mapping[str, int | None]) -> None:
-        """Once, where vision is to be told from text and cannot be."""
-        if self._tells_vision and counts.get("vision", 0) is None:
-            self._tells_vision = False
-            warnings.warn(
-                "Which tokens of the prompt are a picture's is not known, so that all count as text: the prompt was "
-                "encoded before AlignVid was attached, or they lie elsewhere in each prompt of a batch. Attach before "
-                "encoding, run prompts one by one, or act on text and vision alike.",
-                stacklevel=3,
-            )
-
-    def _warn_of_empty_streams(self, counted: Mapping[str, int]) -> None:
-        """Once, where none of the streams that are acted on has a token; guidance may drop the references in one of its
-        later passes.
-        """
-        if self._has_met_tokens or self._has_told_of_none or not self._streams:
-            return
-        self._has_met_tokens = any(counted.get(stream) != 0 for stream in self._streams)
-        if not self._has_met_tokens:
-            self._has_told_of_none = True
-            warnings.warn(
-                f"Nothing is modulated: {', '.join(sorted(self._streams))} has no tokens in this call. Give the "
-                "pipeline a reference image, or choose other streams.",
-                stacklevel=3,
-            )
-
-
-def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:
-    """The attentions of some norms, and the blocks that hold them: what may be compiled by itself."""
-    return list({id(part): part for where in locations for part in (where.block_module, where.attention)}.values())
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    """Whether its forward is a graph of torch.compile, put there by either of two ways."""
-    return module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
-
-
-def _tells_vision(placement: Placement, modulation: Modulation) -> bool:
-    """Whether it matters which tokens of a prompt are vision."""
-    gains = dict(placement.gains)
-    are_alike = modulation.is_uniform and gains.get("vision") == gains.get("text")
-    return "vision" in placement.location.keys.streams and not are_alike

@@ -9,9 +9,9 @@ object gets the same treatment where it is what the pipeline calls.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, wraps
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache, partial, wraps
 from typing import Any, cast
 
 import torch
@@ -25,6 +25,7 @@ from alignvid.attachment.forwards import rebind
 from alignvid.attachment.gate import Gate
 from alignvid.attachment.refusals import EXPORT_PROBLEM, refuse_export
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
+from alignvid.host.contexts import CACHE_CONTEXT, announced
 from alignvid.host.transformers import Host
 
 _ATTRIBUTE = "_alignvid_gate"
@@ -150,19 +151,11 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
             return base.forward(self, *args, **kwargs)
         return through(gate, running, base.forward, self, args, kwargs)
 
-    @contextmanager
-    def cache_context(self: Any, name: str, **fields: Any) -> Iterator[None]:
-        gate = gate_at(self)
-        if gate is not None:
-            gate.announce(name)
-        try:
-            with base.cache_context(self, name, **fields):  # type: ignore[attr-defined]  # tested below
-                yield
-        finally:
-            if gate is not None:
-                gate.announce(None)
+    def cache_context(self: Any, name: str, **fields: Any) -> AbstractContextManager[Any]:
+        gate, enter = gate_at(self), partial(getattr(base, CACHE_CONTEXT), self)
+        return enter(name, **fields) if gate is None else announced(enter, gate.announce, name, **fields)
 
     members: dict[str, Any] = {"__call__": call, "forward": forward, "__deepcopy__": _copied}
-    if hasattr(base, "cache_context"):
-        members["cache_context"] = cache_context
+    if hasattr(base, CACHE_CONTEXT):
+        members[CACHE_CONTEXT] = cache_context
     return same_named_subclass(base, members, equals_base=True)

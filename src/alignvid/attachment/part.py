@@ -28,6 +28,17 @@ class Counts:
     """What a proof found in the last run that was proved, and at which noise level."""
 
 
+@dataclass
+class RunFacts:
+    """What a gate has found in one run; two may take turns, in two threads."""
+
+    is_looked_at: bool = False
+    """Whether all norms were looked at, as they are once a run."""
+    has_acted: bool = False
+    has_met_tokens: bool = False
+    has_proved: bool = False
+
+
 @dataclass(frozen=True)
 class Part:
     """One modulation of a recipe, on one transformer."""

@@ -10,7 +10,6 @@ guidance scale that changes on the way. A bare transformer says nothing: its cal
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from alignvid.host.branches import (
     pass_named,
     samples_in,
 )
+from alignvid.host.contract import Contract
 from alignvid.host.moment import Moment
 from alignvid.host.registry import runner_of
 from alignvid.host.run_passes import Layout, RunPasses
@@ -52,15 +52,17 @@ class _Thread(threading.local):
 class PassReader:
     """Reads the CFG branch of a forward: see above."""
 
-    def __init__(self, pipeline: Any = None, passes: Sequence[str] = ()) -> None:
+    def __init__(self, pipeline: Any = None, passes: Sequence[str] = (), contract: Contract | None = None) -> None:
         """A reader of the passes of one model.
 
         Args:
             pipeline: what runs the model; None for a bare transformer.
             passes: those of a step in their order, where the caller of a bare transformer gives them; see
                 `check_passes`.
+            contract: hears where a branch is not known; one that is not strict if None.
         """
         self._pipeline = pipeline
+        self._contract = contract or Contract()
         self._runner = runner_of(pipeline)
         self._passes = tuple(passes)
         self._thread = _Thread()
@@ -70,8 +72,8 @@ class PassReader:
         """Name of the cache context that the pipeline has entered in this thread, such as "cond"."""
         return self._thread.announced
 
-    @announced.setter
-    def announced(self, name: str | None) -> None:
+    def announce(self, name: str | None) -> None:
+        """Note the cache context that the pipeline enters, or leaves."""
         self._thread.announced = name
 
     def forget(self) -> None:
@@ -213,18 +215,17 @@ class PassReader:
                 f"their order, passes={UNCONDITIONAL_FIRST[::-1]!r} for example ({ALLOWED}); attach to the pipeline; "
                 "or choose branch='both'."
             )
-        run = self._run(moment.run)
-        if moment.is_in_window and not run.has_warned:
-            run.has_warned = True
+        if moment.is_in_window:
             why = (
                 "it is not a forward of the running step"
                 if moment.source == "stray"
                 else "its text is none of those of the first step"
             )
-            warnings.warn(
+            self._contract.warn(
+                "unknown branch",
                 f"Which branch of guidance a forward of {type(host.transformer).__name__} is (step "
                 f"{moment.step_index}, noise level {moment.noise_level:.4g}) is not known: {why}. AlignVid acts in the "
                 f"{branch} branch alone, so that this forward runs without a gain. Give it the text of a pass, or "
                 "choose branch='both'.",
-                stacklevel=5,
+                once_in=(branch, moment.run),
             )

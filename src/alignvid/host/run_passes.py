@@ -30,7 +30,6 @@ class RunPasses:
     declared: tuple[str, ...] = ()
     """Branches in the batch that was read last, where the caller of a bare transformer gave them."""
     has_names: bool = False
-    has_warned: bool = False
 
     def count(self, moment: Moment) -> None:
         """Note a forward of a step, known by its index, or by its noise level where no schedule is known."""
