@@ -50,6 +50,9 @@ class AttendingState(SwitchedState):
     def __init__(self) -> None:
         super().__init__()
         self.has_called = False
+        self.given: tuple[int, int] | None = None
+        """Tokens of the hidden and of the encoder states that the attention was given; None if it took them otherwise.
+        """
 
 
 class AttentionEffect(SwitchedEffect):
@@ -63,14 +66,30 @@ class AttentionEffect(SwitchedEffect):
         """`streams`: of the keys, in the order of the softmax."""
         super().__init__()
         self.streams = tuple(streams)
+        self.groups: tuple[tuple[str, ...], ...] = ()
+        """Streams of the hidden states, then of the encoder states, where these have norms of their own."""
 
     def on_call(self, asked: AttentionCall) -> AttentionCall:
         """What the softmax is to be asked for in place of this."""
         return asked
 
     def sizes(self, asked: AttentionCall) -> list[int]:
-        """Keys of each stream, in order."""
-        return stream_sizes(asked.key.shape[1], self.streams, self.now)
+        """Keys of each stream, in order.
+
+        Raises: AttachmentError if the family counts too few of them, and the attention was not given each kind apart.
+        """
+        now, total = self.now, asked.key.shape[1]
+        if sum(now.tokens_in(stream) is None for stream in self.streams) < 2:
+            return stream_sizes(total, self.streams, now)
+        if now.given is None or len(self.groups) != 2 or sum(now.given) != total:
+            raise AttachmentError(
+                f"{total} keys cannot be split into {', '.join(self.streams)}: the family counts the tokens of too few "
+                "of these streams, and this attention is not given them apart. Use a scalar modulation here."
+            )
+        sizes: dict[str, int] = {}
+        for names, count in zip(self.groups, now.given, strict=True):
+            sizes |= zip(names, stream_sizes(count, names, now), strict=True)
+        return [sizes[stream] for stream in self.streams]
 
     def put_on(self, module: nn.Module) -> None:
         """Let the processor of an attention ask here before it calls the dispatch."""
@@ -82,7 +101,8 @@ class AttentionEffect(SwitchedEffect):
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments, untouched; from here on the attention call is this effect's."""
-        self.now.has_called = False
+        now = self.now
+        now.has_called, now.given = False, _given(args, kwargs)
         _attend((*_attending(), self))
         return args, kwargs
 
@@ -95,6 +115,15 @@ class AttentionEffect(SwitchedEffect):
                 "queries, keys and values were not seen: was another processor set meanwhile? Detach and attach again."
             )
         return output
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int] | None:
+    """Tokens of the hidden and of the encoder states among an attention's arguments."""
+    hidden = kwargs.get("hidden_states", args[0] if args else None)
+    encoder = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+    if not isinstance(hidden, Tensor) or not isinstance(encoder, Tensor) or hidden.ndim != 3 or encoder.ndim != 3:
+        return None
+    return hidden.shape[1], encoder.shape[1]
 
 
 class _Attending:
@@ -168,6 +197,7 @@ def call_effects(
         key = (location.site, streams, powers)
         if key not in shared:
             shared[key] = make(streams, dict(powers))
+            shared[key].groups = tuple(keys.streams for keys in location.attention_site.keys)
         installed.append(Installed(location.attention, shared[key]))
     return installed
 
@@ -195,9 +225,9 @@ def restore_dispatch(attention: nn.Module) -> None:
     for name, users in _users.items():
         users.discard(attention)
         module = sys.modules.get(name)
-        present = getattr(module, _NAME, None)
-        if not users and hasattr(present, "_alignvid_plain"):  # else another's lies over ours, which gives on
-            setattr(module, _NAME, present._alignvid_plain)
+        plain = getattr(getattr(module, _NAME, None), "_alignvid_plain", None)
+        if not users and plain is not None:  # else another's lies over ours, which passes everything on
+            setattr(module, _NAME, plain)
 
 
 _users: dict[str, WeakSet[nn.Module]] = {}

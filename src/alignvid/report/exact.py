@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alignvid.bench.audits.agreement import corrected_scores
+from alignvid.bench.audits.agreement import Estimate, corrected_scores
 from alignvid.bench.audits.audit import answered_questions
 from alignvid.bench.audits.exact_file import EstimateFacts, ExactFacts, counts
 from alignvid.bench.data.dataset import OMITSHAPES
@@ -35,17 +35,20 @@ def audit_tables(card: Scorecard, audit: ExactFacts | None) -> list[Table]:
 def _corrected(card: Scorecard, audit: ExactFacts) -> Table:
     scores = corrected_scores(answered_questions(card.run), card.run.variants, counts(audit), seed=SEED)
     rows = [
-        (score.variant, f"{100 * score.judged:.1f}",
-         NOTHING if score.corrected.value is None
-         else f"{100 * score.corrected.value:.1f} [{100 * score.corrected.low:.1f}, {100 * score.corrected.high:.1f}]",
-         str(score.corrected.n))
+        (score.variant, f"{100 * score.judged:.1f}", _percent(score.corrected), str(score.corrected.n))
         for score in scores
-    ]  # fmt: skip
+    ]
     note = (
         "After Rogan and Gladen, with one pair of errors for all questions; unparsed replies and missing videos left "
         "out. Nothing where the judge is no better than chance."
     )
     return Table("Accuracy without the judge's errors", ("variant", "judged %", "corrected % [95 %]", "n"), rows, note)
+
+
+def _percent(found: Estimate) -> str:
+    if found.value is None or found.low is None or found.high is None:
+        return NOTHING
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def _value(facts: EstimateFacts) -> str:

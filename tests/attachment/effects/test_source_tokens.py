@@ -30,6 +30,7 @@ LAYOUTS = {  # attention: tokens by stream in the order of the softmax, counted 
         "transformer_blocks.0.attn": {"text": 12, "video": 32, "image": 96},
         "single_transformer_blocks.0.attn": {"text": 12, "video": 32, "image": 96},
     },
+    "hunyuan15_i2v": {"transformer_blocks.0.attn": {"video": 3 * 5 * 10, "image": 2 * 2, "text": 16 + 5}},
     "flux2_klein": {"transformer_blocks.0.attn": {"text": 12, "video": 8, "image": 128}},
     "qwen_image_edit_plus": {"transformer_blocks.0.attn": {"text": 12, "video": 8, "image": 64}},
 }

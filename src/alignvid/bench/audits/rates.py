@@ -93,7 +93,7 @@ class Rates:
 def told(samples: Sequence[ExactSample], videos: Iterable[VideoRecord], answers: Iterable[AnswerRecord]) -> list[Told]:
     """The answers with the truth of each, of the clips that are there."""
     by_id = {item.sample.id: item for item in samples}
-    showings = {name: name for name in SHOWINGS}
+    showings: dict[str, Showing] = {name: name for name in SHOWINGS}
     clips = {row.job: (by_id[row.sample], showings[row.variant]) for row in videos if row.sample in by_id}
     found = []
     for row in answers:
@@ -111,6 +111,7 @@ def rates(answers: Sequence[Told]) -> Rates:
     read = [one for one in answers if one.verdict is not Verdict.FAILED]
     known = [one for one in read if one.truth is not None]
     probable = [one for one in known if one.p_yes is not None]
+    errors = [(one.sample, (one.p_yes - float(bool(one.truth))) ** 2) for one in known if one.p_yes is not None]
     half = [one for one in read if one.showing == HALF and not one.is_denial]
     return Rates(
         answers=len(known),
@@ -130,9 +131,7 @@ def rates(answers: Sequence[Told]) -> Rates:
             name: _share([one for one in known if one.showing == name], "is_right") for name in SHOWINGS if name != HALF
         },
         half_shown_yes=_share(half, "says_yes"),
-        brier=_mean([(one.sample, (one.p_yes - bool(one.truth)) ** 2) for one in probable], SHARE)
-        if probable
-        else None,  # type: ignore[operator]  # a number, by the choice
+        brier=_mean(errors, SHARE) if errors else None,
         bins=tuple(_bins(probable)),
     )
 

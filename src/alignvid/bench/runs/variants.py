@@ -48,8 +48,8 @@ class Variant:
     @property
     def settings(self) -> CallSettings:
         """What is changed in the call."""
-        changed = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
-        return CallSettings(**changed, **({"still": True} if self.still else {}))
+        changed: dict[str, Any] = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
+        return CallSettings(**changed | ({"still": True} if self.still else {}))
 
     def to_dict(self) -> VariantFacts:
         """Plain data for the run's plan."""
