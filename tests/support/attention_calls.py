@@ -34,7 +34,7 @@ class Asked(NamedTuple):
         if self.mask is not None:
             is_bool = self.mask.dtype == torch.bool
             logits = logits.masked_fill(~self.mask, -torch.inf) if is_bool else logits + self.mask
-        return logits.softmax(-1)
+        return logits.softmax(-1).nan_to_num(0.0)  # as torch has it, a query that may see no key gets nothing
 
     def attended(self, weights: Tensor, value: Tensor | None = None) -> Tensor:
         """What the attention gives with these weights; with other values, if they are given."""

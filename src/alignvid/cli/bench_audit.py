@@ -84,7 +84,7 @@ def audit(
 
 def _exact(folder: Path, name: str | None, protocol: str | None, scenes: int, options: Any, as_json: bool) -> None:
     from alignvid.bench.audits.exact import exact_samples, write_clips
-    from alignvid.bench.audits.rates import rates, told
+    from alignvid.bench.audits.rates import rates, with_truth
     from alignvid.bench.judges import JudgeOptions, open_judge
     from alignvid.bench.judges.judging import judge_run
     from alignvid.bench.run_folder import RunFolder
@@ -101,7 +101,7 @@ def _exact(folder: Path, name: str | None, protocol: str | None, scenes: int, op
     tally = judge_run(run, judge, limit=scenes, on_answer=JudgeProgress().show)
     identity = (tally.identity.judge, tally.identity.protocol, tally.identity.digest)
     answers = [row for row in run.answers() if (row.judge, row.protocol, row.settings) == identity]
-    found = rates(told(samples, run.videos(), answers))
+    found = rates(with_truth(samples, run.videos(), answers))
     values = {
         "judge": identity[0],
         "protocol": identity[1],

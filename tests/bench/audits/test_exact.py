@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alignvid.bench.audits.exact import DATA, HALF, SHOWINGS, elsewhere, exact_samples, write_clips
-from alignvid.bench.audits.rates import Told, rates, told
+from alignvid.bench.audits.rates import KnownAnswer, rates, with_truth
 from alignvid.bench.data.claims import Claim
 from alignvid.bench.judges.base import Judge, JudgeIdentity, JudgeOptions, Reply
 from alignvid.bench.judges.judging import judge_run
@@ -72,7 +72,7 @@ def test_the_questions_are_plain_sentences(samples):
 
 
 def answer(showing="shown", truth=True, verdict=Verdict.YES, *, sample="a", is_denial=False, p_yes=None):
-    return Told(sample, showing, is_denial, truth, verdict, p_yes)
+    return KnownAnswer(sample, showing, is_denial, truth, verdict, p_yes)
 
 
 def test_rates_by_hand():
@@ -118,7 +118,7 @@ class Fixed(Judge):
 def judged(folder, samples, judge):
     tally = judge_run(folder, judge, limit=None, on_answer=lambda row, count: None)
     rows = [row for row in folder.answers() if row.judge == tally.identity.judge]
-    return rates(told(samples, folder.videos(), rows))
+    return rates(with_truth(samples, folder.videos(), rows))
 
 
 def test_a_judge_that_says_yes_to_everything_is_shown_to(folder, samples):

@@ -19,7 +19,7 @@ _DECIMALS = 12  # sums in another order differ in the last digits; equal scenes 
 
 
 @dataclass(frozen=True)
-class Told:
+class KnownAnswer:
     """One answer, and the truth."""
 
     sample: str
@@ -90,11 +90,15 @@ class Rates:
         return asdict(self)
 
 
-def told(samples: Sequence[ExactSample], videos: Iterable[VideoRecord], answers: Iterable[AnswerRecord]) -> list[Told]:
+def with_truth(
+    samples: Sequence[ExactSample], videos: Iterable[VideoRecord], answers: Iterable[AnswerRecord]
+) -> list[KnownAnswer]:
     """The answers with the truth of each, of the clips that are there."""
     by_id = {item.sample.id: item for item in samples}
     showings: dict[str, Showing] = {name: name for name in SHOWINGS}
-    clips = {row.job: (by_id[row.sample], showings[row.variant]) for row in videos if row.sample in by_id}
+    clips: dict[str, tuple[ExactSample, Showing]] = {
+        row.job: (by_id[row.sample], showings[row.variant]) for row in videos if row.sample in by_id
+    }
     found = []
     for row in answers:
         if row.job in clips:
@@ -102,11 +106,11 @@ def told(samples: Sequence[ExactSample], videos: Iterable[VideoRecord], answers:
             question = next((one for one in item.sample.questions if one.id == row.question), None)
             if question is not None:
                 is_denial, truth = question.category == "denial", item.truth(showing, question)
-                found.append(Told(item.sample.id, showing, is_denial, truth, row.verdict, row.p_yes))
+                found.append(KnownAnswer(item.sample.id, showing, is_denial, truth, row.verdict, row.p_yes))
     return found
 
 
-def rates(answers: Sequence[Told]) -> Rates:
+def rates(answers: Sequence[KnownAnswer]) -> Rates:
     """Rates of the answers of one judge."""
     read = [one for one in answers if one.verdict is not Verdict.FAILED]
     known = [one for one in read if one.truth is not None]
@@ -136,11 +140,11 @@ def rates(answers: Sequence[Told]) -> Rates:
     )
 
 
-def _count(answers: Sequence[Told], truth: bool, verdict: Verdict) -> int:
+def _count(answers: Sequence[KnownAnswer], truth: bool, verdict: Verdict) -> int:
     return sum(one.truth is truth and one.verdict is verdict for one in answers)
 
 
-def _share(answers: Sequence[Told], what: str) -> Estimate:
+def _share(answers: Sequence[KnownAnswer], what: str) -> Estimate:
     return _mean([(one.sample, float(getattr(one, what))) for one in answers], SHARE)
 
 
@@ -153,13 +157,13 @@ def _mean(values: Sequence[tuple[str, float]], bounds: tuple[float, float]) -> E
     return estimate(sums, np.array([len(own) for own in scenes.values()], dtype=float), bounds)
 
 
-def _difference(answers: Sequence[Told]) -> Estimate:
+def _difference(answers: Sequence[KnownAnswer]) -> Estimate:
     """Accuracy on denials less that on claims: each scene has as many of both."""
     signed = [(one.sample, (1.0 if one.is_denial else -1.0) * 2.0 * one.is_right) for one in answers]
     return _mean(signed, DIFFERENCE_OF_SHARES)
 
 
-def _bins(answers: Sequence[Told]) -> list[Bin]:
+def _bins(answers: Sequence[KnownAnswer]) -> list[Bin]:
     made = []
     for index in range(BINS):
         low, high = index / BINS, (index + 1) / BINS

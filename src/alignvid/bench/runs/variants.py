@@ -49,7 +49,9 @@ class Variant:
     def settings(self) -> CallSettings:
         """What is changed in the call."""
         changed: dict[str, Any] = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
-        return CallSettings(**changed | ({"still": True} if self.still else {}))
+        if self.still:
+            changed["still"] = True
+        return CallSettings(**changed)
 
     def to_dict(self) -> VariantFacts:
         """Plain data for the run's plan."""
