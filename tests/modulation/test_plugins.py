@@ -110,7 +110,7 @@ def test_it_acts_beside_another_modulation_in_a_stated_order(fading):
 
 
 def test_a_benchmark_variant_names_it(fading):
-    variant = parse_variant("mine: kind=fading gamma=1.5 steps=0.0-0.5", sketch(find_model("miniature")))
+    variant = parse_variant("mine: kind=fading gamma=1.5 steps-window=0.0-0.5", sketch(find_model("miniature")))
     assert variant.recipe is not None
     assert variant.recipe.modulation.to_dict() == {"kind": "fading", "gamma": 1.5, "powers": {"*.text": 1.0}}
 

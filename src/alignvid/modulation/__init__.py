@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignvid.errors import ModulationError
-from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
+from alignvid.modulation.base import DEFAULT_GAMMA, INNER_STREAMS, Modulation, Powers, check_gamma, split_target
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.down_up import DownUp
 from alignvid.modulation.dymos import DyMoS
+from alignvid.modulation.emphasis import Emphasis
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
@@ -22,10 +23,12 @@ from alignvid.modulation.scalar import Scalar
 __all__ = [
     "BUILT_IN",
     "DEFAULT_GAMMA",
+    "INNER_STREAMS",
     "ConflictAware",
     "Dcag",
     "DownUp",
     "DyMoS",
+    "Emphasis",
     "Energy",
     "Grag",
     "KeyBlur",

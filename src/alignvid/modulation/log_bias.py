@@ -16,6 +16,7 @@ class LogBias(Modulation):
 
     kind: ClassVar[str] = "log-bias"
     effects: ClassVar[str] = "alignvid.attachment.effects.log_bias:log_bias_effects"
+    takes_inner_streams: ClassVar[bool] = True
 
     gamma: float = DEFAULT_GAMMA
     """Factor on the odds of attending to a target; above 1 draws attention to it, 1 changes nothing."""

@@ -17,6 +17,7 @@ from alignvid.modulation.base import Modulation
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.down_up import DownUp
 from alignvid.modulation.dymos import DyMoS
+from alignvid.modulation.emphasis import Emphasis
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
@@ -33,6 +34,7 @@ BUILT_IN: tuple[type[Modulation], ...] = (
     Energy,
     ConflictAware,
     LogBias,
+    Emphasis,
     KeyBlur,
     LowPass,
     Grag,

@@ -17,7 +17,8 @@ class Scalar(Modulation):
     """The paper's main setting: one constant gain per target, `gamma ** power`."""
 
     kind: ClassVar[str] = "scalar"
-    effects: ClassVar[str] = "alignvid.attachment.effects.scalar:scalar_effects"
+    effects: ClassVar[str] = "alignvid.attachment.effects.words:gain_effects"
+    takes_inner_streams: ClassVar[bool] = True
     is_uniform: ClassVar[bool] = True
 
     gamma: float = DEFAULT_GAMMA
