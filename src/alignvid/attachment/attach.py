@@ -29,7 +29,7 @@ from alignvid.host.given import given_levels
 from alignvid.host.registry import pipeline_of, silent_passes
 from alignvid.host.transformers import Host, hosts
 from alignvid.host.words import check_prompts
-from alignvid.modulation import check_gamma
+from alignvid.modulation import Modulation, check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
@@ -41,7 +41,7 @@ _EXTREME_GAIN = 10.0  # at ten times its logits a softmax is close to an argmax;
 
 def attach(
     pipe_or_transformer: Any,
-    preset_or_recipe: str | Preset | Recipe | None = None,
+    preset_or_recipe: str | Preset | Recipe | Modulation | None = None,
     *,
     gamma: float | None = None,
     blocks: BlockSet | str | Iterable[int] | Mapping[str, Any] | None = None,
@@ -59,7 +59,8 @@ def attach(
 
     Args:
         pipe_or_transformer: a diffusers pipeline, another object that a host describes, or a transformer alone.
-        preset_or_recipe: a preset's name, a preset file, a Preset or a Recipe; found from the model if None.
+        preset_or_recipe: a preset's name, a preset file, a Preset, a Recipe, or a modulation with the blocks and steps
+            that are usual for its kind; found from the model if None.
         gamma: factor on the attention logits; every gain is a power of it.
         blocks: [0, 2], "0,2-7", "first-half", "all", or one of these per stack.
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
