@@ -98,7 +98,8 @@ def resolve(
         name, recipe = _named_recipe(wanted, found[0], pipeline)
     else:
         _refuse_beside_follow(preset=wanted, gamma=gamma, streams=streams)
-        name, recipe = f"follow {follow:+g}", recipe_at(follow, found[0].family.preset_family)
+        recipe = recipe_at(follow, found[0].family.preset_family)
+        name = f"follow {follow:+g}"
     powers = None
     if streams is not None:
         known = targets_of(found[0], pipeline), refusals_of(found[0], pipeline)
