@@ -19,11 +19,11 @@ from torch import Tensor
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gate import gate_of, refuse_attached
 from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, refuse_parts, warn_of_processor
-from alignvid.errors import AttachmentError, ModulationError, UnknownPreset
+from alignvid.errors import ModulationError, UnknownPreset
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.given import given_levels
 from alignvid.host.passes import check_passes
@@ -80,10 +80,7 @@ def attach(
     name, recipe = _named_recipe(preset_or_recipe, found[0], pipeline)
     recipe = _overridden(recipe, found, pipeline, gamma, blocks, steps, streams, branch)
     for host in found:
-        if (gate := gate_of(host)) is not None:
-            raise AttachmentError(
-                f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
-            )
+        refuse_attached(host)
     for earlier in in_force_for(pipeline):
         warnings.warn(
             f"AlignVid {earlier.name} is in force on a transformer that this pipeline has no longer, and acts there "

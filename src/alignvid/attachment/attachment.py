@@ -63,6 +63,7 @@ class Attachment:
             attach_again=attach_again,
         )
         self._in_force: ref[InForce] | None = None
+        self._withdrawn: InForce | None = None
         self._places = {host: _Places.of(items) for host, items in self._prepared.placements.items()}
         self._parts = [
             (part, {host: _Places.of(items) for host, items in by_host.items()})
@@ -84,14 +85,41 @@ class Attachment:
         Warns if the pipeline has another transformer by now, so that the gain has acted on nothing since.
         """
         if (in_force := self.in_force) is not None:
-            problems, self._in_force = in_force.problems(), None
+            problems, self._in_force, self._withdrawn = in_force.problems(), None, None
             in_force.take_off()
             for problem in problems:
                 warnings.warn(f"AlignVid {self.name} {problem}.", stacklevel=2)
 
+    def withdraw(self) -> None:
+        """Take the gain off until `put_back`, and keep the counts and the place in the run; twice is fine.
+
+        For a host that lends one model to several users in turn: each has its own attachment, on the model in its own
+        forwards alone.
+        Raises: AttachmentError if it is detached.
+        """
+        if (in_force := self.in_force) is None:
+            raise AttachmentError(_DETACHED)
+        if not in_force.is_withdrawn:
+            in_force.withdraw()
+            self._withdrawn = in_force
+
+    def put_back(self) -> None:
+        """Let the gain act again after `withdraw`; twice is fine.
+
+        Raises: AttachmentError if it is detached, or the model carries another attachment now.
+        """
+        if (in_force := self.in_force) is None:
+            raise AttachmentError(_DETACHED)
+        if in_force.is_withdrawn:
+            in_force.refuse_another()
+            in_force.put_on()
+            self._withdrawn = None
+
     @property
     def in_force(self) -> InForce | None:
-        """What is on the model; None once it is detached or the model is gone."""
+        """What is on the model, or waits to be put back; None once it is detached or the model is gone."""
+        if self._withdrawn is not None:
+            return self._withdrawn
         return None if self._in_force is None else self._in_force()
 
     @property
@@ -111,14 +139,15 @@ class Attachment:
         With `attach(…, proof=True)` it was measured in the first forward of the last run in which the gain was on, and
         is there after detaching, too. Else the last forward in which it was on is run once more, and each attention in
         it twice. Counts are left as they are.
-        Raises: AttachmentError if the gain was on in no forward yet; or the attachment was detached and took no proofs.
+        Raises: AttachmentError if the gain was on in no forward yet; or the attachment was detached, or is withdrawn,
+        and took no proofs.
         """
         in_force = self.in_force
         measured = [counts.proved for counts in self._counts.values() if counts.proved is not None]
-        if not measured and in_force is None:
+        if not measured and (in_force is None or in_force.is_withdrawn):
             raise AttachmentError(
-                "This attachment was detached: ask for its proof inside the with block, or attach with proof=True, "
-                "which takes one in each run."
+                f"This attachment is {_state_of(in_force)}: ask for its proof inside the with block, while it is "
+                "on the model, or attach with proof=True, which takes one in each run."
             )
         measured = measured or ([] if in_force is None else in_force.proofs())
         if not measured:
@@ -197,12 +226,18 @@ class Attachment:
         self.detach()
 
     def __str__(self) -> str:
-        state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
+        state = _state_of(self.in_force)
         return (
             f"AlignVid {self.name} ({state}): {', then '.join(_described(*part) for part in self._parts)}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
+
+
+def _state_of(in_force: InForce | None) -> str:
+    if in_force is None:
+        return "detached"
+    return "; ".join(["withdrawn" if in_force.is_withdrawn else "attached", *in_force.problems()])
 
 
 def _actions(part: Recipe, by_host: Mapping[str, _Places]) -> list[str]:

@@ -42,6 +42,7 @@ from alignvid.attachment.refusals import (
     warn_of_processor,
 )
 from alignvid.attachment.swap import base_of, install, is_installed, is_swapped, same_named_subclass
+from alignvid.errors import AttachmentError
 from alignvid.host.caches import EdgeWatch, Samples, SkipWatch
 from alignvid.host.clock import StepClock
 from alignvid.host.passes import PassReader, samples_in
@@ -401,6 +402,14 @@ def gate_of(host: Host) -> Gate | AwaitedGate | None:
     return vars(host.transformer).get(_ATTRIBUTE)
 
 
+def refuse_attached(host: Host) -> None:
+    """Raises: AttachmentError if a transformer carries an attachment."""
+    if (gate := gate_of(host)) is not None:
+        raise AttachmentError(
+            f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
+        )
+
+
 def acting_on(host: Host) -> Acting | None:
     """How a transformer is acted on in the forward that is running in this thread; None if it runs as it is."""
     gate = gate_of(host)
@@ -427,7 +436,11 @@ def _probed_sites(host: Host, installed: Sequence[Installed], placements: Sequen
         return [ProbedSite(f"{host.name} input", item.module) for item in installed if item.is_counted]
     attentions = {id(item.location.attention): item.location for item in placements}
     return [
-        ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
+        ProbedSite(
+            f"{where.host}.{where.stack}.{where.block}.{where.site}",
+            where.attention,
+            where.attention_site.writes_to_input,
+        )
         for where in attentions.values()
     ]
 
@@ -481,6 +494,11 @@ def is_gated(gate: Gate) -> bool:
 def remove_gate(gate: Gate) -> None:
     """Undo `install_gate`: class and instance are as before."""
     gate.edges.forget_all()
+    withdraw_gate(gate)
+
+
+def withdraw_gate(gate: Gate) -> None:
+    """As `remove_gate`, but the gate keeps what it knows of the running forwards, and nothing that they were given."""
     gate.forget_arguments()
     unbind_checkpoints(gate.host.transformer)
     for module in (gate.host.transformer, gate.host.called):

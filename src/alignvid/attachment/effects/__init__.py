@@ -11,7 +11,7 @@ from alignvid.attachment.effects.log_bias import log_bias_effects
 from alignvid.attachment.effects.pilot import key_blur_effects, low_pass_effects
 from alignvid.attachment.effects.scalar import scalar_effects
 from alignvid.attachment.placement import Placement
-from alignvid.errors import ModulationError
+from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.host.transformers import Host
 from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Modulation, Scalar
 
@@ -21,9 +21,10 @@ def effects_of(modulation: Modulation, host: Host, placements: Sequence[Placemen
 
     Raises: UnknownTarget if the transformer lacks what this kind needs.
     """
+    if isinstance(modulation, Scalar):
+        return scalar_effects(placements)
+    _refuse_reached(modulation, placements)
     match modulation:
-        case Scalar():
-            return scalar_effects(placements)
         case Energy():
             return energy_effects(modulation, host.family, placements)
         case ConflictAware():
@@ -35,3 +36,12 @@ def effects_of(modulation: Modulation, host: Host, placements: Sequence[Placemen
         case LowPass():
             return low_pass_effects(modulation, host)
     raise ModulationError(f"No way is known to put a modulation of kind {modulation.kind!r} on a model.")
+
+
+def _refuse_reached(modulation: Modulation, placements: Sequence[Placement]) -> None:
+    """Raises: UnknownTarget where keys are not those of a norm, which all but a constant gain look at."""
+    if reached := [item.location for item in placements if item.location.keys.reach is not None]:
+        raise UnknownTarget(
+            f"The attention {reached[0].site!r} of this model runs no key norm that can be looked at, so that a "
+            f"modulation of kind {modulation.kind!r} cannot act there: use a scalar one, or choose other streams."
+        )
