@@ -13,11 +13,10 @@ from alignvid.recipe import Recipe
 
 from .patch import patch_of, patched
 from .report import report_of
-from .settings import AS_PRESET, AUTO, GAMMA, attached, preset_names, problem_of, recipe_from
+from .settings import AS_PRESET, AUTO, BRANCHES, GAMMA, attached, preset_names, problem_of, recipe_from
 
 CATEGORY = "alignvid"
 RecipeIO = io.Custom("ALIGNVID_RECIPE")
-_BRANCHES = [AS_PRESET, "both", "cond", "uncond"]
 _GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is `gamma`."
 _STEPS_TIP = "Empty: the preset's. 0.0-0.3 in fractions of the steps of this sampler, noise>0.9, noise:0.6-0.9, or all."
 _BLOCKS_TIP = 'Empty: the preset\'s. 0,2-7, first-half, last-half, all; by stack {"single_blocks": "0-9"}.'
@@ -63,7 +62,7 @@ class AlignVid(io.ComfyNode):
                 io.String.Input("streams", default="", tooltip=_STREAMS_TIP),
                 io.Combo.Input(
                     "branch",
-                    options=_BRANCHES,
+                    options=list(BRANCHES),
                     default=AS_PRESET,
                     tooltip="Pass of classifier-free guidance: both, that of the positive (cond) or negative prompt.",
                 ),

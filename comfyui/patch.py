@@ -98,6 +98,10 @@ class Patch:
         step = run.step_of(float(t.flatten()[0]))
         lent.run, lent.options = run, options
         self._note_lazy_cache(run, options)
+        run.steps.add(step)
+        run.forwards += 1
+        if not self._reaches(run):
+            return executor(x, t, c_concat, c_crossattn, control, options, **more)
         given = {"x": x, "timestep": run.timesteps[step : step + 1], "context": c_crossattn, "control": control}
         before = attachment.acted_count, attachment.active_forward_count
         with self._on_model(attachment, run):
@@ -108,8 +112,7 @@ class Patch:
                 **more,
             )
         acted, active = attachment.acted_count - before[0], attachment.active_forward_count - before[1]
-        run.forwards, run.active_forwards, run.acted = run.forwards + 1, run.active_forwards + active, run.acted + acted
-        run.steps.add(step)
+        run.active_forwards, run.acted = run.active_forwards + active, run.acted + acted
         if acted:
             run.active_steps.add(step)
         return output
@@ -126,6 +129,12 @@ class Patch:
         if self.run is None or not self.run.has(sigmas):
             self.run = Run.of(sigmas, model.model_sampling)
         return self.run
+
+    def _reaches(self, run: Run) -> bool:
+        """Whether a part of a schedule has steps of the windows: in a whole one, the nearest step acts at least."""
+        windows = [part.steps for part in self.recipe.parts]
+        inside = (window.unit != "noise" or any(map(window.contains, run.levels)) for window in windows)
+        return not run.is_slice or any(inside)
 
     @contextmanager
     def _on_model(self, attachment: Attachment, run: Run) -> Iterator[None]:

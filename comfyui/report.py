@@ -50,7 +50,7 @@ def _words(patch: Patch, run: Run) -> str:
     ]
     if run.is_slice and patch.recipe.steps.unit == "fraction" and not patch.recipe.steps.is_all_or_none:
         lines.append(
-            f"This sampler ran a part of a schedule, and {patch.recipe.steps} was counted over its {len(run.levels)} "
+            f"This sampler ran no whole schedule, and {patch.recipe.steps} was counted over its {len(run.levels)} "
             "steps alone; a window of noise levels, such as noise>0.9, is the same for each part."
         )
     lines.append(_change(patch))

@@ -24,6 +24,10 @@ GAMMA = "gamma"
 """Strength: the number beside it."""
 
 
+BRANCHES = (AS_PRESET, "both", "cond", "uncond")
+"""What the branch widget offers."""
+
+
 def preset_names() -> list[str]:
     """What the preset widget offers."""
     return [AUTO, *presets.names()]
@@ -32,6 +36,10 @@ def preset_names() -> list[str]:
 def problem_of(**widgets: Any) -> str:
     """Why these widgets cannot be run, in one sentence; empty if they can, as far as is known without a model."""
     try:
+        if widgets.get("strength", AS_PRESET) not in (AS_PRESET, GAMMA):
+            return f"strength {widgets['strength']!r} is unknown; choose {AS_PRESET} or {GAMMA}."
+        if widgets.get("branch", AS_PRESET) not in (None, "", *BRANCHES):
+            return f"branch {widgets['branch']!r} is unknown; choose from {', '.join(BRANCHES)}."
         if widgets.get("strength") == GAMMA:
             gamma = widgets.get("gamma")
             if gamma is not None:

@@ -54,6 +54,8 @@ def test_every_widget_has_words_in_both_languages(language: str) -> None:
         ({"blocks": "7-2"}, "runs backwards"),
         ({"blocks": "{"}, "cannot be read"),
         ({"steps": "early"}, "not a step window"),
+        ({"strength": "much"}, "strength 'much' is unknown"),
+        ({"branch": "all"}, "branch 'all' is unknown"),
         ({"steps": "0.5-0.2"}, "contains no step"),
         ({"streams": "cross.text=x"}, "no power of gamma"),
     ],
