@@ -201,10 +201,10 @@ class AlignVidMiniature(io.ComfyNode):
             ),
             inputs=[],
             outputs=[
-                io.Model.Output(tooltip="Its transformer, in ComfyUI's own Wan code."),
-                io.Clip.Output(tooltip="Its text encoder, for CLIPTextEncode."),
-                io.ClipVision.Output(tooltip="Its vision encoder, for CLIPVisionEncode."),
-                io.Vae.Output(tooltip="Its autoencoder, for WanImageToVideo and VAEDecode."),
+                io.Model.Output("model", tooltip="Its transformer, in ComfyUI's own Wan code."),
+                io.Clip.Output("clip", tooltip="Its text encoder, for CLIPTextEncode."),
+                io.ClipVision.Output("clip_vision", tooltip="Its vision encoder, for CLIPVisionEncode."),
+                io.Vae.Output("vae", tooltip="Its autoencoder, for WanImageToVideo and VAEDecode."),
             ],
         )
 

@@ -52,7 +52,8 @@ class NormLocation(NamedTuple):
         is_called_as_module = type(processor).__call__ is nn.Module.__call__
         code = getattr(type(processor), "forward" if is_called_as_module else "__call__", None)
         module = getattr(code, "__module__", "diffusers")
-        is_foreign = processor is not None and module.partition(".")[0] != "diffusers"
+        own = {"diffusers", *(kind.__module__.partition(".")[0] for kind in type(self.attention).__mro__)}
+        is_foreign = processor is not None and module.partition(".")[0] not in own
         return f"{type(processor).__name__} of {module}" if is_foreign else ""
 
 
