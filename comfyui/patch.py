@@ -139,6 +139,7 @@ class Patch:
     @contextmanager
     def _on_model(self, attachment: Attachment, run: Run) -> Iterator[None]:
         attachment.put_back()
+        caught: list[warnings.WarningMessage] = []
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")

@@ -262,6 +262,8 @@ def built(case: Case) -> Any:
         sizes = {name: value for name, value in sizes.items() if name in known}
     transformer = kind(**sizes, dtype=torch.float32, device="cpu", operations=core.comfy.ops.disable_weight_init)
     core.randomised(transformer)
+    if isinstance(getattr(transformer, "pos_embed", None), Tensor):  # SD3's, which a checkpoint fills
+        transformer.pos_embed.copy_(core.drawn(*transformer.pos_embed.shape, seed=3))
     return core.patcher_of(Holder(transformer))
 
 
