@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chromium import CHROMIUM, FLAGS, needs_chromium
 from comfyui_pack import FOLDER
 from comfyui_server import Server, running
 
@@ -163,3 +164,32 @@ def test_an_example_workflow_has_no_unknown_node_and_its_slots_and_widgets_are_c
         extra = sum(bool(inputs[name][1].get("control_after_generate")) for name in widgets if len(inputs[name]) > 1)
         if node["type"] not in ("LoadImage", "SaveAnimatedWEBP"):
             assert len(node["widgets_values"]) == len(widgets) + extra, (node["type"], widgets)
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_comfyuis_page_draws_every_example_workflow_without_an_unknown_node(server: Server, tmp_path: Path) -> None:
+    """ALIGNVID_SCREENSHOTS=folder keeps the pictures, for the template browser and the pack's README."""
+    from playwright.sync_api import sync_playwright
+
+    folder = Path(os.environ.get("ALIGNVID_SCREENSHOTS", tmp_path))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1600, "height": 800})
+        page.goto(server.url, timeout=240_000)
+        page.wait_for_function("() => !!(window.app && window.app.loadGraphData && window.app.graph)", timeout=240_000)
+        for path in WORKFLOWS:
+            workflow = json.loads(path.read_text(encoding="utf-8"))
+            page.evaluate("async (workflow) => await app.loadGraphData(workflow)", workflow)
+            unknown = page.evaluate(
+                "() => app.graph._nodes.map((node) => node.type)"
+                ".filter((type) => !window.LiteGraph.registered_node_types[type])"
+            )
+            assert not unknown and page.evaluate("() => app.graph._nodes.length") == len(workflow["nodes"])
+            page.keyboard.press("Escape")
+            page.keyboard.press(".")  # the whole graph in view
+            page.wait_for_timeout(1500)
+            picture = folder / f"{path.stem}.jpg"
+            page.screenshot(path=picture, type="jpeg", quality=70)
+            assert picture.stat().st_size > 20_000
+        browser.close()
