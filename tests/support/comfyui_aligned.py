@@ -30,7 +30,7 @@ def step_of(sigmas: list[float], sigma: float) -> int:
     return max(step for step, first in enumerate(sigmas) if first >= sigma - 1e-6)
 
 
-def schedule(model: Any, sampler: str = "euler") -> list[float]:
-    """Sigmas of ten steps. Some samplers leave out the last step but one, of one step more."""
+def schedule(model: Any, sampler: str = "euler", steps: int = 10) -> list[float]:
+    """Sigmas of the steps. Some samplers leave out the last step but one, of one step more."""
     kind = core.comfy.samplers.KSampler
-    return kind(model, 10, torch.device("cpu"), sampler, "simple", 1.0, model_options={}).sigmas.tolist()[:-1]
+    return kind(model, steps, torch.device("cpu"), sampler, "simple", 1.0, model_options={}).sigmas.tolist()[:-1]
