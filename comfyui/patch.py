@@ -19,7 +19,7 @@ from torch import nn
 
 import alignvid
 from alignvid.attachment.attachment import Attachment
-from alignvid.errors import AttachmentError
+from alignvid.errors import AttachmentError, ContractWarning
 from alignvid.recipe import Recipe
 
 from .host import Lent, Run
@@ -161,7 +161,7 @@ def _sort(caught: list[warnings.WarningMessage], notes: list[str]) -> None:
     """Ours are noted and logged once a run, wherever they point; those of others are given back."""
     for warning in caught:
         text = str(warning.message)
-        if "AlignVid" in text or warning.filename.startswith(_OURS):
+        if issubclass(warning.category, ContractWarning) or warning.filename.startswith(_OURS):
             _note(notes, text)
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

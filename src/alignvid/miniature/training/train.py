@@ -3,8 +3,8 @@
     python -m alignvid.miniature.training.train [--stage STAGE] [--out FOLDER] [--seed N]
 
 Stages, in order: vae, text, image, latents, decoder, clean, wordy, fluent, doubtful, negligent, export. Each continues
-from its checkpoint in the output folder, so the same command goes on after an interruption. About an hour and a half on
-one core, all told.
+from its checkpoint in the output folder, so the same command resumes after an interruption. About an hour and a half on
+one core in all.
 """
 
 from __future__ import annotations

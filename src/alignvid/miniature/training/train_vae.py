@@ -38,7 +38,7 @@ class Crops(NamedTuple):
 
 # Convolutions learn from small crops: 32×32 pixels cost a quarter. Whole pictures come last, for the attention layer.
 CURRICULUM = (Crops(1500, 16, 1, 32), Crops(3000, 6, FRAMES, 32), Crops(3100, 4, FRAMES, 64))
-# The decoder alone goes on, on other clips, while the transformer already learns the latents of the frozen encoder.
+# The decoder alone is trained further, on other clips, while the transformer learns the latents of the frozen encoder.
 DECODER_CURRICULUM = (Crops(600, 8, FRAMES, 32), Crops(900, 4, FRAMES, 64))
 DECODER_PLAN = Plan("decoder", steps=900, learning_rate=1e-3, final_share=0.02)
 PLAN = Plan("vae", steps=3100, learning_rate=1e-3, final_share=0.02)
