@@ -26,7 +26,7 @@ from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
 from alignvid.host.given import given_levels
 from alignvid.host.registry import pipeline_of
-from alignvid.host.transformers import Host, hosts
+from alignvid.host.transformers import hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
