@@ -82,7 +82,7 @@ class Lent:
                 "connect a MODEL of a core loader; packs with samplers of their own, such as WanVideoWrapper, have "
                 "other models."
             )
-        self.transformer = getattr(transformer, "_orig_mod", transformer)
+        self.diffusion_model = getattr(transformer, "_orig_mod", transformer)
         self.run: Run | None = None
         self.options: dict[str, Any] = {}
         """The transformer options of the forward that is running."""
@@ -103,7 +103,7 @@ def forget_caches(lent: Lent) -> None:
 RUNNER = Runner(
     "ComfyUI",
     recognises=lambda model: isinstance(model, Lent),
-    transformers=lambda model: {"diffusion_model": model.transformer},
+    transformers=lambda model: {"diffusion_model": model.diffusion_model},
     door=Door("apply"),
     scheduler=lambda model: model.run,
     levels=lambda model, run: run.levels,

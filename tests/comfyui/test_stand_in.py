@@ -160,6 +160,7 @@ def test_it_is_as_exact_as_keys_scaled_by_hand(base: Base, steps: str, branch: s
     for hook in hooks:
         hook.remove()
     clone = aligned(base, steps=steps, branch=branch)
+    assert "(withdrawn)" in str(patch.patch_of(clone).attachment)
     for _ in range(2):
         torch.testing.assert_close(run(clone, together=together), expected, atol=1e-6, rtol=1e-6)
     assert torch.equal(run(Patcher(base), together=together), plain) and not torch.equal(expected, plain)
