@@ -13,11 +13,12 @@ from alignvid.recipe import Recipe
 
 from .patch import patch_of, patched
 from .report import report_of
-from .settings import AS_PRESET, AUTO, BRANCHES, GAMMA, attached, preset_names, problem_of, recipe_from
+from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, preset_names, problem_of, recipe_from
 
 CATEGORY = "alignvid"
 RecipeIO = io.Custom("ALIGNVID_RECIPE")
 _GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is `gamma`."
+_FOLLOW_TIP = "From -1, the picture, to 1, the prompt; 0 leaves the model as it is. Used where strength is `follow`."
 _STEPS_TIP = "Empty: the preset's. 0.0-0.3 in fractions of the steps of this sampler, noise>0.9, noise:0.6-0.9, or all."
 _BLOCKS_TIP = 'Empty: the preset\'s. 0,2-7, first-half, last-half, all; by stack {"single_blocks": "0-9"}.'
 _STREAMS_TIP = "Empty: the preset's. text, image; or powers of gamma: cross.text=2, cross.image=1."
@@ -52,11 +53,12 @@ class AlignVid(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "strength",
-                    options=[AS_PRESET, GAMMA],
+                    options=list(STRENGTHS),
                     default=AS_PRESET,
-                    tooltip="preset: as the preset says. gamma: the number below.",
+                    tooltip="preset: as the preset says. gamma: that number. follow: that number in place of a preset.",
                 ),
                 io.Float.Input("gamma", default=1.35, min=-1e6, max=1e6, step=0.05, tooltip=_GAMMA_TIP),
+                io.Float.Input("follow", default=0.5, min=-1e6, max=1e6, step=0.05, tooltip=_FOLLOW_TIP),
                 io.String.Input("blocks", default="", tooltip=_BLOCKS_TIP),
                 io.String.Input("steps", default="", tooltip=_STEPS_TIP),
                 io.String.Input("streams", default="", tooltip=_STREAMS_TIP),
@@ -84,13 +86,16 @@ class AlignVid(io.ComfyNode):
         cls,
         strength: str = AS_PRESET,
         gamma: float | None = None,
+        follow: float | None = None,
         blocks: str = "",
         steps: str = "",
         streams: str = "",
         branch: str = AS_PRESET,
     ) -> bool | str:
         """What can be known without the model, before anything runs."""
-        problem = problem_of(strength=strength, gamma=gamma, blocks=blocks, steps=steps, streams=streams, branch=branch)
+        problem = problem_of(
+            strength=strength, gamma=gamma, follow=follow, blocks=blocks, steps=steps, streams=streams, branch=branch
+        )
         return problem or True
 
     @classmethod

@@ -11,6 +11,7 @@ from alignvid import presets
 from alignvid.attachment.attachment import Attachment
 from alignvid.errors import AlignvidError, RecipeError
 from alignvid.modulation import check_gamma
+from alignvid.presets.follow import check_follow
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
 
@@ -20,10 +21,12 @@ AUTO = "auto"
 """Preset: the one that fits the model."""
 AS_PRESET = "preset"
 """Strength or branch: what the preset says."""
-GAMMA = "gamma"
-"""Strength: the number beside it."""
+GAMMA, FOLLOW = "gamma", "follow"
+"""Strengths: the number of that name."""
 
 
+STRENGTHS = (AS_PRESET, GAMMA, FOLLOW)
+"""What the strength widget offers."""
 BRANCHES = (AS_PRESET, "both", "cond", "uncond")
 """What the branch widget offers."""
 
@@ -36,14 +39,16 @@ def preset_names() -> list[str]:
 def problem_of(**widgets: Any) -> str:
     """Why these widgets cannot be run, in one sentence; empty if they can, as far as is known without a model."""
     try:
-        if widgets.get("strength", AS_PRESET) not in (AS_PRESET, GAMMA):
-            return f"strength {widgets['strength']!r} is unknown; choose {AS_PRESET} or {GAMMA}."
+        if widgets.get("strength", AS_PRESET) not in STRENGTHS:
+            return f"strength {widgets['strength']!r} is unknown; choose from {', '.join(STRENGTHS)}."
         if widgets.get("branch", AS_PRESET) not in (None, "", *BRANCHES):
             return f"branch {widgets['branch']!r} is unknown; choose from {', '.join(BRANCHES)}."
         if widgets.get("strength") == GAMMA:
             gamma = widgets.get("gamma")
             if gamma is not None:
                 check_gamma(float(gamma))
+        if widgets.get("strength") == FOLLOW and widgets.get("follow") is not None:
+            check_follow(widgets["follow"])
         overrides(**widgets)
         if widgets.get("recipe_text"):
             recipe_from(widgets["recipe_text"])
@@ -60,6 +65,8 @@ def overrides(**widgets: Any) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if widgets.get("strength") == GAMMA:
         given["gamma"] = widgets.get("gamma")
+    if widgets.get("strength") == FOLLOW:
+        given["follow"] = widgets.get("follow")
     if blocks := (widgets.get("blocks") or "").strip():
         given["blocks"] = BlockSet.of(_as_json(blocks))
     if steps := (widgets.get("steps") or "").strip():

@@ -45,8 +45,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
 
 _STEP_X, _STEP_Y, _WIDTH, _LINE = 400, 60, 320, 26
 _PROMPT = "add a green circle at the top left"
-_ALIGN = ["auto", "preset", 1.35, "", "", "", "preset", True]
-_ALIGN_HIGH_NOISE = ["auto", "preset", 1.35, "", "noise>0.9", "", "preset", True]
+_ALIGN = ["auto", "preset", 1.35, 0.5, "", "", "", "preset", True]
+_ALIGN_HIGH_NOISE = ["auto", "preset", 1.35, 0.5, "", "noise>0.9", "", "preset", True]
 
 
 @dataclass(frozen=True)

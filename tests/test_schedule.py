@@ -135,6 +135,19 @@ def test_a_window_between_two_steps_acts_at_the_nearest(window, step):
     assert [index for index, active in enumerate(window.active_steps(levels)) if active] == [step]
 
 
+@pytest.mark.parametrize(
+    ("window", "step"),
+    [
+        (StepWindow.noise(0.6, 0.75), 1),  # its middle is nearer to 0.5, its end to 0.9
+        (StepWindow.noise(0.65, 0.85), 0),  # its middle is nearer to 0.9, its start to 0.5
+        (StepWindow.noise(0.12, 0.18), 2),
+    ],
+    ids=str,
+)
+def test_a_noise_window_between_two_steps_acts_at_the_step_nearest_to_its_middle(window, step):
+    assert window.active_steps([0.9, 0.5, 0.1]) == tuple(index == step for index in range(3))
+
+
 def test_no_steps_means_no_active_step():
     assert StepWindow.fraction(0.0, 0.3).active_steps([]) == ()
 
@@ -196,6 +209,13 @@ def test_the_message_of_an_empty_window_says_how_to_act_at_no_step():
 )
 def test_step_window_round_trips(window):
     assert StepWindow.from_dict(window.to_dict()) == window
+
+
+def test_a_window_says_its_precision_only_where_it_rounds():
+    """A recipe's dict is in the digests of jobs: what is said there for the first time makes all of them new."""
+    assert StepWindow.noise_above(0.9).to_dict() == {"unit": "noise", "start": 0.9, "stop": 1.0}
+    assert StepWindow("noise", 0.9, 1.0, "bfloat16").to_dict()["precision"] == "bfloat16"
+    assert StepWindow.none().to_dict() == {"unit": "none"}
 
 
 @pytest.mark.usefixtures("unchecked_types")

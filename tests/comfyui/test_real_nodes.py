@@ -17,7 +17,9 @@ from comfyui_pack import FOLDER, pack
 
 nodes = pack("nodes")
 ALL = [nodes.AlignVid, nodes.AlignVidRecipe, nodes.AlignVidReport, nodes.AlignVidMiniature]
-DEFAULTS = dict(preset="auto", strength="preset", gamma=1.35, blocks="", steps="", streams="", branch="preset")
+DEFAULTS = dict(
+    preset="auto", strength="preset", gamma=1.35, follow=0.5, blocks="", steps="", streams="", branch="preset"
+)
 
 
 def test_comfyui_is_given_the_nodes() -> None:
@@ -54,6 +56,7 @@ def test_every_widget_has_words_in_both_languages(language: str) -> None:
         ({"blocks": "7-2"}, "runs backwards"),
         ({"blocks": "{"}, "cannot be read"),
         ({"steps": "early"}, "not a step window"),
+        ({"strength": "follow", "follow": 2.0}, "follow must be a number"),
         ({"strength": "much"}, "strength 'much' is unknown"),
         ({"branch": "all"}, "branch 'all' is unknown"),
         ({"steps": "0.5-0.2"}, "contains no step"),
@@ -64,7 +67,7 @@ def test_bad_widgets_are_refused_in_one_sentence_before_anything_runs(widgets: d
     problem = nodes.AlignVid.validate_inputs(
         **{
             name: widgets.get(name, DEFAULTS[name])
-            for name in ("strength", "gamma", "blocks", "steps", "streams", "branch")
+            for name in ("strength", "gamma", "follow", "blocks", "steps", "streams", "branch")
         }
     )
     assert isinstance(problem, str) and message in problem and "\n" not in problem and "Traceback" not in problem

@@ -24,6 +24,7 @@ DEFAULTS = {
     "preset": "auto",
     "strength": "preset",
     "gamma": 1.35,
+    "follow": 0.5,
     **dict.fromkeys(("blocks", "steps", "streams"), ""),
     "branch": "preset",
     "measure": True,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State, by_sample
-from alignvid.attachment.placement import Placement, with_firsts
+from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Reach
 
@@ -122,11 +122,15 @@ class ReachedKeyGain(KeyGain):
         return output
 
 
-def scalar_effects(placements: Sequence[Placement]) -> list[Installed]:
-    """One gain per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for 40."""
+def scalar_effects(placements: Sequence[tuple[Placement, bool]]) -> list[Installed]:
+    """One gain per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for 40.
+
+    Args:
+        placements: with whether each stands for its attention in counts.
+    """
     shared: dict[tuple[object, ...], KeyGain] = {}
     installed = []
-    for placement, is_first in with_firsts(placements):
+    for placement, is_first in placements:
         kind = (placement.location.site, placement.location.keys, placement.gains)
         if kind not in shared:
             shared[kind] = _key_gain(placement)
