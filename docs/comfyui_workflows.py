@@ -79,7 +79,8 @@ def workflow(nodes: Mapping[str, Node], note: str) -> dict[str, Any]:
                 link = len(links) + 1
                 links.append([link, numbers[source], int(output or 0), numbers[name], slot, kind])
             inputs.append({"name": wanted, "type": kind, "link": link})
-        height = 40 + _LINE * (len(inputs) + len(node.widgets)) + (80 if "TextEncode" in node.kind else 0)
+        slots = max(len(inputs), len(_slots(KINDS[node.kind][1])))
+        height = 40 + _LINE * (slots + len(node.widgets)) + (80 if "TextEncode" in node.kind else 0)
         y = heights.get(node.column, 0)
         heights[node.column] = y + height + _STEP_Y
         written.append(
