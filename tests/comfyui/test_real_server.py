@@ -184,7 +184,7 @@ def test_comfyuis_page_draws_every_example_workflow_without_an_unknown_node(serv
         page.goto(server.url, timeout=240_000)
         page.wait_for_function("() => !!(window.app && window.app.loadGraphData && window.app.graph)", timeout=240_000)
         page.add_style_tag(content=".p-toast, .minimap-main-container { display: none !important; }")
-        page.evaluate("() => { app.canvas.low_quality_zoom_threshold = 0; app.canvas.min_font_size_for_lod = 0; }")
+        page.evaluate("() => { app.canvas.low_quality_zoom_threshold = 0; }")
         for path in WORKFLOWS:
             workflow = json.loads(path.read_text(encoding="utf-8"))
             page.evaluate("async (workflow) => await app.loadGraphData(workflow)", workflow)
