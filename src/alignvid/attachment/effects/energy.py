@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from alignvid.attachment.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
+from alignvid.attachment.effects.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
