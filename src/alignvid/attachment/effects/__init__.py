@@ -7,9 +7,10 @@ from importlib import import_module
 
 from alignvid.attachment.effect import Installed
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.refusals import refuse_reached
 from alignvid.errors import ModulationError
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation
+from alignvid.modulation import Modulation, Scalar
 
 
 def effects_of(modulation: Modulation, host: Host, placements: Sequence[Placement]) -> list[Installed]:
@@ -17,6 +18,8 @@ def effects_of(modulation: Modulation, host: Host, placements: Sequence[Placemen
 
     Raises: UnknownTarget if the transformer lacks what this kind needs; ModulationError if the kind names no function.
     """
+    if not isinstance(modulation, Scalar):
+        refuse_reached(modulation.kind, placements)
     module, _, function = modulation.effects.partition(":")
     try:
         make = getattr(import_module(module), function)

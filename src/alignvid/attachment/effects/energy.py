@@ -276,7 +276,8 @@ def energy_effects(modulation: Energy, host: Host, placements: Sequence[Placemen
 
 def _requirements(location: NormLocation) -> tuple[nn.Module, int]:
     """The norm of the queries, and how many heads they have."""
-    heads = getattr(location.attention, "heads", None)
+    names = ("heads", "num_heads", "n_heads")  # of diffusers, of Wan's own code, of Cosmos'
+    heads = next((getattr(location.attention, name) for name in names if hasattr(location.attention, name)), None)
     if location.queries is None or not isinstance(heads, int):
         raise UnknownTarget(
             f"The attention {location.site!r} has no query norm or does not say how many heads: its energy cannot be "

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from alignvid.attachment.effect import Effect, Installed, State
 from alignvid.attachment.effects.scalar import scalar_effects
 from alignvid.attachment.placement import Placement, with_firsts
+from alignvid.attachment.refusals import refuse_reached
 from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import WordError
 from alignvid.host.transformers import Host
@@ -189,6 +190,7 @@ def gain_effects(modulation: Scalar, host: Host, placements: Sequence[Placement]
     apart = [(*text_apart(placement), is_first) for placement, is_first in with_firsts(placements)]
     whole = [(placement, is_first) for placement, _, is_first in apart if placement is not None]
     tokens = [(placement, is_first) for _, placement, is_first in apart if placement is not None]
+    refuse_reached("scalar, by token,", [placement for placement, _ in tokens])
     by_token = token_gain_effects(tokens, lambda placement: stream_rule(dict(placement.gains), 1.0), host.family)
     return [*scalar_effects(whole), *by_token]
 
