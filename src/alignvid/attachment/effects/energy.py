@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
 from alignvid.attachment.effects.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
-from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
