@@ -34,7 +34,17 @@ class _Written(TypedDict):
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that AlignVid needs to know to act on a model."""
+    """All that AlignVid needs to know to act on a model.
+
+    Example:
+        >>> recipe = Recipe(Scalar(1.35, {"cross.text": 1.0}), BlockSet.of("0,2-7"), StepWindow.noise_above(0.9))
+        >>> recipe.override(gamma=1.5).gamma
+        1.5
+        >>> Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+        >>> recipe.to_dict()["steps"]
+        {'unit': 'noise', 'start': 0.9, 'stop': 1.0}
+    """
 
     modulation: Modulation = field(default_factory=Scalar)
     """How attention is acted on, by target."""

@@ -63,6 +63,13 @@ def test_a_width_without_a_height_is_refused():
         GenerationSpec(prompt="a cat", width=96)
 
 
+@pytest.mark.parametrize("field", ["preset", "blocks", "steps_window", "streams", "branch"])
+def test_what_a_recipe_says_is_not_said_beside_it(field):
+    value = {"steps_window": "all", "branch": "both", "blocks": "all"}.get(field, "text")
+    with pytest.raises(InputError, match=f"{field} says nothing beside it; write it into the recipe"):
+        GenerationSpec(prompt="a cat", recipe="gamma=1.5", **{field: value})
+
+
 def test_a_spec_gives_the_arguments_of_attach():
     spec = GenerationSpec(
         prompt="a cat", gamma=1.5, steps_window="0.0-0.5", blocks="a=0,2;b=all", streams="text, image"

@@ -26,7 +26,7 @@ from alignvid.errors import AttachmentError
 from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
 from alignvid.host.given import given_levels
-from alignvid.host.registry import pipeline_of
+from alignvid.host.registry import pipeline_of, silent_passes
 from alignvid.host.transformers import Host, hosts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
@@ -70,6 +70,14 @@ def attach(
         strict: raise a ContractError where there would be a ContractWarning: wherever a gain does not act as the recipe
             says, or that cannot be known, now, in a run or on detaching.
 
+    Example:
+        >>> with alignvid.attach(pipe, gamma=1.5, blocks="first-half", steps=(0.0, 0.5)) as attachment:
+        ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
+        >>> attachment.active_forward_count, attachment.forward_count
+        (2, 4)
+        >>> attachment.is_attached
+        False
+
     Returns: the attachment: a context manager that detaches on exit, also on an error.
     Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
     AttachmentError; then the model is untouched.
@@ -82,7 +90,7 @@ def attach(
     _refuse_attached(found)
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
-    given_passes = () if passes is None else check_passes(passes)
+    given_passes = silent_passes(pipe_or_transformer) if passes is None else check_passes(passes)
     changes: dict[str, Any] = {"gamma": gamma, "blocks": blocks, "steps": steps, "streams": streams, "branch": branch}
     layout = resolve(found, pipeline, preset_or_recipe, **changes)
     for earlier in in_force_for(pipeline):
@@ -117,6 +125,14 @@ def detach(pipe_or_transformer: Any) -> None:
     """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
 
     What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+
+    Example:
+        >>> attachment = alignvid.attach(pipe, gamma=1.5)
+        >>> attachment.is_attached
+        True
+        >>> alignvid.detach(pipe)
+        >>> attachment.is_attached
+        False
     """
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:

@@ -199,6 +199,9 @@ class Attachment:
             if error is None:  # else that is the one to raise
                 raise
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
     def __str__(self) -> str:
         others = self._others()
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
-from alignvid.attachment.graphs import Graphs
+from alignvid.attachment.graphs import Graphs, uncompiled
 from alignvid.attachment.idleness import Idleness, StreamWatch
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
 from alignvid.attachment.proof import SiteChange
@@ -98,7 +98,7 @@ class Gate:
         """Hooks that distinguish vision tokens from words; none where both are treated alike."""
         return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
 
-    @torch.compiler.disable
+    @uncompiled
     def begin(
         self,
         door: object,
@@ -179,7 +179,7 @@ class Gate:
         for several in self._several:
             several.follow()
 
-    @torch.compiler.disable
+    @uncompiled
     def end(self, call: Call) -> None:
         """Take a Call out of force, and count what it did.
 
@@ -217,7 +217,7 @@ class Gate:
         """Keep nothing of what was run."""
         self._last_active = None
 
-    @torch.compiler.disable
+    @uncompiled
     def abandon(self, call: Call) -> None:
         """Take a Call out of force whose forward failed."""
         self._leave(call)
