@@ -15,7 +15,7 @@ from typing import Any, Literal, NotRequired, TypedDict, get_args
 from alignvid import modulation as kinds
 from alignvid.errors import RecipeError
 from alignvid.fields import read
-from alignvid.modulation import Modulation, Scalar
+from alignvid.modulation import Emphasis, Modulation, Scalar
 from alignvid.schedule import BlockSet, StepWindow
 
 Branch = Literal["both", "cond", "uncond"]
@@ -104,6 +104,14 @@ class Recipe:
             steps=self.steps if steps is None else StepWindow.of(steps),
             branch=self.branch if branch is None else branch,
         )
+
+    def emphasising(self, weights: Mapping[str, float]) -> Recipe:
+        """A copy that acts on these words, too, in the blocks, steps and branch of its first modulation.
+
+        Raises: ModulationError if a weight is not a finite positive number.
+        """
+        emphasis = replace(self, modulation=Emphasis(weights), then=())
+        return replace(self, then=(*self.then, emphasis))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for TOML and JSON; `from_dict` reads it back to an equal recipe."""

@@ -364,3 +364,46 @@ def test_observing_that_cannot_be_is_refused(alignvid, tmp_path, options, messag
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_emphasised_words_are_acted_on_and_recorded_once(alignvid, wan, tmp_path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    code, _, err = alignvid(*small(wan, first, "--emphasise", "cat:1.6"))
+    assert code == 0, err
+    recipe = json.loads((first / "record.json").read_text())["recipe"]
+    assert [part["modulation"]["weights"] for part in recipe["then"]] == [{"cat": 1.6}]
+    assert alignvid("generate", "--record", first, "--out", again)[0] == 0
+    assert json.loads((again / "record.json").read_text())["recipe"] == recipe
+    assert (again / "alignvid.mp4").read_bytes() == (first / "alignvid.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("emphasis", "message"),
+    [("dog:1.6", "'dog' is not in the prompt 'the cat'"), ("cat", "write for example"), ("cat:0", "finite positive")],
+)
+def test_an_emphasis_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, emphasis, message):
+    code, _, err = alignvid(*small(wan, tmp_path, "--emphasise", emphasis))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_the_slider_is_recorded_and_repeated(alignvid, wan, tmp_path):
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    assert alignvid(*small(wan, first, "--follow", "0.5"))[0] == 0
+    recipe = json.loads((first / "record.json").read_text())["recipe"]
+    assert recipe["modulation"]["gamma"] == pytest.approx(2**0.5)
+    assert alignvid("generate", "--record", first, "--out", again)[0] == 0
+    assert (again / "alignvid.mp4").read_bytes() == (first / "alignvid.mp4").read_bytes()
+    assert alignvid("generate", "--record", first, "--out", other, "--follow", "-1")[0] == 0
+    assert json.loads((other / "record.json").read_text())["recipe"]["modulation"]["gamma"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--follow", "0.5", "--gamma", "1.5"), "takes the place of gamma"), (("--follow", "2"), "from -1 (the picture)")],
+)
+def test_a_slider_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, options, message):
+    code, _, err = alignvid(*small(wan, tmp_path, *options))
+    assert code == 2
+    assert message in err

@@ -38,6 +38,11 @@ def test_an_impossible_gamma_is_refused(gamma):
         ("blocks", "single=", ScheduleError, "empty"),
         ("streams", ",", RecipeError, "names no stream"),
         ("branch", "neither", InputError, "choose one of both, cond, uncond"),
+        ("emphasise", "dog:1.6", InputError, "'dog' is not in the prompt 'a cat'; the nearest there: a, cat"),
+        ("emphasise", "cat", InputError, "write for example 'sunglasses:1.6, red:1.3'"),
+        ("emphasise", "cat:heavy", InputError, "not a word with its weight"),
+        ("emphasise", "cat:-1", ModulationError, "finite positive number"),
+        ("emphasise", " , ", InputError, "names no word"),
         ("dtype", "float8", InputError, "choose one of float32, bfloat16, float16"),
         ("offload", "disk", InputError, "choose one of none, model, sequential"),
         ("seed", -1, InputError, "out of range"),
@@ -78,6 +83,11 @@ def test_a_spec_gives_the_arguments_of_attach():
     assert overrides["steps"] == StepWindow.fraction(0.0, 0.5)
     assert overrides["blocks"].to_dict() == {"a": "0,2", "b": "all"}
     assert overrides["streams"] == ["text", "image"]
+
+
+def test_words_with_weights_are_read_from_one_line():
+    spec = GenerationSpec(prompt="a red cat puts on sunglasses", emphasise="sunglasses:1.6, red cat:1.3")
+    assert spec.recipe_overrides["words"] == {"sunglasses": 1.6, "red cat": 1.3}
 
 
 def test_an_open_spec_overrides_nothing():

@@ -46,6 +46,12 @@ SPEC_OPTIONS = {
     "branch": click.option(
         "--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."
     ),
+    "follow": click.option(
+        "--follow", type=float, help="One number in place of preset, gamma and streams: -1 the picture, 1 the prompt."
+    ),
+    "emphasise": click.option(
+        "--emphasise", help='Words of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3".'
+    ),
     "seed": click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
     "steps": click.option("--steps", type=int, help="Denoising steps."),
     "guidance": click.option("--guidance", type=float, help="Scale of classifier-free guidance."),

@@ -111,7 +111,7 @@ def layout_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = Non
     """
     is_text = recorded is None and spec.recipe is not None
     recipe = parse_recipe(spec.recipe, model) if is_text and spec.recipe else recorded
-    return Laid(recipe, resolve(model, recipe or spec.preset, spec.recipe_overrides))
+    return Laid(recipe, resolve(model, recipe or spec.preset, spec.overrides_of(recipe)))
 
 
 def warn_of(notes: list[str]) -> None:

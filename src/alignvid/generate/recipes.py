@@ -27,7 +27,7 @@ LIST_MARK = "+"
 
 _MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
 """What belongs to some kind of modulation alone."""
-SETTINGS = ("preset", "gamma", "blocks", "steps-window", "streams", "branch", "kind", *_MODULATION)
+SETTINGS = ("preset", "gamma", "blocks", "steps-window", "streams", "branch", "follow", "kind", *_MODULATION)
 _NOTHING = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
 
 
@@ -86,6 +86,7 @@ def _part(part: str, model: Sketch) -> Recipe:
         "steps": StepWindow.of(rest["steps-window"]) if "steps-window" in rest else None,
         "streams": parse_streams(_listed(rest["streams"])) if "streams" in rest else None,
         "branch": rest.get("branch"),
+        "follow": number("follow", rest["follow"]) if "follow" in rest else None,
     }
     return resolve(model, base, overrides).recipe
 

@@ -152,10 +152,16 @@ def repeat(
     folder = path if path.is_dir() else path.parent
     changes = dict(changes or {})
     spec = _changed(_recorded_spec(record, folder), changes)
-    is_other = changes.get("preset") is not None or changes.get("recipe") is not None
-    recipe = None if is_other else Recipe.from_dict(record.recipe)
+    is_other = any(changes.get(name) is not None for name in ("preset", "recipe", "follow"))
+    recipe = None if is_other else _recorded_recipe(record)
     further = {"companions": companions, "observation": observation, "on_plan": on_plan, "on_progress": on_progress}
     return generate(spec, out, compare=compare, recipe=recipe, strict=strict, **further)
+
+
+def _recorded_recipe(record: Record) -> Recipe:
+    """What was attached, without the emphasis that the spec asks for: it comes from there again."""
+    recipe = Recipe.from_dict(record.recipe)
+    return replace(recipe, then=recipe.then[:-1]) if record.spec.get("emphasise") else recipe
 
 
 def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
@@ -176,6 +182,8 @@ def _changed(spec: GenerationSpec, changes: Mapping[str, Any]) -> GenerationSpec
         given.setdefault("recipe", None)
     elif given.get("recipe") is not None:
         given |= dict.fromkeys(IN_A_RECIPE)
+    if given.get("follow") is not None:
+        given = dict.fromkeys(("preset", "gamma", "streams")) | given
     return replace(spec, **given)
 
 
@@ -190,7 +198,7 @@ def _render(
     runs, timings = {}, {"load_s": model.load_s}
     if compare:
         runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation, report)
-    chosen, overrides = planned.recipe or planned.spec.preset, planned.spec.recipe_overrides
+    chosen, overrides = planned.recipe or planned.spec.preset, planned.spec.overrides_of(planned.recipe)
     with attach(model.pipeline, chosen, **overrides, strict=strict) as attachment:
         runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation, report)
     frames = {role: run.frames for role, run in runs.items()}
