@@ -19,7 +19,7 @@ def free_cell(scene: Scene) -> int:
 @pytest.mark.parametrize(("offset", "seen"), [(8.9, "nothing"), (9.1, "something")])
 def test_a_cell_is_empty_below_nine_levels_from_the_background(offset, seen):
     background = paint_background(SCENE.background)
-    sight = look(blur(background + np.float32(offset), BLUR), background, 4)
+    sight = look(blur(background + np.float32(offset), BLUR), background, 4, may_grow=False)
     assert sight.difference == pytest.approx(offset, abs=0.01)
     assert (str(sight) == "nothing") is (seen == "nothing")
     assert sight.is_explained_by(None) is (seen == "nothing")
@@ -30,7 +30,7 @@ def test_a_cell_is_empty_below_nine_levels_from_the_background(offset, seen):
 def test_a_shape_is_read_up_to_two_pixels_beside_its_place(right, down):
     background, (x, y) = paint_background(SCENE.background), centre(4)
     mask = coverage("circle", x + right, y + down, RADIUS["large"])[..., None]
-    sight = look(blur(background * (1 - mask) + mask * np.float32(PALETTE["red"]), BLUR), background, 4)
+    sight = look(blur(background * (1 - mask) + mask * np.float32(PALETTE["red"]), BLUR), background, 4, may_grow=False)
     assert str(sight) == "a large red circle"
     assert sight.fits["circle", "large"].error < 3  # a pixel further it is above 10
 
@@ -59,7 +59,7 @@ def test_a_colour_has_a_name_within_seventy_five_levels(distance, is_clear):
     name, colour = colour_at(distance)
     background, (x, y) = paint_background(SCENE.background), centre(4)
     mask = coverage("circle", x, y, RADIUS["large"])[..., None]
-    sight = look(blur(background * (1 - mask) + mask * colour, BLUR), background, 4)
+    sight = look(blur(background * (1 - mask) + mask * colour, BLUR), background, 4, may_grow=False)
     assert sight.fits["circle", "large"].colour == (name if is_clear else "unclear")
 
 
