@@ -122,6 +122,7 @@ def _equal_to_base(metaclass: type) -> type:
 
     What is set on such a class is set on that one: cache-dit exchanges the call of the class of a pipeline.
     """
+    plain_type: Any = metaclass
 
     def equals(swapped: Any, other: object) -> bool:
         return base_of(swapped) is (base_of(other) if isinstance(other, type) else other)
@@ -131,10 +132,10 @@ def _equal_to_base(metaclass: type) -> type:
         return plain(*args, **kwargs) if plain is not swapped else metaclass.__call__(swapped, *args, **kwargs)
 
     def set_on(swapped: Any, name: str, value: Any) -> None:
-        metaclass.__setattr__(swapped if name in _OF_ITS_OWN else base_of(swapped), name, value)
+        plain_type.__setattr__(swapped if name in _OF_ITS_OWN else base_of(swapped), name, value)
 
     def delete_on(swapped: Any, name: str) -> None:
-        metaclass.__delattr__(base_of(swapped), name)
+        plain_type.__delattr__(base_of(swapped), name)
 
     members = {
         "__setattr__": set_on,
