@@ -76,9 +76,9 @@ class Gate:
         self.site_count = sum(item.is_counted for item in installed)
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
-        self.edges = EdgeWatch(host.transformer, forget)
+        self.edges = EdgeWatch(host.transformer, forget, host.family.reads.cache)
         self._order = Order()
-        self._has_own_cache = forget is not None
+        self._has_own_cache = forget is not None or host.family.reads.cache is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._runs: dict[int, RunFacts] = {}
         self._idleness = Idleness(name, host, self.site_count, contract, attentions(installed, placements))
@@ -144,7 +144,7 @@ class Gate:
         if sentence := family.warning(arguments, self._streams.streams):
             self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
-        is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False)
+        is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False, arguments)
         acting = Acting(acting_samples(samples), noise_level) if is_acting else None
         call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
         call.is_preparation = is_preparation
