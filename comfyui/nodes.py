@@ -13,13 +13,16 @@ from alignvid.recipe import Recipe
 
 from .patch import patch_of, patched
 from .report import report_of
-from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, preset_names, problem_of, recipe_from
+from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, in_part, preset_names, problem_of, recipe_from
 
 CATEGORY = "alignvid"
 RecipeIO = io.Custom("ALIGNVID_RECIPE")
 _GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is `gamma`."
 _FOLLOW_TIP = "From -1, the picture, to 1, the prompt; 0 leaves the model as it is. Used where strength is `follow`."
-_STEPS_TIP = "Empty: the preset's. 0.0-0.3 in fractions of the steps of this sampler, noise>0.9, noise:0.6-0.9, or all."
+_STEPS_TIP = (
+    "Empty: the preset's, as noise levels where a sampler runs a part of a schedule. 0.0-0.3 in fractions of the steps "
+    "of this sampler, noise>0.9, noise:0.6-0.9, or all."
+)
 _BLOCKS_TIP = 'Empty: the preset\'s. 0,2-7, first-half, last-half, all; by stack {"single_blocks": "0-9"}.'
 _STREAMS_TIP = "Empty: the preset's. text, image; or powers of gamma: cross.text=2, cross.image=1."
 
@@ -104,8 +107,12 @@ class AlignVid(io.ComfyNode):
     ) -> io.NodeOutput:
         """A clone of the MODEL with an attachment in its forwards."""
         try:
+            is_preset = recipe is None and not (widgets.get("steps") or "").strip()
             clone, patch = patched(
-                model, lambda lent: attached(lent, preset, recipe, proof=measure, **widgets), measures=measure
+                model,
+                lambda lent: attached(lent, preset, recipe, proof=measure, **widgets),
+                measures=measure,
+                in_part=in_part(preset, proof=measure, **widgets) if is_preset else None,
             )
         except AlignvidError as error:
             raise _refused(error) from None
