@@ -14,6 +14,7 @@ from alignvid.recipe import Recipe
 from .patch import patch_of, patched
 from .report import report_of
 from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, in_part, preset_names, problem_of, recipe_from
+from .watch import heard_by, watch_of, watched
 
 CATEGORY = "alignvid"
 RecipeIO = io.Custom("ALIGNVID_RECIPE")
@@ -196,6 +197,70 @@ class AlignVidReport(io.ComfyNode):
         return io.NodeOutput(after, words, json.dumps(data, indent=2), ui=ui.PreviewText(words))
 
 
+class AlignVidObserve(io.ComfyNode):
+    """MODEL -> MODEL: what its attention does is overheard."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidObserve",
+            display_name="AlignVid Observe",
+            category=CATEGORY,
+            description=(
+                "Overhears what attention does in each block at each step, with AlignVid or without: its entropy, and "
+                "the share that goes to the prompt's words. Slower; for AlignVid Observed, which shows it."
+            ),
+            inputs=[io.Model.Input("model", tooltip="Before or after AlignVid. It is left as it is; use the output.")],
+            outputs=[io.Model.Output(tooltip="The MODEL to sample with.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        """A clone of the MODEL with a watch in its forwards."""
+        try:
+            return io.NodeOutput(watched(model))
+        except AlignvidError as error:
+            raise _refused(error) from None
+
+
+class AlignVidObserved(io.ComfyNode):
+    """What was overheard in the last run, as a picture and as data."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidObserved",
+            display_name="AlignVid Observed",
+            category=CATEGORY,
+            description=(
+                "What AlignVid Observe overheard in the run that gave `after`: blocks by steps, entropy on the left, "
+                "the share of the prompt's words on the right."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL that the sampler was given."),
+                io.AnyType.Input("after", tooltip="What the sampler gave, a LATENT mostly; passed on as it is."),
+            ],
+            outputs=[
+                io.AnyType.Output("passed", display_name="after", tooltip="What came in."),
+                io.Image.Output("picture", display_name="picture", tooltip="For Preview Image or Save Image."),
+                io.String.Output("data", display_name="data", tooltip="As JSON, a row for each softmax of each step."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, after: Any) -> io.NodeOutput:
+        """The picture and the rows."""
+        from .plot import picture
+
+        try:
+            heard = heard_by(watch_of(model))
+        except AlignvidError as error:
+            raise _refused(error) from None
+        return io.NodeOutput(after, picture(heard), json.dumps([item._asdict() for item in heard]))
+
+
 class AlignVidMiniature(io.ComfyNode):
     """MODEL, CLIP, CLIP_VISION and VAE of the embedded miniature."""
 
@@ -236,4 +301,4 @@ class Extension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """As ComfyUI asks for it."""
-        return [AlignVid, AlignVidRecipe, AlignVidReport, AlignVidMiniature]
+        return [AlignVid, AlignVidRecipe, AlignVidReport, AlignVidObserve, AlignVidObserved, AlignVidMiniature]
