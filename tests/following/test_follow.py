@@ -7,6 +7,7 @@ import alignvid
 from alignvid.errors import InputError, JudgeError
 from alignvid.following import PictureRule
 from alignvid.miniature.drawing import render
+from alignvid.miniature.scenes import PALETTE
 
 
 def yes_in_attempt(number):
@@ -108,9 +109,10 @@ def test_the_picture_rule_reads_picture_and_prompt_and_refuses_what_it_cannot(pi
     rule = PictureRule(picture, inputs["prompt"])
     shown, not_shown = (rule(render(scene, shown=is_shown), rule.questions) for is_shown in (True, False))
     assert [one.p_yes for one in shown] == [1, 1] and [one.p_yes for one in not_shown] == [0, 1]
+    stranger = next(colour for colour in PALETTE if colour not in {shape.colour for shape in scene.shapes})
     with pytest.raises(InputError, match="No edit could be read from 'the cat jumps'"):
         PictureRule(picture, "the cat jumps")
     with pytest.raises(InputError, match="fits 0 of those in the picture"):
-        PictureRule(picture, "remove the purple triangle")
+        PictureRule(picture, f"remove the {stranger} circle")
     with pytest.raises(InputError, match="cannot answer 'Is it red"):
         rule(render(scene), (alignvid.following.Question("Is it red?"),))

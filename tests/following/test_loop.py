@@ -14,9 +14,9 @@ QUESTIONS = (Question("Is it shown?"), Question("Is the rest there?", about="res
 
 
 def clip(*, moves: bool = True) -> np.ndarray:
-    frames = np.full((3, 32, 32, 3), 90, np.uint8)
+    frames = np.full((3, 128, 128, 3), 90, np.uint8)
     if moves:
-        frames[1:, 4:12, 4:12] = 250
+        frames[1:, 8:24, 8:24] = 250
     return frames
 
 
@@ -101,7 +101,7 @@ def test_a_limit_that_cannot_be_is_refused(budget, minutes, message, unchecked_t
 
 def test_motion_is_that_of_a_place_and_not_of_grain_or_a_fade():
     rng = np.random.default_rng(0)
-    grain = np.clip(clip(moves=False) + rng.normal(0, 6, (3, 32, 32, 3)), 0, 255).astype(np.uint8)
+    grain = np.clip(clip(moves=False) + rng.normal(0, 6, (3, 128, 128, 3)), 0, 255).astype(np.uint8)
     fade = clip(moves=False) + np.arange(3, dtype=np.uint8)[:, None, None, None] * 40
     assert motion(clip(moves=False)) == motion(clip()[:1]) == 0
     assert motion(fade) < 1 and motion(grain) < STILL_BELOW < 100 < motion(clip())

@@ -29,7 +29,7 @@ def test_an_empty_question_is_refused(text):
         Question.parse(text)
 
 
-def test_questions_that_ask_for_no_edit_or_ask_twice_are_refused():
+def test_questions_that_ask_for_no_edit_or_ask_twice_are_refused(unchecked_types):
     with pytest.raises(InputError, match="No question asks whether the prompt is followed"):
         checked_questions(["rest: Is the sofa there?"], lambda frames, questions: [])
     with pytest.raises(InputError, match="No question asks"):

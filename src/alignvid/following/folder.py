@@ -128,7 +128,7 @@ class LoopFolder:
 
     def made(self, number: int) -> Made | None:
         """The video of an attempt, if it is there whole."""
-        rows = self._rows(ATTEMPTS_FILE, AttemptRow)
+        rows = self.rows(ATTEMPTS_FILE, AttemptRow)
         row = next((row for row in reversed(rows) if row.number == number), None)
         if row is None or not _is_whole(self.path / row.file, row.sha256):
             return None
@@ -157,7 +157,7 @@ class LoopFolder:
     ) -> tuple[tuple[Answered, ...], float] | None:
         """What this judge said of a video when it was asked just these questions, and the seconds that it took."""
         digest = sha256_of_file(made.file) if made.file else None
-        for row in reversed(self._rows(JUDGED_FILE, JudgedRow)):
+        for row in reversed(self.rows(JUDGED_FILE, JudgedRow)):
             found = tuple(_answered(facts) for facts in row.answers)
             if (row.sha256, row.judge) == (digest, judge) and [one.question for one in found] == list(questions):
                 return found, row.seconds
@@ -182,7 +182,7 @@ class LoopFolder:
     def _append(self, name: str, row: AttemptRow | JudgedRow) -> None:
         append_lines(self.path / name, [json_bytes({"schema_version": SCHEMA_VERSION, **asdict(row)})])
 
-    def _rows(self, name: str, kind: Any) -> list[Any]:
+    def rows(self, name: str, kind: Any) -> list[Any]:
         """The rows of a file; a torn last line is passed over."""
         return [
             read(kind, _of_this_version(values, place), what=place, error=InputError)

@@ -82,7 +82,8 @@ def follow(
 
     Example:
         >>> judge = lambda frames, questions: [frames[-1].mean() > 0 for _ in questions]
-        >>> found = alignvid.follow(pipe, prompt="add a circle", judge=judge, questions=["Is it there?"], **inputs)
+        >>> found = alignvid.follow(pipe, prompt="add a circle", judge=judge, questions=["Is it there?"],
+        ...     must_move=False, image=image, **size)
         >>> found.is_followed, len(found.attempts), found.best.seed
         (True, 1, 0)
 
@@ -131,7 +132,7 @@ class _Call:
             active_forwards=attachment.active_forward_count,
             acted=attachment.acted_count,
             proof=proof,
-            seconds=time.perf_counter() - begin,
+            seconds=round(time.perf_counter() - begin, 3),
         )
 
     def into(self, folder: Path) -> Make:
@@ -173,7 +174,7 @@ def _check(pipe: Any, seed: int, arguments: Mapping[str, Any]) -> None:
             raise InputError(f"{name} cannot be given to the loop: {reason}; leave it out.")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _MOST_SEED:
         raise InputError(f"seed {seed!r} is out of range; give a whole number from 0.")
-    known = inspect.signature(type(pipe).__call__).parameters
+    known = dict(list(inspect.signature(type(pipe).__call__).parameters.items())[1:])  # without self
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     if not is_open and (strange := sorted(set(arguments) - set(known))):
         raise InputError(f"{type(pipe).__name__} takes no {strange[0]!r}; its call knows {', '.join(sorted(known))}.")

@@ -106,7 +106,7 @@ def _answers(
         return found
     begin = time.perf_counter()
     answers = asked(judging.judge, frames, judging.questions)
-    seconds = time.perf_counter() - begin
+    seconds = round(time.perf_counter() - begin, 3)
     if folder:
         folder.keep_answers(number, made, name, answers, seconds)
     return answers, seconds

@@ -25,12 +25,10 @@ def motion(frames: Frames) -> float:
     return float(np.abs(change).mean(axis=-1).max())
 
 
-def _tiles(frame: Frames | np.ndarray) -> np.ndarray:
+def _tiles(frame: np.ndarray) -> np.ndarray:
     """Mean colours of square tiles; what is left over at the right and below belongs to the last ones."""
     side = max(1, round(max(frame.shape[:2]) / TILES))
     rows, columns = (np.arange(0, max(length - side, 0) + 1, side) for length in frame.shape[:2])
     sums = np.add.reduceat(np.add.reduceat(frame.astype(np.float32), rows, axis=0), columns, axis=1)
-    counts = np.outer(
-        *(np.diff([*starts, length]) for starts, length in zip((rows, columns), frame.shape[:2], strict=True))
-    )
-    return sums / counts[..., None]
+    heights, widths = np.diff([*rows, frame.shape[0]]), np.diff([*columns, frame.shape[1]])
+    return sums / np.outer(heights, widths)[..., None]

@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
-from alignvid.media.videos import Clip
+
+if TYPE_CHECKING:
+    from alignvid.media.videos import Clip
 
 _log = logging.getLogger(__name__)
 
