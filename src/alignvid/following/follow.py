@@ -155,6 +155,7 @@ class _Call:
             recipe = attachment.recipe.to_dict()
         return {
             "pipeline": type(self.pipe).__name__,
+            "model": str(getattr(self.pipe, "name_or_path", None)),
             "recipe": recipe,
             "arguments": {name: _fingerprint(value) for name, value in sorted(self.arguments.items())},
         }
