@@ -1,4 +1,4 @@
-"""alignvid generate --until-followed on the miniature; at a γ of 0.12 hardly a word is heard, so nothing is followed."""
+"""alignvid generate --until-followed on the miniature; at a γ of 0.12 hardly a word is heard: nothing is followed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The loop for a spec, in a folder, on the miniature: at a γ of 0.12 hardly a word is heard, so that nothing is followed."""
+"""The loop for a spec, in a folder, on the miniature; at a γ of 0.12 hardly a word is heard: nothing is followed."""
 
 import json
 
