@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError, OutputError
@@ -22,6 +22,20 @@ from alignvid.files import is_there, opened, read_lines
 SCHEMA_VERSION = 1
 NOT_LOADED = "not loaded"
 """Stands for the digest of settings where a metric could not run; its weights, and so its settings, are not known."""
+
+
+class ProofFacts(TypedDict):
+    """What acted in the making of a video, counted where keys are multiplied."""
+
+    name: str
+    """Of the preset or recipe."""
+    sites: Count
+    forwards: Count
+    active_forwards: Count
+    acted: Count
+    warnings: list[str]
+    """Where the gain did not act as its recipe says."""
+
 
 Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "JudgeRecord", "MetricRecord")
 AnyRecord: TypeAlias = "VideoRecord | AnswerRecord | JudgeRecord | MetricRecord"
@@ -54,6 +68,10 @@ class VideoRecord:
     fps: Duration | None = None
     seconds: Duration | None = None
     """Time that the pipeline took; no part of what is compared."""
+    peak_bytes: Count | None = None
+    """Most memory that the pipeline held: on the GPU what PyTorch allocated, else what the process held."""
+    proof: ProofFacts | None = None
+    """What acted; None where nothing was attached."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,8 @@ class ModelFacts(TypedDict):
     pipeline: NotRequired[str]
     revision: NotRequired[str | None]
     digest: NotRequired[str | None]
+    loras: NotRequired[list[str]]
+    """Each with its digest, in the order of loading."""
 
 
 class CallSettings(TypedDict, total=False):
@@ -75,6 +77,7 @@ class CallSettings(TypedDict, total=False):
     prompts: str
     images: str
     still: bool
+    node: dict[str, Any]
 
 
 class VariantFacts(TypedDict):

@@ -41,6 +41,10 @@ class Task:
     followers: tuple[Variant, ...]
     """Variants that come later with the same samples, noise, guidance and image: what they share is kept for them."""
 
+    def alone(self) -> list[Task]:
+        """Each of its jobs as a task, to find out in which one something goes wrong."""
+        return [Task((job,), ()) for job in self.jobs]
+
 
 def noise_seed(sample_id: str, seed: int) -> int:
     """The seed of a sample's noise: the same for every variant, another one for every sample.
@@ -82,7 +86,7 @@ def make_job(
         "image": image_sha256,
         "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
         "blur": variant.blur or None,
-        **{name: value for name in ("still", "cfg_high") if (value := getattr(variant, name))},
+        **{name: value for name in ("still", "cfg_high", "node") if (value := getattr(variant, name))},
         "settings": settings.to_dict(),
         "noise_seed": noise,
         "model": dict(model),
