@@ -29,7 +29,7 @@ from alignvid.generate.loras import load_loras
 from alignvid.generate.model import load_model
 from bench_stub import write_data
 
-SMALL = ("--data", "omitshapes", "--scenes", "2", "--seed", "0")
+SMALL = ("--data", "omitshapes", "--count", "2", "--seed", "0")
 
 
 @pytest.mark.parametrize(

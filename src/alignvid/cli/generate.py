@@ -27,7 +27,6 @@ def _ray_options(command: Any) -> Any:
         'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
         "--out out --compare",
         "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
-        "alignvid generate --jobs examples/jobs.jsonl --out out-ray --ray local --workers 2",
     )
 )
 @spec_options()

@@ -22,7 +22,9 @@ _SHARED = ("model", "steps", "guidance", "size", "frames", "fps", "device", "dty
 
 _OPTIONS = (
     click.option("--data", help='As for `bench run`; "omiti2v" unless given, for the miniature "omitshapes".'),
-    click.option("--scenes", type=click.IntRange(min=2), default=12, show_default=True, help="How many are drawn."),
+    click.option(
+        "--count", "scenes", type=click.IntRange(min=2), default=12, show_default=True, help="Scenes that are drawn."
+    ),
     click.option("--seed", "seeds", default="0,1", show_default=True, help="Noises of each scene."),
     click.option(
         "--arms",
@@ -48,7 +50,7 @@ def _options(command: Any) -> Any:
 
 @click.command(
     epilog=examples(
-        "alignvid trial run --scenes 2 --seed 0 --steps 4 --out trial --yes",
+        "alignvid trial run --count 2 --seed 0 --steps 4 --out trial --yes",
         "alignvid trial run --model Wan-AI/Wan2.1-I2V-14B-480P-Diffusers --offload model --out trial",
         "alignvid trial run --comfyui http://127.0.0.1:8188 --workflow my-workflow-api.json --out trial",
     )

@@ -66,7 +66,7 @@ def cost_of(plan: Plan, folder: Path, timed: Timed) -> Cost:
     if cost.disk_bytes > cost.free_bytes:
         raise OutputError(
             f"The clips may take {_size(cost.disk_bytes)}, and {_size(cost.free_bytes)} are free in {str(folder)!r}; "
-            "free some space, choose another --out, or fewer --scenes."
+            "free some space, choose another --out, or fewer scenes with --count."
         )
     return cost
 
