@@ -96,7 +96,7 @@ class ComfyClient:
         """As well as it can be done: the server may be gone."""
         try:
             self._bytes("/queue", json.dumps({"delete": [number]}).encode(), "application/json")
-            self._bytes("/interrupt", b"{}", "application/json")
+            self._bytes("/interrupt", json.dumps({"prompt_id": number}).encode(), "application/json")
         except AlignvidError:
             return
 
