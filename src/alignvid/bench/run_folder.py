@@ -20,7 +20,7 @@ from alignvid.bench.records import (
     to_row,
 )
 from alignvid.errors import InputError, UnreadableFile
-from alignvid.fields import Count, json_bytes, json_values, read
+from alignvid.fields import Count, Share, json_bytes, json_values, read
 from alignvid.files import (
     is_foreign,
     is_there,
@@ -75,6 +75,10 @@ class CallSettings(TypedDict, total=False):
     prompts: str
     images: str
     still: bool
+    budget: Count
+    n: Count
+    false_yes: Share
+    false_no: Share
 
 
 class VariantFacts(TypedDict):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alignvid.cli.following import following_options, run_until_followed, take_following
 from alignvid.cli.options import given, spec_options
 from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, resumable, say, shows_progress
 from alignvid.cli.watching import Watch, say_lines, say_starting
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
         'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
         "--out out --compare",
         "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
+        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
+        "--out out-loop --until-followed --judge rule",
     )
 )
 @spec_options()
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--words", help='Words of the prompt to make attention maps of: "cat,sunglasses"; with --observe.')
 @click.option("--observe-blocks", help="Blocks to observe, as for --blocks; all unless given.")
 @click.option("--observe-steps-window", help="Steps to observe, as for --steps-window; all unless given.")
+@following_options
 @json_option
 def generate(
     out: Path,
@@ -56,13 +60,17 @@ def generate(
     What was chosen goes to stderr before anything runs, paths and counts to stdout after it. Ctrl-C leaves the folder
     as it was; of --jobs, finished ones stay, and the same line makes the others.
     """
+    alone = {"--jobs": jobs is not None, "--record": record is not None, "--compare": compare, "--observe": observe}
+    wanted = take_following(options, alone)
     fields = given(options)
     watched = {"words": words, "blocks": observe_blocks, "steps": observe_steps_window}
     _check_combination(fields, jobs, record)
     _check_observation(observe, watched, jobs)
     say_starting()
     quiet_libraries()
-    if jobs is not None:
+    if wanted is not None:
+        run_until_followed(fields, out, wanted, strict, as_json)
+    elif jobs is not None:
         _run_jobs(jobs, fields, out, compare, strict, as_json)
     else:
         _run_one(fields, out, compare, record, strict, as_json, watched if observe else None)

@@ -15,6 +15,7 @@ from alignvid.attachment.attach import attach
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import VIDEOS
 from alignvid.bench.runs.jobs import Job, Task
+from alignvid.bench.runs.loops import Chosen, chosen_clips
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.errors import pass_on_interrupt
 from alignvid.files import sha256_of_bytes
@@ -64,7 +65,10 @@ class PipelineWorker:
             begin = time.perf_counter()
             clips = self._clips(task, images)
             seconds = (time.perf_counter() - begin) / len(task.jobs)
-            return [made_of(job, clip, seconds) for job, clip in zip(task.jobs, clips, strict=True)]
+            return [
+                made_of(replace(job, noise_seed=chosen.noise_seed), chosen.clip, seconds, chosen.attempts)
+                for job, chosen in zip(task.jobs, clips, strict=True)
+            ]
         except Exception as error:  # the outer loop: one job's failure must not lose the others
             pass_on_interrupt(error)
             if len(task.jobs) == 1:
@@ -72,9 +76,10 @@ class PipelineWorker:
         alone = [replace(task, jobs=(job,), followers=()) for job in task.jobs]  # to find out which one it is
         return [made for single, image in zip(alone, images, strict=True) for made in self.run(single, [image])]
 
-    def _clips(self, task: Task, images: Sequence[bytes]) -> list[Frames]:
+    def _clips(self, task: Task, images: Sequence[bytes]) -> list[Chosen]:
         if task.jobs[0].variant.still:
-            return [_still(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)]
+            pairs = zip(task.jobs, images, strict=True)
+            return [Chosen(_still(job, image, self.spec.max_pixels), job.noise_seed) for job, image in pairs]
         self._forget_what_is_over(task)
         recipe = task.jobs[0].variant.recipe
         with ExitStack() as stack:
@@ -84,9 +89,13 @@ class PipelineWorker:
             )
             stack.enter_context(self.encodings.shared())
             stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
-            if self.spec.batch > 1:
-                return self._batch(task.jobs, images)
-            return [self._single(task.jobs[0], images[0])]
+            pictures = [
+                _reference(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)
+            ]
+            return chosen_clips(task.jobs, pictures, self._made)
+
+    def _made(self, jobs: Sequence[Job], pictures: Sequence[Image.Image]) -> list[Frames]:
+        return self._batch(jobs, pictures) if self.spec.batch > 1 else [self._single(jobs[0], pictures[0])]
 
     def _forget_what_is_over(self, task: Task) -> None:
         first = task.jobs[0]
@@ -99,7 +108,7 @@ class PipelineWorker:
             self.trajectories.forget()
         self._samples, self._inputs = samples, inputs
 
-    def _single(self, job: Job, image: bytes) -> Frames:
+    def _single(self, job: Job, reference: Image.Image) -> Frames:
         import torch
 
         spec = self.spec.generation(
@@ -107,7 +116,6 @@ class PipelineWorker:
             seed=job.noise_seed,
             guidance=job.settings.guidance,
         )
-        reference = _reference(job, image, self.spec.max_pixels)
         arguments = call_arguments(type(self.pipeline), spec, job.settings, reference)
         if job.variant.cfg_high is not None:
             arguments["callback_on_step_end"] = guided_until(job.variant.cfg_high)
@@ -115,13 +123,12 @@ class PipelineWorker:
         with torch.no_grad():
             return frames_of(self.pipeline(**arguments, **self.model.source.extra_arguments, generator=generator))
 
-    def _batch(self, jobs: Sequence[Job], images: Sequence[bytes]) -> list[Frames]:
+    def _batch(self, jobs: Sequence[Job], pictures: Sequence[Image.Image]) -> list[Frames]:
         """As many clips as a batch has, however many jobs there are: then no clip depends on which others run."""
         padded = [index % len(jobs) for index in range(self.spec.batch)]
-        references = [_reference(jobs[index], images[index], self.spec.max_pixels) for index in padded]
         settings = jobs[0].settings
         clips = self.pipeline.generate(
-            references,
+            [pictures[index] for index in padded],
             [jobs[index].sample.prompt for index in padded],
             [jobs[index].noise_seed for index in padded],
             steps=settings.steps,
@@ -165,8 +172,8 @@ def _still(job: Job, image: bytes, max_pixels: int) -> Frames:
     return np.repeat(picture[None], job.settings.frames or 1, 0)
 
 
-def made_of(job: Job, clip: Frames, seconds: float) -> Made:
-    """The video of a job and its record."""
+def made_of(job: Job, clip: Frames, seconds: float, attempts: int | None = None) -> Made:
+    """The video of a job and its record; `attempts`: how many a loop made to choose it."""
     video = encode_video(clip, job.settings.fps)
     frames, height, width, _ = clip.shape
     record = VideoRecord(
@@ -184,5 +191,6 @@ def made_of(job: Job, clip: Frames, seconds: float) -> Made:
         height=height,
         fps=job.settings.fps,
         seconds=round(seconds, 3),
+        attempts=attempts,
     )
     return Made(record, video)
