@@ -100,3 +100,77 @@ def test_what_is_wrong_is_said_in_place_and_the_form_stays(opened, tmp_path):
     page.fill("#prompt textarea", "  ")
     page.click("#make")
     expect(page.locator("#status .error")).to_contain_text("The prompt is empty")
+
+
+@pytest.mark.slow
+def test_a_loop_of_three_attempts_shows_each_with_the_judge_s_answers(opened, picture):
+    page = opened()
+    fill(page, picture, made_scene(0)[1], steps=1)  # one step: too few for any attempt to be right
+    page.click("text=Until it is followed: new noise")
+    page.fill("#budget input[type=number]", "3")
+    page.click("#until")
+    expect(page.locator("#status")).to_contain_text("Not followed in 3 attempts", timeout=120_000)
+    inside = page.frame_locator("#result iframe")
+    expect(inside.locator("section.row")).to_have_count(3)
+    assert "Is the rest as it was?" in inside.locator("#attempt-2 .verdict").last.inner_text()
+    expect(inside.locator(".verdict", has_text="the best")).to_have_count(1)
+    expect(page.locator("#history li").first).to_contain_text("3 attempts")
+
+
+@pytest.mark.slow
+def test_cancel_ends_a_run_and_keeps_nothing_of_it(opened, server, picture):
+    page = opened()
+    before = page.locator("#history li").count()
+    fill(page, picture, made_scene(0)[1], steps=900)
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("step", timeout=60_000)
+    page.click("#cancel")
+    expect(page.locator("#status")).to_contain_text("Cancelled", timeout=60_000)
+    fill(page, None, made_scene(0)[1], steps=1)
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#history li")).to_have_count(before + 1)
+
+
+@pytest.mark.slow
+def test_two_users_wait_for_the_one_model_and_each_gets_their_own(opened, picture):
+    first, second = opened(), opened()
+    prompts = [made_scene(number)[1] for number in (0, 1)]
+    for page, prompt, steps in ((first, prompts[0], 150), (second, prompts[1], 2)):
+        fill(page, picture, prompt, steps=steps)
+    first.click("#make")
+    expect(first.locator("#status")).to_contain_text("step", timeout=60_000)
+    second.click("#make")
+    second.wait_for_timeout(1_000)
+    assert "Done" not in first.inner_text("#status") and "step" not in second.inner_text("#status")
+    for page, prompt in ((first, prompts[0]), (second, prompts[1])):
+        expect(page.locator("#status")).to_contain_text("Done", timeout=120_000)
+        expect(page.frame_locator("#result iframe").locator(".prompt")).to_have_text(prompt)
+
+
+@pytest.mark.slow
+def test_words_are_picked_by_a_click_and_their_attention_is_seen_by_one(opened, picture):
+    page = opened()
+    page.click("#scene")
+    page.wait_for_selector("#words-to-pick button")
+    word = page.locator("#words-to-pick button").nth(2).get_attribute("data-value")
+    page.locator("#words-to-pick button").nth(2).click()
+    expect(page.get_by_label("Words to emphasise")).to_have_value(f"{word}:1.6")
+    fill(page, None, page.input_value("#prompt textarea"), steps=2)
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    page.locator(f"#look button[data-value='{word}']").click()
+    inside = page.frame_locator("#look iframe")
+    expect(inside.locator("video")).to_have_count(2, timeout=120_000)
+    assert f"“{word}”" in inside.locator("h2").inner_text()
+    page.locator("#history button", has_text="Repeat").first.click()
+    expect(page.locator("#status")).to_contain_text("every frame is equal", timeout=60_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1366, 1920])
+def test_nothing_reaches_beyond_the_screen(opened, width):
+    page = opened(width)
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

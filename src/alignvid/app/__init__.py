@@ -8,6 +8,7 @@ from alignvid.extras import require
 require("app", "The page", "gradio", "jinja2", "numpy", "PIL", "av", "matplotlib")
 
 from alignvid.app.door import Door
+from alignvid.app.judging import JudgeChoice
 from alignvid.app.server import Server, serve
 
-__all__ = ["Door", "Server", "serve"]
+__all__ = ["Door", "JudgeChoice", "Server", "serve"]

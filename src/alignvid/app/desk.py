@@ -11,10 +11,11 @@ import gradio as gr
 from PIL import Image
 
 from alignvid.app import views
+from alignvid.app.attempts import Attempted
 from alignvid.app.form import Form, toggled
 from alignvid.app.runs import Run, newest_runs, run_named
 from alignvid.app.watching import Cancelled, Watched
-from alignvid.app.workshop import Report, Workshop
+from alignvid.app.workshop import Look, Report, Workshop
 from alignvid.errors import AlignvidError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,17 @@ class Desk:
             yield from self._shown(request, again, lambda done: self._made(done.run, _again(done.is_equal)))
         elif act == "open":
             yield from self._shown(request, lambda report: run_named(self._shop.root, id), self._made)
+
+    def follow(self, request: gr.Request, questions: str, budget: float, *fields: Any) -> Iterator[Shown]:
+        """Attempts until the prompt is followed, as they come."""
+        form = form_of(fields)
+        follow = lambda report: self._shop.follow(form, questions, int(budget), report)  # noqa: E731
+        yield from self._shown(request, follow, lambda done: self._made(done[0], f"{done[1]}".capitalize() + "."))
+
+    def look(self, request: gr.Request, id: str, event: gr.EventData) -> Iterator[Shown]:
+        """Where the videos of the run at hand attended to the word that was clicked on."""
+        look = lambda report: self._shop.look(id, str(event.value), report)  # noqa: E731
+        yield from self._shown(request, look, _looked)
 
     def cancel(self, request: gr.Request) -> Any:
         """End this user's run after its present step."""
@@ -160,12 +172,20 @@ def _progress(steps: Generator[object, None, Any]) -> Generator[Shown, None, Any
             seen = next(steps)
         except StopIteration as end:
             return end.value
-        yield _status(views.progress_bar(seen))  # type: ignore[arg-type]  # a Progress: what a workshop reports
+        if isinstance(seen, Attempted):
+            yield views.said(f"{seen.text}."), views.attempts(seen), "", gr.skip(), ""
+        else:
+            yield _status(views.progress_bar(seen))  # type: ignore[arg-type]  # a Progress: what a workshop reports
 
 
 def _status(html: str) -> Shown:
     """The status alone changes."""
     return html, *(gr.skip() for _ in range(4))
+
+
+def _looked(look: Look) -> Shown:
+    text = f"Attention to “{look.word}”: the run was made again and observed."
+    return views.said(text, "done"), gr.skip(), views.words_to_look_at(look.run, look), gr.skip(), gr.skip()
 
 
 def _again(is_equal: bool) -> str:

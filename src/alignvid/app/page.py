@@ -27,6 +27,10 @@ _LEAD = (
 )
 
 
+_QUESTIONS = "Does the cat wear sunglasses?\nrest: Is the sofa still there?"
+_NO_QUESTIONS = "One on each line; empty: the judge's own"
+
+
 class _Form(NamedTuple):
     """The fields, in the order of `desk.FIELDS`."""
 
@@ -55,7 +59,11 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
                 compare = gr.Checkbox(True, label="Also without AlignVid, to compare (takes as long again)")
                 with gr.Row():
                     make = gr.Button("Make the video", variant="primary", elem_id="make")
+                    until = gr.Button("Until it is followed", elem_id="until")
                     cancel = gr.Button("Cancel", elem_id="cancel")
+                with gr.Accordion("Until it is followed: new noise each time, and a judge asked", open=False):
+                    budget = gr.Slider(1, 20, 6, step=1, label="Most attempts", elem_id="budget")
+                    questions = gr.Textbox(label="Questions", lines=2, placeholder=_QUESTIONS, info=_NO_QUESTIONS)
             with gr.Column(scale=3, min_width=320):
                 status = gr.HTML(elem_id="status")
                 result = gr.HTML(views.result(None), js_on_load=views.ON_CLICK, elem_id="result")
@@ -66,6 +74,8 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
         shown = [status, result, look, history, current]
         runs = [
             make.click(desk.make, [compare, *form], shown, **waiting()),
+            until.click(desk.follow, [questions, budget, *form], shown, **waiting()),
+            look.click(desk.look, current, shown, **waiting()),
             result.click(desk.open, None, shown, **waiting()),
             history.click(desk.open, None, shown, **waiting()),
         ]

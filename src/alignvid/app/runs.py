@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from alignvid.errors import InputError
+from alignvid.files import sha256_of_file
+from alignvid.report.page import PAGE_FILE
 
 if TYPE_CHECKING:
     from alignvid.generate.record import Record
@@ -19,12 +21,25 @@ SHOWN = 24
 
 
 class Run(NamedTuple):
-    """A finished run."""
+    """A finished run, or a loop of several attempts."""
 
     id: str
     """Name of its folder."""
     folder: Path
+    """Where its record lies; of a loop, that of the best attempt."""
     record: Record
+    attempts: int = 0
+    """Of a loop; 0 for a single run."""
+
+    @property
+    def place(self) -> str:
+        """Where its files are on the page's server."""
+        return f"runs/{self.id}" if self.folder.name == self.id else f"runs/{self.id}/{self.folder.name}"
+
+    @property
+    def page(self) -> str:
+        """Where the page that plays it is."""
+        return f"runs/{self.id}/{PAGE_FILE}"
 
 
 def new_id() -> str:
@@ -50,7 +65,11 @@ def run_named(root: Path, id: str) -> Run:
     from alignvid.generate.record import read_record
 
     folder = folder_of(root, id)
-    return Run(id, folder, read_record(folder))
+    attempts = [attempt for attempt in folder.glob("attempt-*") if (attempt / "record.json").is_file()]
+    if not attempts:
+        return Run(id, folder, read_record(folder))
+    best = _best(folder, attempts)
+    return Run(id, best, read_record(best), len(attempts))
 
 
 def newest_runs(root: Path, count: int = SHOWN) -> list[Run]:
@@ -64,3 +83,11 @@ def newest_runs(root: Path, count: int = SHOWN) -> list[Run]:
         except InputError:
             continue
     return found
+
+
+def _best(folder: Path, attempts: list[Path]) -> Path:
+    """The attempt whose video the loop kept as the best; the last one where it was ended before that."""
+    kept = next((sha256_of_file(file) for file in folder.glob("best.*")), None)
+    in_order = sorted(attempts, key=lambda attempt: int(attempt.name.removeprefix("attempt-")))
+    same = (attempt for attempt in in_order if kept in (sha256_of_file(file) for file in attempt.glob("alignvid.*")))
+    return next(same, in_order[-1])

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from alignvid.app.desk import Desk
 from alignvid.app.door import Door, Guard
+from alignvid.app.judging import JudgeChoice
 from alignvid.app.page import STYLE, THEME, build
 from alignvid.app.workshop import Workshop
 from alignvid.errors import InputError
@@ -58,18 +59,21 @@ class Server(uvicorn.Server):
         self.run(sockets=[self._socket])
 
 
-def serve(folder: Path, door: Door, shared: dict[str, Any], on_ready: Callable[[str], None]) -> None:
+def serve(
+    folder: Path, door: Door, shared: dict[str, Any], judge: JudgeChoice, on_ready: Callable[[str], None]
+) -> None:
     """Show the page until Ctrl-C, and load the model meanwhile.
 
     Args:
         folder: Of all runs; made if it is missing.
         door: Where it answers, and what it asks for.
         shared: Fields of every spec: model, device, dtype, offload, max_pixels.
+        judge: Who says whether a prompt is followed.
         on_ready: Called with the address when it answers.
 
     Raises: InputError if the port is taken; OutputError if the folder cannot be written to.
     """
-    shop = Workshop(folder, shared)
+    shop = Workshop(folder, shared, judge)
     server = Server(shop, door, on_ready)
     threading.Thread(target=_warmed, args=(shop,), name="alignvid warm-up", daemon=True).start()
     server.run_here()
@@ -95,6 +99,7 @@ def _application(shop: Workshop, door: Door) -> Any:
         path="/",
         server_name=door.host,
         server_port=door.port,
+        allowed_paths=[str(shop.root)],
         footer_links=["api"],
         run_history=False,
         max_file_size=MOST_UPLOADED,

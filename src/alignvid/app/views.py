@@ -7,9 +7,10 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
+from alignvid.app.attempts import Attempted
 from alignvid.app.form import weights_in, words_of
 from alignvid.app.runs import Run
-from alignvid.app.workshop import Waiting
+from alignvid.app.workshop import Look, Waiting
 
 if TYPE_CHECKING:
     from alignvid.generate.progress import Progress
@@ -53,24 +54,29 @@ def words_to_pick(prompt: str, words: str) -> str:
     return _row("Click on a word to emphasise it", buttons) if buttons else ""
 
 
-def words_to_look_at(run: Run, chosen: str | None = None) -> str:
-    """The words of a run's prompt as buttons."""
+def words_to_look_at(run: Run, look: Look | None = None) -> str:
+    """The words of a run's prompt as buttons, and the map of the one that was clicked on."""
     words = words_of(run.record.spec["prompt"])
-    buttons = [_word(word, "attention", "" if word == chosen else None) for word in words]
-    return _row("Click on a word to see where the video looked at it", buttons)
+    buttons = [_word(word, "look", "" if look and word == look.word else None) for word in words]
+    row = _row("Click on a word to see where the videos looked at it", buttons)
+    return row if look is None else row + frame(look.page, f"Attention to “{look.word}”")
 
 
 def result(run: Run | None) -> str:
     """The run's own page inside this one, and its links."""
     if run is None:
         return '<div class="av-empty">The video appears here, beside the one without AlignVid.</div>'
-    place = f"runs/{run.id}"
     return (
-        f'{frame(f"{place}/index.html", "The videos, played in step")}<p class="av-links">'
-        f'<a href="{place}/record.json" target="_blank">Open record</a> '
-        f'<a href="{place}/index.html" target="_blank">Page of its own</a> '
+        f'{frame(run.page, "The videos, played in step")}<p class="av-links">'
+        f'<a href="{run.place}/record.json" target="_blank">Open record</a> '
+        f'<a href="{run.page}" target="_blank">Page of its own</a> '
         f'<button type="button" data-act="repeat" data-value="{run.id}">Repeat</button></p>'
     )
+
+
+def attempts(attempted: Attempted) -> str:
+    """The attempts so far; another address each time, so that the page is read again."""
+    return frame(f"runs/{attempted.id}/index.html?{attempted.number}", "The attempts, each with the judge's answers")
 
 
 def frame(url: str, title: str) -> str:
@@ -88,10 +94,11 @@ def history(runs: Sequence[Run], chosen: str | None = None) -> str:
 def _card(run: Run, is_chosen: bool) -> str:
     record = run.record
     made = datetime.fromisoformat(record.created).astimezone()
-    place = f"runs/{run.id}"
+    place = run.place
     picture = f'<img src="{place}/{escape(record.image["file"])}" alt="">' if record.image else ""
     strength = "" if record.spec.get("follow") is None else f", follow {record.spec['follow']:g}"
-    facts = f"{made:%d %b %H:%M} · {record.model['name']}{strength} · seed {record.spec['seed']}"
+    loop = "" if not run.attempts else f" · {run.attempts} attempt{'s' if run.attempts > 1 else ''}"
+    facts = f"{made:%d %b %H:%M} · {record.model['name']}{strength} · seed {record.spec['seed']}{loop}"
     return (
         f'<li class="{"chosen" if is_chosen else ""}">{picture}<div><span class="prompt">'
         f'{escape(record.spec["prompt"])}</span><small>{escape(facts)}</small><span class="av-links">'

@@ -9,15 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alignvid.app.form import Form, spec_of
-from alignvid.app.runs import Run, folder_of, new_id, run_named
+from alignvid.app.attempts import Attempted, write_attempts
+from alignvid.app.form import Form, spec_of, words_of
+from alignvid.app.judging import JudgeChoice, judge_of
+from alignvid.app.runs import Run, new_id, run_named
 from alignvid.files import writable_folder
 
 if TYPE_CHECKING:
+    from alignvid.following import Followed
     from alignvid.generate import GenerationSpec, Model
     from alignvid.generate.loading import ModelSource
 
 _LOOK_EVERY_S = 0.2
+_ATTENTION = "attention"
+"""Folder, in that of a run, of the same run observed."""
 Report = Callable[[object], None]
 """Called with every `Progress`; it may raise to end the run."""
 
@@ -34,16 +39,34 @@ class Again(NamedTuple):
     """Whether every frame is that of the first one."""
 
 
+class Look(NamedTuple):
+    """What a run's videos attended to."""
+
+    run: Run
+    word: str
+    page: str
+    """Where it is on the page's server."""
+    folder: Path
+    files: tuple[str, ...]
+    """The videos under the word's map, in the folder."""
+
+
 class Workshop:
     """The runs of one folder, and the model that makes them."""
 
-    def __init__(self, root: Path, shared: Mapping[str, Any]) -> None:
-        """Args: root: folder of all runs. shared: fields of every spec, such as model and device.
+    def __init__(self, root: Path, shared: Mapping[str, Any], judge: JudgeChoice | None = None) -> None:
+        """Begin without a model.
+
+        Args:
+            root: Folder of all runs; made if it is missing.
+            shared: Fields of every spec, such as model and device.
+            judge: Who says whether a prompt is followed; the rule unless given.
 
         Raises: OutputError if nothing can be written there.
         """
-        self.root = writable_folder(root)
+        self.root = writable_folder(root).resolve()
         self._shared = dict(shared)
+        self._judge = judge or JudgeChoice()
         self._model: Model | None = None
         self._key: tuple[object, ...] = ()
         self._busy = threading.Lock()
@@ -99,6 +122,49 @@ class Workshop:
         again = run_named(self.root, new)
         return Again(again, _frames(again) == _frames(first))
 
+    def follow(self, form: Form, questions: str, budget: int, report: Report) -> tuple[Run, Followed]:
+        """Attempts with new noise until the judge says that the prompt is followed; `Attempted` is reported of each.
+
+        Raises: AlignvidError saying what is wrong; finished attempts stay.
+        """
+        from alignvid.following import Attempt, generate_until_followed
+        from alignvid.generate.plan import plan
+
+        spec, id, attempts = spec_of(form, self._shared), new_id(), list[Attempt]()
+
+        def on_attempt(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            write_attempts(self.root / id, attempts)
+            report(Attempted(id, attempt.number, str(attempt)))
+
+        with self._lent(spec, report) as model:
+            asked = judge_of(plan(spec, source=model.source), questions, self._judge)
+            watched = {"on_progress": report, "on_attempt": on_attempt}
+            limits = {"questions": asked.questions, "budget": budget}
+            found = generate_until_followed(spec, self.root / id, judge=asked.judge, model=model, **limits, **watched)
+        write_attempts(self.root / id, attempts, found)
+        return run_named(self.root, id), found
+
+    def look(self, id: str, word: str, report: Report) -> Look:
+        """Where the videos of a run attended to a word: the run is made again and observed, once for all its words.
+
+        Raises: AlignvidError if its words cannot be found among its model's tokens, or its record is gone.
+        """
+        from alignvid.generate import ObservationSpec, repeat
+        from alignvid.generate.run import BASELINE
+        from alignvid.report.attention import write_word_page
+
+        run = run_named(self.root, id)
+        observed = run.folder / _ATTENTION
+        if not (observed / "record.json").is_file():
+            observation = ObservationSpec(words=tuple(words_of(run.record.spec["prompt"])))
+            with self._lent_for(run, report) as model:
+                watched = {"observation": observation, "on_progress": report}
+                repeat(run.folder, observed, compare=BASELINE in run.record.outputs, model=model, **watched)
+        page = write_word_page(observed, word)
+        files = tuple(sorted(file.name for file in observed.glob(f"{page.stem}-*")))
+        return Look(run, word, f"{run.place}/{_ATTENTION}/{page.name}", observed, files)
+
     @contextmanager
     def _lent(self, spec: GenerationSpec, report: Report) -> Iterator[Model]:
         while not self._busy.acquire(timeout=_LOOK_EVERY_S):
@@ -142,10 +208,6 @@ class Workshop:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def folder(self, id: str) -> Path:
-        """The folder of a run. Raises: InputError if there is none."""
-        return folder_of(self.root, id)
 
 
 def _key(source: ModelSource, device: Mapping[str, Any]) -> tuple[object, ...]:

@@ -7,8 +7,15 @@ from typing import Any
 
 import click
 
+from alignvid.cli.following import JUDGE_FIELDS, JUDGE_OPTIONS
 from alignvid.cli.options import given, spec_options
 from alignvid.cli.terminal import examples, quiet_libraries, say, shows_progress
+
+
+def _with_judge_options(command: Any) -> Any:
+    for option in reversed(JUDGE_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -26,7 +33,11 @@ from alignvid.cli.terminal import examples, quiet_libraries, say, shows_progress
 @click.option(
     "--token", envvar="ALIGNVID_TOKEN", help="What who opens it must give; ALIGNVID_TOKEN keeps it out of the history."
 )
-def app(out: Path, host: str, port: int, token: str | None, **options: Any) -> None:
+@click.option(
+    "--judge", help='Of "Until it is followed": "rule" (the miniature), "transformers", "openai", or installed.'
+)
+@_with_judge_options
+def app(out: Path, host: str, port: int, token: str | None, judge: str | None, **options: Any) -> None:
     """Show the page: picture, prompt and slider in, videos without and with AlignVid beside each other out.
 
     It answers this machine alone unless --host says otherwise. Runs stay in --out, as `alignvid generate` writes them.
@@ -34,9 +45,12 @@ def app(out: Path, host: str, port: int, token: str | None, **options: Any) -> N
     if shows_progress():
         say("loading the page")
     quiet_libraries()
-    from alignvid.app import Door, serve
+    from alignvid.app import Door, JudgeChoice, serve
 
-    serve(out, Door(host, port, token), given(options), on_ready=_say_ready)
+    asked = {field: value for name, field in JUDGE_FIELDS.items() if (value := options.pop(name)) is not None}
+    if asked and judge is None:
+        raise click.UsageError("--judge-… and --base-url belong to a judge; add --judge transformers or openai.")
+    serve(out, Door(host, port, token), given(options), JudgeChoice(judge, asked), on_ready=_say_ready)
 
 
 def _say_ready(url: str) -> None:
