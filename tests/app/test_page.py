@@ -10,6 +10,8 @@ from alignvid.app.desk import made_scene
 from app_server import served
 from chromium import CHROMIUM, FLAGS, needs_chromium
 
+STEPS = "#steps :is(input, textarea)"
+
 pytestmark = [pytest.mark.browser, needs_chromium]
 
 
@@ -62,9 +64,9 @@ def fill(page, picture, prompt, *, steps=2):
         page.set_input_files("input[type=file]", picture)
         page.wait_for_selector("#picture img")
     page.fill("#prompt textarea", prompt)
-    if page.locator("#steps input").count() == 0 or not page.locator("#steps input").is_visible():
+    if not page.locator(STEPS).is_visible():
         page.click("text=Settings")
-    page.fill("#steps input", str(steps))
+    page.fill(STEPS, str(steps))
 
 
 def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, server, picture):
@@ -106,7 +108,7 @@ def test_what_is_wrong_is_said_in_place_and_the_form_stays(opened, tmp_path):
 def test_a_loop_of_three_attempts_shows_each_with_the_judge_s_answers(opened, picture):
     page = opened()
     fill(page, picture, made_scene(0)[1], steps=1)  # one step: too few for any attempt to be right
-    page.click("text=Until it is followed: new noise")
+    page.click("text=Until it is followed")
     page.fill("#budget input[type=number]", "3")
     page.click("#until")
     expect(page.locator("#status")).to_contain_text("Not followed in 3 attempts", timeout=120_000)
@@ -155,7 +157,7 @@ def test_words_are_picked_by_a_click_and_their_attention_is_seen_by_one(opened, 
     page.wait_for_selector("#words-to-pick button")
     word = page.locator("#words-to-pick button").nth(2).get_attribute("data-value")
     page.locator("#words-to-pick button").nth(2).click()
-    expect(page.get_by_label("Words to emphasise")).to_have_value(f"{word}:1.6")
+    expect(page.locator("#words textarea, #words input")).to_have_value(f"{word}:1.6")
     fill(page, None, page.input_value("#prompt textarea"), steps=2)
     page.click("#make")
     expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)

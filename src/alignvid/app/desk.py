@@ -145,6 +145,7 @@ def form_of(values: tuple[Any, ...]) -> Form:
 
 
 _TEXTS = ("prompt", "words", "preset", "model", "negative_prompt", "size")
+"""Fields that are never None."""
 
 
 def worded(error: AlignvidError, picture: str | None) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PRESET, SLIDER = "preset", "slider"
 STRENGTHS = (PRESET, SLIDER)
+Number = float | str | None
+"""As it is typed: Gradio's own field of a number cannot be empty."""
 WEIGHT = 1.6
 """Of a word that is clicked on; the text beside the prompt takes any other."""
 
@@ -35,12 +37,12 @@ class Form:
     """"sunglasses:1.6, red:1.3"."""
     model: str = ""
     negative_prompt: str = ""
-    seed: float | None = None
-    steps: float | None = None
-    guidance: float | None = None
+    seed: Number = None
+    steps: Number = None
+    guidance: Number = None
     size: str = ""
     """"832x480"."""
-    frames: float | None = None
+    frames: Number = None
 
 
 def spec_of(form: Form, shared: Mapping[str, Any]) -> GenerationSpec:
@@ -59,7 +61,7 @@ def spec_of(form: Form, shared: Mapping[str, Any]) -> GenerationSpec:
         "image": form.picture,
         "negative_prompt": form.negative_prompt.strip() or None,
         "emphasise": form.words.strip() or None,
-        "guidance": form.guidance,
+        "guidance": _number("guidance", form.guidance),
         "steps": _whole("steps", form.steps),
         "frames": _whole("frames", form.frames),
         "seed": _whole("seed", form.seed) or 0,
@@ -103,12 +105,22 @@ def _strength(form: Form) -> dict[str, Any]:
     return {"preset": form.preset.strip() or None}
 
 
-def _whole(name: str, value: float | None) -> int | None:
-    if value is None:
+def _number(name: str, value: Number) -> float | None:
+    if value is None or str(value).strip() == "":
         return None
-    if value != int(value):
-        raise InputError(f"{name} {value:g} is no whole number; give one.")
-    return int(value)
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"{name} {value!r} is no number; give one, or leave it empty.") from None
+
+
+def _whole(name: str, value: Number) -> int | None:
+    number = _number(name, value)
+    if number is None:
+        return None
+    if number % 1:  # endless, too: its remainder is none
+        raise InputError(f"{name} {value} is no whole number; give one, or leave it empty.")
+    return int(number)
 
 
 def _size(text: str) -> dict[str, int]:

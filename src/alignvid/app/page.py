@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
@@ -11,7 +11,7 @@ from alignvid import presets
 from alignvid.app import views
 from alignvid.app.api import add_api
 from alignvid.app.desk import Desk
-from alignvid.app.form import PRESET, SLIDER, STRENGTHS
+from alignvid.app.form import PRESET, SLIDER
 from alignvid.app.turns import quick, waiting
 from alignvid.app.workshop import Workshop
 
@@ -31,53 +31,37 @@ _QUESTIONS = "Does the cat wear sunglasses?\nrest: Is the sofa still there?"
 _NO_QUESTIONS = "One on each line; empty: the judge's own"
 
 
-class _Form(NamedTuple):
-    """The fields, in the order of `desk.FIELDS`."""
-
-    picture: gr.Image
-    prompt: gr.Textbox
-    strength: gr.Radio
-    follow: gr.Slider
-    words: gr.Textbox
-    preset: gr.Dropdown
-    model: gr.Textbox
-    negative_prompt: gr.Textbox
-    seed: gr.Number
-    steps: gr.Number
-    guidance: gr.Number
-    size: gr.Textbox
-    frames: gr.Number
-
-
 def build(shop: Workshop, desk: Desk) -> gr.Blocks:
     """The page over a workshop."""
     with gr.Blocks(title="alignvid", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown(_LEAD, elem_classes="av-lead")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                form = _form(shop, desk)
-                compare = gr.Checkbox(True, label="Also without AlignVid, to compare (takes as long again)")
+                asked = _asked(shop, desk)
                 with gr.Row():
-                    make = gr.Button("Make the video", variant="primary", elem_id="make")
-                    until = gr.Button("Until it is followed", elem_id="until")
-                    cancel = gr.Button("Cancel", elem_id="cancel")
-                with gr.Accordion("Until it is followed: new noise each time, and a judge asked", open=False):
+                    make = gr.Button("Make the video", variant="primary", elem_id="make", min_width=120)
+                    cancel = gr.Button("Cancel", elem_id="cancel", min_width=80)
+                with gr.Accordion("Until it is followed", open=False, elem_id="loop"):
+                    gr.Markdown("New noise in each attempt, and a judge asked after it, until all is right.")
                     budget = gr.Slider(1, 20, 6, step=1, label="Most attempts", elem_id="budget")
                     questions = gr.Textbox(label="Questions", lines=2, placeholder=_QUESTIONS, info=_NO_QUESTIONS)
+                    until = gr.Button("Make attempts until it is followed", variant="primary", elem_id="until")
+                with gr.Accordion("Settings", open=False):
+                    settings, compare = _settings(shop)
             with gr.Column(scale=3, min_width=320):
                 status = gr.HTML(elem_id="status")
                 result = gr.HTML(views.result(None), js_on_load=views.ON_CLICK, elem_id="result")
                 look = gr.HTML(js_on_load=views.ON_CLICK, elem_id="look")
                 gr.Markdown("## History")
                 history = gr.HTML(js_on_load=views.ON_CLICK, elem_id="history")
-        current = gr.State("")
+        current, form = gr.State(""), [*asked, *settings]
         shown = [status, result, look, history, current]
         runs = [
-            make.click(desk.make, [compare, *form], shown, **waiting()),
-            until.click(desk.follow, [questions, budget, *form], shown, **waiting()),
-            look.click(desk.look, current, shown, **waiting()),
-            result.click(desk.open, None, shown, **waiting()),
-            history.click(desk.open, None, shown, **waiting()),
+            make.click(desk.make, [compare, *form], shown, **waiting(shows=status)),
+            until.click(desk.follow, [questions, budget, *form], shown, **waiting(shows=status)),
+            look.click(desk.look, current, shown, **waiting(shows=status)),
+            result.click(desk.open, None, shown, **waiting(shows=status)),
+            history.click(desk.open, None, shown, **waiting(shows=status)),
         ]
         cancel.click(desk.cancel, None, status, cancels=runs, **quick())
         page.load(desk.history, None, history, **quick())
@@ -85,7 +69,8 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
     return page.queue(default_concurrency_limit=4)
 
 
-def _form(shop: Workshop, desk: Desk) -> _Form:
+def _asked(shop: Workshop, desk: Desk) -> tuple[Any, ...]:
+    """Picture, prompt, strength, slider and words: the first of `desk.FIELDS`."""
     picture = gr.Image(
         label="Picture",
         type="filepath",
@@ -99,35 +84,39 @@ def _form(shop: Workshop, desk: Desk) -> _Form:
     checked = gr.HTML(elem_id="checked")
     prompt = gr.Textbox(label="Prompt", lines=2, placeholder="the cat puts on sunglasses", elem_id="prompt")
     scene = gr.Button("Try a made scene", size="sm", elem_id="scene", visible=shop.model_name == "miniature")
-    number = gr.State(0)
-    buttons = gr.HTML(js_on_load=views.ON_CLICK, elem_id="words-to-pick")
-    words = gr.Textbox(
-        label="Words to emphasise", placeholder="sunglasses:1.6, red hat:1.3", info="A weight each; above 1 more."
-    )
+    number, buttons = gr.State(0), gr.HTML(js_on_load=views.ON_CLICK, elem_id="words-to-pick")
     strength = gr.Radio(
-        [("The model's own preset", PRESET), ("The slider", SLIDER)], value=STRENGTHS[0], label="How strongly"
+        [("The model's own preset", PRESET), ("The slider", SLIDER)], value=PRESET, label="How strongly", elem_id="how"
     )
-    follow = gr.Slider(-1, 1, 0.5, step=0.05, label="Follow", info="−1 keeps the picture, 1 follows the prompt")
-    with gr.Accordion("Settings", open=False):
-        form = _Form(picture, prompt, strength, follow, words, *_settings(shop))
+    follow = gr.Slider(
+        -1, 1, 0.5, step=0.05, label="Follow", info="−1 keeps the picture, 1 follows the prompt", elem_id="follow"
+    )
+    words = gr.Textbox(
+        label="Words to emphasise",
+        placeholder="sunglasses:1.6, red hat:1.3",
+        info="A weight each: above 1 more of it, below 1 less",
+        elem_id="words",
+    )
     follow.input(lambda: SLIDER, None, strength, **quick())
     picture.change(desk.check, picture, checked, **quick())
     for field in (prompt, words):
         field.input(views.words_to_pick, [prompt, words], buttons, trigger_mode="always_last", **quick())
     buttons.click(desk.pick, [words, prompt], [words, buttons], **quick())
     scene.click(desk.scene, number, [picture, prompt, number, buttons, words], **quick())
-    return form
+    return picture, prompt, strength, follow, words
 
 
-def _settings(shop: Workshop) -> tuple[Any, ...]:
-    """Fields that a model answers itself where they are empty."""
-    return (
-        gr.Dropdown([("the model's own", ""), *presets.names()], value="", label="Preset", allow_custom_value=False),
-        gr.Textbox(label="Model", placeholder=shop.model_name, info="miniature, a folder, or an id on the Hub"),
-        gr.Textbox(label="Negative prompt", info="Acts with a guidance above 1"),
-        gr.Number(0, label="Seed", precision=0, minimum=0),
-        gr.Number(None, label="Steps", precision=0, minimum=1, elem_id="steps"),
-        gr.Number(None, label="Guidance", minimum=0),
-        gr.Textbox(label="Size", placeholder="832x480"),
-        gr.Number(None, label="Frames", precision=0, minimum=1),
-    )
+def _settings(shop: Workshop) -> tuple[tuple[Any, ...], gr.Checkbox]:
+    """The other fields, which a model answers itself where they are empty; and whether to compare."""
+    own = "the model's own"
+    preset = gr.Dropdown([(own, ""), *presets.names()], value="", label="Preset", elem_id="preset")
+    model = gr.Textbox(label="Model", placeholder=shop.model_name, info="miniature, a folder, or an id on the Hub")
+    negative_prompt = gr.Textbox(label="Negative prompt", info="Acts with a guidance above 1")
+    small = {"min_width": 120, "placeholder": own}
+    with gr.Row():
+        seed, steps = gr.Textbox("0", label="Seed", min_width=120), gr.Textbox(label="Steps", elem_id="steps", **small)
+    with gr.Row():
+        guidance, frames = gr.Textbox(label="Guidance", **small), gr.Textbox(label="Frames", **small)
+    size = gr.Textbox(label="Size", placeholder="832x480; the model's own, in the shape of the picture")
+    compare = gr.Checkbox(True, label="Also without AlignVid, to compare (takes as long again)")
+    return (preset, model, negative_prompt, seed, steps, guidance, size, frames), compare

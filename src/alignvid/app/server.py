@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from alignvid.app.workshop import Workshop
 from alignvid.errors import InputError
 
 MOST_UPLOADED = "200mb"
-_PATIENCE_S = 2  # for answers under way, when the server ends
+_PATIENCE_S = 1  # for answers under way, when the server ends
 
 
 class Server(uvicorn.Server):
@@ -53,6 +54,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             self._on_ready(self.url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End at once: a page that is open waits for news, and that it gets none is no error to be logged."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets=sockets)
 
     def run_here(self) -> None:
         """Answer until Ctrl-C."""

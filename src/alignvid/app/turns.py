@@ -7,9 +7,10 @@ from typing import Any
 MODEL = "model"
 
 
-def waiting(*, is_public: bool = False) -> dict[str, Any]:
-    """Of an event that needs the model."""
+def waiting(*, shows: Any = None, is_public: bool = False) -> dict[str, Any]:
+    """Of an event that needs the model; its place in the queue is shown on the component `shows`."""
     return {
+        "show_progress_on": shows,
         "concurrency_id": MODEL,
         "concurrency_limit": 1,
         "show_progress": "minimal",
