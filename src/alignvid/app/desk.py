@@ -45,14 +45,17 @@ class Desk:
         made = lambda report: self._shop.make(form, report, compare=compare)  # noqa: E731  # one line, one use
         yield from self._shown(request, made, self._made, picture=form.picture)
 
-    def open(self, request: gr.Request, event: gr.EventData) -> Iterator[Shown]:
-        """A run of the history, or the same again."""
-        act, id = event.act, str(event.value)
-        if act == "repeat":
-            again = lambda report: self._shop.repeat(id, report)  # noqa: E731
-            yield from self._shown(request, again, lambda done: self._made(done.run, _again(done.is_equal)))
-        elif act == "open":
-            yield from self._shown(request, lambda report: run_named(self._shop.root, id), self._made)
+    def open(self, event: gr.EventData) -> Shown:
+        """A run of the history."""
+        try:
+            return self._made(run_named(self._shop.root, str(event.value)))
+        except AlignvidError as error:
+            return _status(views.said(worded(error, None), "error"))
+
+    def repeat(self, request: gr.Request, event: gr.EventData) -> Iterator[Shown]:
+        """A run of the history again."""
+        again = lambda report: self._shop.repeat(str(event.value), report)  # noqa: E731
+        yield from self._shown(request, again, lambda done: self._made(done.run, _again(done.is_equal)))
 
     def follow(self, request: gr.Request, questions: str, budget: float, *fields: Any) -> Iterator[Shown]:
         """Attempts until the prompt is followed, as they come."""
@@ -185,7 +188,7 @@ def _status(html: str) -> Shown:
 
 
 def _looked(look: Look) -> Shown:
-    text = f"Attention to “{look.word}”: the run was made again and observed."
+    text = f"Where the videos looked at “{look.word}”."
     return views.said(text, "done"), gr.skip(), views.words_to_look_at(look.run, look), gr.skip(), gr.skip()
 
 

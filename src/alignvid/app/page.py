@@ -21,6 +21,8 @@ THEME = gr.themes.Default(primary_hue="blue", neutral_hue="zinc", font=_SANS, fo
 """Fonts that are there: none is fetched."""
 STYLE = (files("alignvid.app") / "page.css").read_text(encoding="utf-8")
 
+_UPLOADS_S = (3_600, 86_400)
+"""Every hour what was uploaded a day ago goes; a run has its own copy."""
 _LEAD = (
     "# alignvid\nA video that follows its prompt: the same noise without and with attention scaled, "
     "beside each other. No training, no second model."
@@ -33,7 +35,7 @@ _NO_QUESTIONS = "One on each line; empty: the judge's own"
 
 def build(shop: Workshop, desk: Desk) -> gr.Blocks:
     """The page over a workshop."""
-    with gr.Blocks(title="alignvid", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(title="alignvid", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S) as page:
         gr.Markdown(_LEAD, elem_classes="av-lead")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -52,7 +54,6 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
                 status = gr.HTML(elem_id="status")
                 result = gr.HTML(views.result(None), js_on_load=views.ON_CLICK, elem_id="result")
                 look = gr.HTML(js_on_load=views.ON_CLICK, elem_id="look")
-                gr.Markdown("## History")
                 history = gr.HTML(js_on_load=views.ON_CLICK, elem_id="history")
         current, form = gr.State(""), [*asked, *settings]
         shown = [status, result, look, history, current]
@@ -60,10 +61,11 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
             make.click(desk.make, [compare, *form], shown, **waiting(shows=status)),
             until.click(desk.follow, [questions, budget, *form], shown, **waiting(shows=status)),
             look.click(desk.look, current, shown, **waiting(shows=status)),
-            result.click(desk.open, None, shown, **waiting(shows=status)),
-            history.click(desk.open, None, shown, **waiting(shows=status)),
+            result.submit(desk.repeat, None, shown, **waiting(shows=status)),
+            history.submit(desk.repeat, None, shown, **waiting(shows=status)),
         ]
         cancel.click(desk.cancel, None, status, cancels=runs, **quick())
+        history.click(desk.open, None, shown, **quick())
         page.load(desk.history, None, history, **quick())
         add_api(shop)
     return page.queue(default_concurrency_limit=4)

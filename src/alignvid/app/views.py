@@ -21,10 +21,10 @@ _ROLES = {"baseline": "without AlignVid", "alignvid": "with AlignVid"}
 ON_CLICK = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-act]");
-  if (button) trigger("click", { act: button.dataset.act, value: button.dataset.value });
+  if (button) trigger(button.dataset.act, { value: button.dataset.value });
 });
 """
-"""A button of such HTML says what it does and to what."""
+"""A button of such HTML says what it is for: "click", or "submit" where a run is asked for."""
 
 
 def said(text: str, kind: str = "") -> str:
@@ -50,14 +50,14 @@ def progress_bar(seen: Progress | Waiting) -> str:
 def words_to_pick(prompt: str, words: str) -> str:
     """The prompt's words as buttons, those that have a weight pressed."""
     weights = {word.casefold(): weight for word, weight in weights_in(words).items()}
-    buttons = [_word(word, "emphasise", weights.get(word.casefold())) for word in words_of(prompt)]
+    buttons = [_word(word, "click", weights.get(word.casefold())) for word in words_of(prompt)]
     return _row("Click on a word to emphasise it", buttons) if buttons else ""
 
 
 def words_to_look_at(run: Run, look: Look | None = None) -> str:
     """The words of a run's prompt as buttons, and the map of the one that was clicked on."""
     words = words_of(run.record.spec["prompt"])
-    buttons = [_word(word, "look", "" if look and word == look.word else None) for word in words]
+    buttons = [_word(word, "click", "" if look and word == look.word else None) for word in words]
     row = _row("Click on a word to see where the videos looked at it", buttons)
     return row if look is None else row + frame(look.page, f"Attention to “{look.word}”")
 
@@ -70,7 +70,7 @@ def result(run: Run | None) -> str:
         f'{frame(run.page, "The videos, played in step")}<p class="av-links">'
         f'<a href="{run.place}/record.json" target="_blank">Open record</a> '
         f'<a href="{run.page}" target="_blank">Page of its own</a> '
-        f'<button type="button" data-act="repeat" data-value="{run.id}">Repeat</button></p>'
+        f'<button type="button" data-act="submit" data-value="{run.id}">Repeat</button></p>'
     )
 
 
@@ -87,8 +87,8 @@ def frame(url: str, title: str) -> str:
 def history(runs: Sequence[Run], chosen: str | None = None) -> str:
     """The runs on disk, newest first."""
     if not runs:
-        return '<div class="av-empty">No run yet.</div>'
-    return f'<ul class="av-history">{"".join(_card(run, run.id == chosen) for run in runs)}</ul>'
+        return '<h2>History</h2><div class="av-empty">No run yet.</div>'
+    return f'<h2>History</h2><ul class="av-history">{"".join(_card(run, run.id == chosen) for run in runs)}</ul>'
 
 
 def _card(run: Run, is_chosen: bool) -> str:
@@ -102,8 +102,8 @@ def _card(run: Run, is_chosen: bool) -> str:
     return (
         f'<li class="{"chosen" if is_chosen else ""}">{picture}<div><span class="prompt">'
         f'{escape(record.spec["prompt"])}</span><small>{escape(facts)}</small><span class="av-links">'
-        f'<button type="button" data-act="open" data-value="{run.id}">Open</button>'
-        f'<button type="button" data-act="repeat" data-value="{run.id}">Repeat</button>'
+        f'<button type="button" data-act="click" data-value="{run.id}">Open</button>'
+        f'<button type="button" data-act="submit" data-value="{run.id}">Repeat</button>'
         f'<a href="{place}/record.json" target="_blank">Open record</a></span></div></li>'
     )
 

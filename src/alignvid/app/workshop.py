@@ -89,7 +89,7 @@ class Workshop:
 
         spec = GenerationSpec(prompt="a", **self._shared)
         with self._busy:
-            self._load(spec, lambda seen: None)
+            self._load(spec, lambda seen: None, is_checked=True)  # there is no run yet that could be checked
 
     def make(self, form: Form, report: Report, *, compare: bool = True) -> Run:
         """A new run.
@@ -166,24 +166,24 @@ class Workshop:
         return Look(run, word, f"{run.place}/{_ATTENTION}/{page.name}", observed, files)
 
     @contextmanager
-    def _lent(self, spec: GenerationSpec, report: Report) -> Iterator[Model]:
+    def _lent(self, spec: GenerationSpec, report: Report, *, is_checked: bool = False) -> Iterator[Model]:
         while not self._busy.acquire(timeout=_LOOK_EVERY_S):
             report(Waiting())
         try:
-            yield self._load(spec, report)
+            yield self._load(spec, report, is_checked=is_checked)
         finally:
             self._busy.release()
 
     @contextmanager
     def _lent_for(self, run: Run, report: Report) -> Iterator[Model]:
-        """The model of a record."""
+        """The model of a record, whose picture lies beside it and no longer where it was uploaded."""
         from alignvid.generate import GenerationSpec
 
         spec = GenerationSpec.from_dict({**run.record.spec, "dtype": run.record.machine["dtype"]})
-        with self._lent(spec, report) as model:
+        with self._lent(spec, report, is_checked=True) as model:
             yield model
 
-    def _load(self, spec: GenerationSpec, report: Report) -> Model:
+    def _load(self, spec: GenerationSpec, report: Report, *, is_checked: bool) -> Model:
         from alignvid.generate import load_model
         from alignvid.generate.device import choose_device
         from alignvid.generate.loading import find_model
@@ -193,8 +193,10 @@ class Workshop:
         source = self._model.source if self._model and self._model.source.name == spec.model else find_model(spec.model)
         key = _key(source, choose_device(spec.device, spec.dtype, spec.offload).to_dict())
         if self._model is None or key != self._key:
-            if self._model is not None:
-                plan(spec, source=source)  # what is wrong is said before the other model goes
+            if not is_checked:
+                plan(
+                    spec, source=source
+                )  # what is wrong is said before minutes of loading, and before another model goes
             report(Progress("loading"))
             self._give_up()
             self._model, self._key = load_model(source, spec, show_progress=False), key
