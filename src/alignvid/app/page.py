@@ -54,7 +54,7 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
                 status = gr.HTML(elem_id="status")
                 result = gr.HTML(views.result(None), js_on_load=views.ON_CLICK, elem_id="result")
                 look = gr.HTML(js_on_load=views.ON_CLICK, elem_id="look")
-                history = gr.HTML(js_on_load=views.ON_CLICK, elem_id="history")
+                history = gr.HTML(views.history(None), js_on_load=views.ON_CLICK, elem_id="history")
         current, form = gr.State(""), [*asked, *settings]
         shown = [status, result, look, history, current]
         runs = [

@@ -84,10 +84,11 @@ def frame(url: str, title: str) -> str:
     return f'<iframe class="av-frame" src="{escape(url)}" title="{escape(title)}"></iframe>'
 
 
-def history(runs: Sequence[Run], chosen: str | None = None) -> str:
-    """The runs on disk, newest first."""
+def history(runs: Sequence[Run] | None, chosen: str | None = None) -> str:
+    """The runs on disk, newest first; None: they are being read."""
     if not runs:
-        return '<h2>History</h2><div class="av-empty">No run yet.</div>'
+        said_so = "Reading the runs…" if runs is None else "No run yet."
+        return f'<h2>History</h2><div class="av-empty">{said_so}</div>'
     return f'<h2>History</h2><ul class="av-history">{"".join(_card(run, run.id == chosen) for run in runs)}</ul>'
 
 
