@@ -19,6 +19,15 @@ NOT_FOLLOWED = 3
 """Exit code: everything went well, and no attempt is right."""
 RULE = "rule"
 
+JUDGE_OPTIONS = (
+    click.option("--judge-model", help="Folder, Hub id or a server's name of the judge's model."),
+    click.option("--judge-device", help="Of the judge's model: cpu, cuda, cuda:1 or auto."),
+    click.option("--judge-protocol", help='"paper" (text; default) or "logit" (P(yes)).'),
+    click.option("--base-url", help="Of the judge's server, ending in /v1; else OPENAI_BASE_URL."),
+    click.option("--send", type=click.Choice(["video", "images"]), help="Frames as one video (default), or as images."),
+)
+"""What decides a judge of `alignvid bench`; the page has them, too."""
+
 _OPTIONS = (
     click.option(
         "--until-followed",
@@ -42,11 +51,7 @@ _OPTIONS = (
         default=None,
         help="Whether a video that stands still has failed; it has where there is a reference image.",
     ),
-    click.option("--judge-model", help="Folder, Hub id or a server's name of the judge's model."),
-    click.option("--judge-device", help="Of the judge's model: cpu, cuda, cuda:1 or auto."),
-    click.option("--judge-protocol", help='"paper" (text; default) or "logit" (P(yes)).'),
-    click.option("--base-url", help="Of the judge's server, ending in /v1; else OPENAI_BASE_URL."),
-    click.option("--send", type=click.Choice(["video", "images"]), help="Frames as one video (default), or as images."),
+    *JUDGE_OPTIONS,
     click.option(
         "--audit", type=click.Path(path_type=Path), help="The judge's exact-….json of `alignvid bench audit --exact`."
     ),
@@ -65,7 +70,7 @@ _NAMES = (
     "send",
     "audit",
 )
-_JUDGE_FIELDS = {
+JUDGE_FIELDS = {
     "judge_model": "model",
     "judge_device": "device",
     "judge_protocol": "protocol",
@@ -142,7 +147,7 @@ def _judge(
     wanted: dict[str, Any], planned: Plan, given: list[Question] | None, out: Path
 ) -> tuple[Judge, tuple[Question, ...] | list[Question] | None]:
     """The judge, and what to ask: what was given, what the folder has (None), or what the judge's model writes."""
-    options = {field: wanted[name] for name, field in _JUDGE_FIELDS.items() if wanted[name] is not None}
+    options = {field: wanted[name] for name, field in JUDGE_FIELDS.items() if wanted[name] is not None}
     if wanted["judge"] == RULE:
         return _rule(planned, options, given), None
     from alignvid.bench.judges import JudgeOptions, open_judge
@@ -165,7 +170,7 @@ def _rule(planned: Plan, options: dict[str, Any], given: list[Question] | None) 
     from alignvid.following import PictureRule
 
     if options:
-        flag = next(name for name, field in _JUDGE_FIELDS.items() if field in options).replace("_", "-")
+        flag = next(name for name, field in JUDGE_FIELDS.items() if field in options).replace("_", "-")
         raise click.UsageError(f"The judge 'rule' takes no --{flag}; leave it out.")
     if given:
         raise click.UsageError(

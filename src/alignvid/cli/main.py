@@ -10,6 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from alignvid import __version__
+from alignvid.cli.app import app
 from alignvid.cli.bench import bench
 from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
@@ -39,7 +40,7 @@ def cli() -> None:
     """Make a diffusers video or image pipeline follow its prompt (AlignVid, arXiv 2512.01334)."""
 
 
-for command in (generate, demo, calibrate, bench, trial, presets, models, inspect, doctor):
+for command in (generate, demo, app, calibrate, bench, trial, presets, models, inspect, doctor):
     cli.add_command(command)
 check_values(cli)
 

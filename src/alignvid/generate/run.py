@@ -129,6 +129,7 @@ def repeat(
     *,
     changes: Mapping[str, Any] | None = None,
     compare: bool = False,
+    model: Model | None = None,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
     strict: bool = False,
@@ -142,6 +143,7 @@ def repeat(
         out: Folder for the results.
         changes: Fields of the spec to change, such as the seed.
         compare: As for `generate`.
+        model: As for `generate`.
         companions: As for `generate`.
         observation: As for `generate`.
         strict: As for `generate`.
@@ -158,7 +160,7 @@ def repeat(
     is_other = any(changes.get(name) is not None for name in ("preset", "recipe", "follow"))
     recipe = None if is_other else _recorded_recipe(record)
     further = {"companions": companions, "observation": observation, "on_plan": on_plan, "on_progress": on_progress}
-    return generate(spec, out, compare=compare, recipe=recipe, strict=strict, **further)
+    return generate(spec, out, compare=compare, model=model, recipe=recipe, strict=strict, **further)
 
 
 def _recorded_recipe(record: Record) -> Recipe:
