@@ -239,6 +239,12 @@ class FlowSchedule:
 
     The shift s of a level x gives s·x / (1 + (s - 1)·x): arXiv 2403.03206, section 5.3.2, there with s² = m/n, and
     `shift` of the schedulers of diffusers and of Wan.
+
+    Example:
+        >>> FlowSchedule(steps=4).noise_levels
+        [1.0, 0.75, 0.5, 0.25]
+        >>> FlowSchedule(steps=4, shift=3.0).noise_levels[1:]
+        [0.9, 0.75, 0.5]
     """
 
     steps: int

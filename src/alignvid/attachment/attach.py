@@ -154,7 +154,17 @@ def detach(pipe_or_transformer: Any) -> None:
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
-    """The preset that `attach` uses when none is named."""
+    """The preset that `attach` uses when none is named.
+
+    Example:
+        >>> preset = alignvid.preset_for(pipe)
+        >>> preset.name
+        'miniature:calibrated'
+        >>> print(preset.recipe.steps)
+        0% to 100% of the steps
+
+    Raises: UnsupportedModel if no family knows the model.
+    """
     return preset_of(hosts(pipe_or_transformer)[0], pipeline_of(pipe_or_transformer))
 
 
