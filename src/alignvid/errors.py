@@ -27,7 +27,7 @@ exits 2.
 class AlignvidError(Exception):
     """Base of every error raised on purpose by this package.
 
-    Example:
+    Examples:
         >>> try:
         ...     StepWindow.of((0.5, 0.2))
         ... except AlignvidError as error:

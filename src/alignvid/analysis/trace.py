@@ -37,7 +37,7 @@ class Averages(NamedTuple):
 class Trace:
     """Facts of one run, in the order in which they happened. Printing it says what there is.
 
-    Example:
+    Examples:
         >>> with alignvid.observe(pipe, blocks=[0], steps=(0.0, 0.5)) as trace:
         ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
         >>> trace.where(keys="text").mean("entropy", by=("block",)).labels

@@ -21,7 +21,7 @@ class Attachment:
     """What is attached, and how often it has acted. A context manager that detaches on exit; printing it says
     all that it knows.
 
-    Example:
+    Examples:
         >>> with alignvid.attach(pipe, gamma=1.5, blocks=[0, 2]) as attachment:
         ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
         >>> attachment.gains

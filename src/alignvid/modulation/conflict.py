@@ -18,7 +18,7 @@ from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_ga
 class ConflictAware(Modulation):
     """γ = 1 + C per query and head, with C clipped to 0 ≤ C ≤ gamma − 1; it multiplies that query's row of logits.
 
-    Example:
+    Examples:
         >>> ConflictAware().words(1.0)
         'x1 to x1.35 by conflict'
         >>> ConflictAware().gain("cross.text")  # the largest

@@ -19,7 +19,7 @@ Way = Literal["gain", "odds"]
 class Emphasis(Modulation):
     """The keys of chosen words, each by a weight of its own; all other words are left alone.
 
-    Example:
+    Examples:
         >>> Emphasis({"sunglasses": 1.6, "red": 1.3}).words(1.0)
         'sunglasses x1.6, red x1.3'
         >>> Emphasis({"red": 4.0}, by="odds").number(4.0, 0.5)  # added to the logits: half of ln 4

@@ -26,7 +26,7 @@ from alignvid.modulation.base import (
 class Energy(Modulation):
     """A gain γ_e between `low` and `gamma`, from the mean energy of each attention, per sample and head.
 
-    Example:
+    Examples:
         >>> Energy(gamma=1.5, powers={"cross.text": 1.0}).words(1.0)
         'x1 to x1.5 by energy'
         >>> Energy(low=1.5).gamma

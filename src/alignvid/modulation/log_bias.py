@@ -14,7 +14,7 @@ from alignvid.modulation.base import DEFAULT_GAMMA, Powers, WithoutGain, check_g
 class LogBias(WithoutGain):
     """Adds `power · ln(gamma)` to a target's logits: its odds against other streams are multiplied by gamma^power.
 
-    Example:
+    Examples:
         >>> LogBias(2.0, {"single.text": 1.0}).words(1.0)
         'logits +0.6931'
         >>> LogBias(2.0).gain("single.text")  # multiplies no logits

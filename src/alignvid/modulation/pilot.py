@@ -19,7 +19,7 @@ from alignvid.modulation.base import OnTargets, WithoutGain
 class KeyBlur(OnTargets):
     """A Gaussian blur of a target's keys over their grid of tokens, before the rotary embedding.
 
-    Example:
+    Examples:
         >>> KeyBlur(sigma=1.5, targets=["cross.image"]).words(1.0)
         'blurred, sigma 1.5 tokens'
         >>> KeyBlur(sigma=1.5).targets
@@ -51,7 +51,7 @@ class KeyBlur(OnTargets):
 class LowPass(WithoutGain):
     """A Gaussian low-pass of the reference image's latents in the transformer's input, weaker as the noise goes.
 
-    Example:
+    Examples:
         >>> LowPass(sigma=2.0).words(1.0)
         'reference low-passed, sigma 2 latent pixels at pure noise'
         >>> LowPass(sigma=-1.0).sigma

@@ -16,7 +16,7 @@ from alignvid.modulation.base import DEFAULT_GAMMA, DEFAULT_POWERS, Modulation, 
 class Scalar(Modulation):
     """The paper's main setting: one constant gain per target, `gamma ** power`.
 
-    Example:
+    Examples:
         >>> Scalar(1.35, {"cross.text": 2.0, "cross.image": 1.0}).gain("cross.text")
         1.8225
         >>> Scalar(0.0)
