@@ -32,15 +32,15 @@ NOT_SAID = {
     r"\b(scale|scaling) factor\b|\bmultiplier\b": "gain",
     r"\btoken group\b|\bmodality\b": "stream",
     r"\blayer (set|list)\b|\bblock list\b": "block set",
-    r"\bprofile\b": "preset",
-    r"\b(tell|tells|told)\b": "say, distinguish",
+    r"(?<!colour )\bprofile\b": "preset",
+    r"(?<!cannot )\b(tell|tells|told)\b": "say, distinguish",
     r"\bsomebody\b|\bsomebody else\b": "another, people",
     r"\bof one's own\b|\bof its own accord\b": "its own",
     r"\bgoes on\b|\bgo on\b": "resume",
     r"\bshall\b": "must",
 }
 """What docs/concepts.md and the style have another word for."""
-MAY_SAY = {"docs/lab-log.md", "docs/compare.md", "docs/faq.md"}
+MAY_SAY = {"docs/lab-log.md", "docs/compare.md", "docs/faq.md", "docs/miniature.md"}
 """Pages that quote other people's words, or are a dated record."""
 
 

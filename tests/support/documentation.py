@@ -42,10 +42,11 @@ class Block:
 
     def commands(self) -> list[list[str]]:
         """Its lines as words of a shell, without what follows a pipe or "&&"; none where it holds no commands."""
-        lines = self.text.replace("\\\n", " ").strip().splitlines()
-        words = [shlex.split(line, comments=True) for line in lines if line.strip()]
-        is_command = bool(words) and all(not line or line[0] in _COMMANDS for line in words)
-        return [line for line in words if line] if is_command else []
+        joined = self.text.replace("\\\n", " ").splitlines()
+        lines = [line for line in map(str.strip, joined) if line and not line.startswith("#")]
+        if not all(line.split()[0] in _COMMANDS for line in lines):
+            return []
+        return [shlex.split(line, comments=True) for line in lines]
 
 
 def blocks_of(page: Path) -> list[Block]:
