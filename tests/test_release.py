@@ -17,7 +17,7 @@ from release import faults_of_sdist, faults_of_wheel, metadata_of, names_in, tra
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 IS_PUBLISHED = False
-"""Whether a package index has it. Then the README says `pip install alignvid`, and not before."""
+"""Whether a package index has it. Then README.md and docs/install.md install it from there, and not before."""
 
 OTHER_PYTHONS = ["3.12", "3.13"]
 WITHOUT_TORCH = """
@@ -93,6 +93,12 @@ def test_nothing_says_that_an_index_has_it_before_one_has(page):
     lines = [line for file in pages for line in file.read_text(encoding="utf-8").splitlines()]
     assert [line for line in lines if re.search(r"pip install (-U |--upgrade )?['\"]?alignvid\b(?!\[)", line)] == []
     assert "links" not in PROJECT and "urls" not in PROJECT  # no address that is not there
+
+
+def test_the_readme_installs_it_from_where_it_is_today():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert ('pip install ".[generate]"' in text) is not IS_PUBLISHED
+    assert ('pip install "alignvid[generate]"' in text) is IS_PUBLISHED
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -25,8 +25,9 @@ Checked: {files}. Nothing was published. To publish {version}, a person must
   1. have an account on a package index, and make sure that the name "alignvid" is free there or theirs;
   2. give the repository an address: [project.urls] and the `replacement` for the README's links in pyproject.toml,
      Repository and PublisherId in comfyui/pyproject.toml;
-  3. write "pip install alignvid" in place of the checkout into README.md and docs/install.md (tests/test_release.py:
-     IS_PUBLISHED = True then asks for it), and the day into CHANGELOG.md and CITATION.cff (date-released);
+  3. write pip install "alignvid[generate]" into README.md, docs/install.md and comfyui/README.md in place of the
+     checkout (IS_PUBLISHED = True in tests/test_release.py asks for it), and the day into CHANGELOG.md and
+     CITATION.cff (date-released);
   4. run `make check test release` again, and tag the commit: git tag -a v{version};
   5. upload: .venv-release/bin/twine upload dist/*  (it asks for the account's token).
 """
