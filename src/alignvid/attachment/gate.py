@@ -67,6 +67,7 @@ class Gate:
         self._contract = contract
         self.parts = tuple(parts)
         self._parts = [(part, part.effects) for part in parts]
+        self._looks_for_words = [part.reads_prompts for part in parts]  # asked at every forward
         self.installed = tuple(together([item for part in parts for item in part.installed]))
         self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
         self.effects: list[Effect] = [*(effect for _, effects in self._parts for effect in effects), *self._several]
@@ -266,14 +267,15 @@ class Gate:
             facts.is_looked_at = True
         chosen: list[Samples] = []
         asked: list[Samples] = []
-        for (part, _), moment in zip(self._parts, moments, strict=True):
+        for (part, _), looks_for_words, moment in zip(self._parts, self._looks_for_words, moments, strict=True):
             samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
             if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
                 samples = [False] * len(samples) if isinstance(samples, list) else False
             chosen.append(samples)
-            is_asked = part.reads_prompts and moment.is_in_window
-            here = (part.recipe.branch, samples, moment, self.host, arguments)
-            asked.append(part.passes.prompted(*here) if is_asked else False)
+            if looks_for_words and moment.is_in_window:
+                asked.append(part.passes.prompted(part.recipe.branch, samples, moment, self.host, arguments))
+            else:
+                asked.append(False)
         return moments[0].run, moments[0].noise_level, chosen, asked
 
     @property
