@@ -158,7 +158,7 @@ def test_magcache_runs_the_blocks_where_the_gain_ends(native: Native) -> None:
         pytest.skip("FramePack has no MagCache; FramePack-Studio has one.")
     ran: list[int] = []
     kind = sys.modules["diffusers_helper.models.mag_cache"].MagCache
-    cache = kind("Original", 64, 64, STEPS, threshold=math.inf, max_consectutive_skips=STEPS)
+    cache = kind("Original", 64, 64, STEPS, threshold=1e9, max_consectutive_skips=STEPS)
     cache.mag_ratios = np.ones(STEPS)
     native.model.install_magcache(cache)
     hook = native.model.transformer_blocks[0].register_forward_hook(lambda *_: ran.append(cache.step_index))
