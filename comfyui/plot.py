@@ -19,13 +19,15 @@ _BLANK, _INK = (255, 255, 255), (30, 30, 30)
 
 
 def averages(heard: Sequence[Heard], measure: str) -> dict[str, np.ndarray]:
-    """Means as blocks × steps, by "stack, site"; NaN where nothing was heard, no table where the measure is missing."""
+    """Means as blocks × steps, by attention; NaN where nothing was heard, no table where the measure is missing."""
     steps = 1 + max(item.step for item in heard)
     found: dict[str, dict[tuple[int, int], list[float]]] = {}
     for item in heard:
         value = getattr(item, measure)
         if value is not None:
-            found.setdefault(f"{item.stack}, {item.site}", {}).setdefault((item.block, item.step), []).append(value)
+            found.setdefault(f"{item.stack}, {item.site} to {item.keys}", {}).setdefault(
+                (item.block, item.step), []
+            ).append(value)
     tables = {}
     for name, cells in found.items():
         table = tables[name] = np.full((1 + max(block for block, _ in cells), steps), np.nan)

@@ -37,6 +37,8 @@ class Heard(NamedTuple):
     stack: str
     block: int
     site: str
+    keys: str
+    """Streams that are looked at, such as "text" or "text, video"."""
     entropy: float
     """Mean over heads and queries, as a share of the largest possible one."""
     words: float | None
@@ -96,8 +98,8 @@ class Watch:
             hosts(Lent(model))[0],
             {"x": x, "timestep": t, "context": c_crossattn, "transformer_options": options, **more},
             (list(prompts).index(_POSITIVE), len(prompts)),
-            lambda place, entropy, words: self.heard.append(
-                Heard(step, self._run.levels[step], place.stack, place.block, place.site, entropy, words)  # type: ignore[union-attr]
+            lambda place, keys, entropy, words: self.heard.append(
+                Heard(step, self._run.levels[step], place.stack, place.block, place.site, keys, entropy, words)  # type: ignore[union-attr]
             ),
         )
         with ear.listening(options):
@@ -112,7 +114,7 @@ class _Ear:
         host: Host,
         arguments: Mapping[str, Any],
         part: tuple[int, int],
-        tell: Callable[[Place, float, float | None], None],
+        tell: Callable[[Place, str, float, float | None], None],
     ) -> None:
         self._host, self._arguments, self._part, self._tell = host, arguments, part, tell
         self._now: Place | None = None
@@ -158,7 +160,8 @@ class _Ear:
         looks = _mask_of(mask, sample, len(query), queries)
         measured = attention_measures(asked, key[sample : sample + 1], stream_lengths=lengths, mask=looks, scale=scale)
         share = None if words is None else float(measured.mass[..., words].mean())
-        self._tell(place, float(measured.normalised_entropy.mean()), share)
+        names = ", ".join(name for name, _ in streams)
+        self._tell(place, names, float(measured.normalised_entropy.mean()), share)
 
     def _streams_of(self, place: Place, keys: int) -> list[tuple[str, int]]:
         """Streams of the keys of one softmax, in order, with their lengths."""

@@ -32,7 +32,8 @@ def test_a_watch_changes_nothing_and_hears_every_softmax(model: Any) -> None:
     assert torch.equal(core.sampled(observed, steps=STEPS), plain)
     rows = heard(observed)
     assert len(rows) == STEPS * BLOCKS * 3  # self, and cross to picture and to text
-    assert {(row.site, row.words is not None) for row in rows} == {("self", False), ("cross", False), ("cross", True)}
+    seen = {(row.site, row.keys, row.words is not None) for row in rows}
+    assert seen == {("self", "video", False), ("cross", "image", False), ("cross", "text", True)}
     assert all(0.0 < row.entropy <= 1.0 for row in rows)
 
 

@@ -115,8 +115,11 @@ def test_entropy_and_share_of_the_words_are_those_of_the_softmax(base: Base) -> 
     clone = watch.watched(Patcher(base))
     assert torch.equal(run(clone), plain)
     heard = watch.heard_by(watch.watch_of(clone))
-    assert [(item.step, item.block, item.site) for item in heard] == [
-        (step, block, site) for step in (0, 1) for block in (0, 1) for site in ("joint", "cross")
+    assert [(item.step, item.block, item.site, item.keys) for item in heard] == [
+        (step, block, *site)
+        for step in (0, 1)
+        for block in (0, 1)
+        for site in (("joint", "text, video"), ("cross", "text"))
     ]
     x, context = inputs()
     block, both = base.diffusion_model.blocks[0], torch.cat([context[1], x[1]])
@@ -132,7 +135,7 @@ def test_the_picture_is_an_image_of_blocks_and_steps(base: Base) -> None:
     clone = watch.watched(Patcher(base))
     run(clone)
     heard = watch.heard_by(watch.watch_of(clone))
-    assert plot.averages(heard, "entropy")["blocks, joint"].shape == (2, 2)
+    assert plot.averages(heard, "entropy")["blocks, joint to text, video"].shape == (2, 2)
     image = plot.picture(heard)
     assert image.ndim == 4 and image.shape[0] == 1 and image.shape[-1] == 3
     assert image.dtype is torch.float32 and 0.0 <= float(image.min()) < 0.5 < float(image.max()) <= 1.0
