@@ -7,6 +7,7 @@ the token order; so a norm that is not called, or another order, shows as a diff
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -76,6 +77,22 @@ NEXT = dict(
     axes_dims=[4, 4, 4],
 )
 
+COSMOS = dict(
+    max_img_h=16,
+    max_img_w=16,
+    max_frames=8,
+    in_channels=CHANNELS,
+    out_channels=CHANNELS,
+    patch_spatial=2,
+    patch_temporal=1,
+    concat_padding_mask=False,
+    model_channels=24,
+    num_blocks=2,
+    num_heads=2,
+    crossattn_emb_channels=10,
+    pos_emb_cls="rope3d",
+)
+
 
 def joint(total: int, **spans: Span) -> dict[str, dict[int, Span]]:
     """Targets whose keys lie together in every attention of so many keys; double and single blocks alike."""
@@ -107,6 +124,61 @@ CASES = {
         {"double.text": {13: (-1, 5)}, "*.text": {13: (-1, 5)}, "*.video": {13: (-2, 8)}},  # by hand: see `order`
         {"double.text": 2, "*.text": 4, "*.video": 4},
         "HunyuanVideoParams",
+    ),
+    "flux2": Case(
+        "flux.model:Flux",
+        FLUX
+        | dict(
+            axes_dim=[2, 2, 4, 4],
+            vec_in_dim=None,
+            patch_size=1,
+            qkv_bias=False,
+            txt_ids_dims=[3],
+            global_modulation=True,
+            mlp_silu_act=True,
+            ops_bias=False,
+            default_ref_method="index",
+            ref_index_scale=10.0,
+        ),
+        {"x": (1, CHANNELS, 3, 4), "context": (1, WORDS, 10), "ref_latents": [(1, CHANNELS, 2, 2)]},
+        {"*.text": {21: (0, 5)}, "*.video": {21: (5, 17)}, "*.image": {21: (17, 21)}},
+        dict.fromkeys(("*.text", "*.video", "*.image"), 4),
+        "FluxParams",
+    ),
+    "hunyuan_video15": Case(
+        "hunyuan_video.model:HunyuanVideo",
+        HUNYUAN
+        | dict(depth_single_blocks=0, vec_in_dim=None, byt5=True, use_cond_type_embedding=True, vision_in_dim=12),
+        {
+            "x": (1, CHANNELS, 2, 4, 4),
+            "context": (1, WORDS, 10),
+            "txt_byt5": (1, 3, 1472),
+            "clip_fea": (1, 4, 12),
+        },
+        {"double.text": {20: (-1, 12)}, "double.video": {20: (-2, 8)}},
+        {"double.text": 2, "double.video": 2},
+        "HunyuanVideoParams",
+    ),
+    "ltx2": Case(
+        "lightricks.av_model:LTXAVModel",
+        dict(
+            in_channels=8,
+            audio_in_channels=128,
+            cross_attention_dim=24,
+            audio_cross_attention_dim=16,
+            attention_head_dim=12,
+            audio_attention_head_dim=8,
+            num_attention_heads=2,
+            audio_num_attention_heads=2,
+            caption_channels=10,
+            num_layers=2,
+            connector_attention_head_dim=12,
+            connector_num_attention_heads=2,
+            connector_num_layers=1,
+        ),
+        {"x": [(1, 8, 2, 2, 2), (1, 8, 3, 16)], "context": (1, WORDS, 20), "attention_mask": None},
+        {"*.text": {5: (0, 5)}, "*.video": {8: (0, 8)}, "*.audio": {3: (0, 3)}},
+        dict.fromkeys(("*.text", "*.video", "*.audio"), 4),
     ),
     "ltx_video": Case(
         "lightricks.model:LTXVModel",
@@ -171,22 +243,15 @@ CASES = {
     ),
     "cosmos": Case(
         "cosmos.predict2:MiniTrainDIT",
-        dict(
-            max_img_h=16,
-            max_img_w=16,
-            max_frames=8,
-            in_channels=CHANNELS,
-            out_channels=CHANNELS,
-            patch_spatial=2,
-            patch_temporal=1,
-            concat_padding_mask=False,
-            model_channels=24,
-            num_blocks=2,
-            num_heads=2,
-            crossattn_emb_channels=10,
-            pos_emb_cls="rope3d",
-        ),
+        COSMOS,
         {"x": (1, CHANNELS, 2, 4, 4), "context": (1, WORDS, 10)},
+        {"cross.text": {5: (0, 5)}, "self.video": {8: (0, 8)}},
+        {"cross.text": 2, "self.video": 2},
+    ),
+    "anima": Case(
+        "anima.model:Anima",
+        COSMOS,
+        {"x": (1, CHANNELS, 1, 4, 8), "context": (1, WORDS, 10)},
         {"cross.text": {5: (0, 5)}, "self.video": {8: (0, 8)}},
         {"cross.text": 2, "self.video": 2},
     ),
@@ -232,6 +297,13 @@ CASES = {
 }
 
 
+LATER = {
+    "flux2": {"global_modulation", "mlp_silu_act"},
+    "hunyuan_video15": {"byt5", "vision_in_dim", "use_cond_type_embedding"},
+}
+"""Parameters without which a class is that of an earlier model."""
+
+
 class CONST:
     """ComfyUI marks a flow by a class of this name."""
 
@@ -255,10 +327,18 @@ def kind_of(case: Case) -> Any:
         pytest.skip(f"this ComfyUI has no {name}")
 
 
+def name_of(case: Case) -> str:
+    return next(name for name, other in CASES.items() if other is case)
+
+
 def built(case: Case) -> Any:
     kind, sizes = kind_of(case), dict(case.sizes)
+    if case.path.startswith("anima"):  # the adapter of its text encoder, of fixed sizes, is not run here
+        sys.modules[kind.__module__].LLMAdapter = lambda **_: nn.Identity()
     if case.params:
         known = {field.name for field in dataclasses.fields(getattr(import_module(kind.__module__), case.params))}
+        if not LATER.get(name_of(case), set()) <= known:
+            pytest.skip("this ComfyUI's class is of an earlier model")
         sizes = {name: value for name, value in sizes.items() if name in known}
     transformer = kind(**sizes, dtype=torch.float32, device="cpu", operations=core.comfy.ops.disable_weight_init)
     core.randomised(transformer)
@@ -289,7 +369,8 @@ def run(model: Any, case: Case, options: Mapping[str, Any] | None = None) -> Ten
         class_obj = model.model
 
         def __call__(self, x: Any, t: Any, c_concat: Any, context: Any, control: Any, options: Any, **more: Any) -> Any:
-            return self.class_obj.diffusion_model(x, t, context=context, transformer_options=options, **more)
+            output = self.class_obj.diffusion_model(x, t, context=context, transformer_options=options, **more)
+            return output if isinstance(output, Tensor) else torch.cat([part.flatten() for part in output])
 
     x, context = inputs.pop("x"), inputs.pop("context")
     call = Applying()
@@ -319,8 +400,8 @@ def placed(case: Case, spans: Mapping[int, Span]) -> Mapping[int, Span]:
         import inspect
 
         is_text_first = TEXT_FIRST in inspect.getsource(kind_of(case).forward_orig)
-        begins = {-1: 0 if is_text_first else 8, -2: 5 if is_text_first else 0}
-        return {count: (begins[start], begins[start] + size) for count, (start, size) in spans.items()}
+        first = -1 if is_text_first else -2
+        return {count: (0, size) if start == first else (count - size, count) for count, (start, size) in spans.items()}
     return spans
 
 
