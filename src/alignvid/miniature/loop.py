@@ -17,12 +17,13 @@ from tqdm import tqdm
 from alignvid.miniature.muon import Muon
 
 CHECKPOINT_EVERY_S = 120
-LOG_EVERY_STEPS = 25
+LOG_EVERY_STEPS = 10
 GRADIENT_NORM = 1.0
 WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.01
 MUON_PREFIX = "transformer.blocks."
 MUON_MOMENTUM = 0.95
+MUON_ROWS = 12  # convolutions with fewer outputs are left to AdamW
 MUON_FACTOR = 2.5  # Muon's updates have the size of AdamW's at the same rate, but stand a larger one
 
 Losses = dict[str, Tensor]
@@ -78,10 +79,14 @@ def learning_rate(plan: Plan, step: int) -> float:
 
 
 def _optimisers(module: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside transformer blocks (docs/lab-log.md, 2026-11-22), AdamW for all the rest."""
-    matrices = {id(p): p for name, p in module.named_parameters() if name.startswith(MUON_PREFIX) and p.ndim == 2}
+    """Muon for matrices in transformer blocks (docs/lab-log.md, 2026-11-22) and 3D convolutions, AdamW for the rest."""
+    matrices = {
+        id(p): p
+        for name, p in module.named_parameters()
+        if (name.startswith(MUON_PREFIX) and p.ndim == 2) or (p.ndim == 5 and len(p) >= MUON_ROWS)
+    }
     rest = [parameter for parameter in module.parameters() if id(parameter) not in matrices]
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)]
     if matrices:
         optimisers.append(
             Muon(matrices.values(), learning_rate=1e-3, momentum=MUON_MOMENTUM, weight_decay=WEIGHT_DECAY)

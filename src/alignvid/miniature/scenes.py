@@ -125,7 +125,7 @@ def sample_scene(seed: int, *, edit_kind: EditKind | None = None) -> Scene:
     rng = np.random.default_rng(seed)
     drawn: EditKind = _pick(rng, EDIT_KINDS, [TRAINING_SHARES[kind] for kind in EDIT_KINDS])
     shapes = _sample_shapes(rng)
-    background = _sample_background(rng)
+    background = sample_background(rng)
     return Scene(shapes, background, _sample_edit(rng, edit_kind or drawn, shapes))
 
 
@@ -151,7 +151,8 @@ def _sample_shapes(rng: np.random.Generator) -> tuple[Shape, ...]:
     )
 
 
-def _sample_background(rng: np.random.Generator) -> Background:
+def sample_background(rng: np.random.Generator) -> Background:
+    """A muted background; shapes are brighter or more colourful than it is."""
     grey = rng.uniform(75, 185)
     colour = np.clip(grey + rng.uniform(-14, 14, 3), 0, 255).astype(int)
     accent = np.clip(colour + rng.choice([-1, 1]) * rng.uniform(12, 24) + rng.uniform(-5, 5, 3), 0, 255).astype(int)

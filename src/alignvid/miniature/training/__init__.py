@@ -1,0 +1,1 @@
+"""How the miniature is trained: its data, its losses and its stages; left out of the wheel."""

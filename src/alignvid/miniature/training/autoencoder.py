@@ -1,0 +1,171 @@
+"""The autoencoder's losses, weights of edges, and what it is measured with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from PIL import Image
+from torch import Tensor
+
+from alignvid.miniature import weights_folder
+from alignvid.miniature.drawing import FRAMES, render
+from alignvid.miniature.loop import Losses, Plan, load_checkpoint, train
+from alignvid.miniature.scenes import DEVELOPMENT, evaluation_scenes
+from alignvid.miniature.train_vae import LATENT_NOISE, SIZE_WEIGHT, Clips, decode_unclamped, latents_of, to_tensor, with_statistics
+from alignvid.miniature.training.dense import Window, batch_of
+
+PLAN = Plan("vae-long", steps=2700, learning_rate=4.5e-4, final_share=0.02)
+SETTLE = Plan("vae-settle", steps=1200, learning_rate=2.5e-4, final_share=0.01)
+WINDOWS = (Window(16, 1, 48), Window(4, FRAMES, 40))
+"""In every step: single frames for variety, clips for motion."""
+REPORT_EVERY_STEPS = 250
+REPORT_CLIPS = 16
+AVERAGE_RATE = 0.02
+EDGE_WEIGHT = 3.0
+EDGE_CONTRAST = 0.25  # of the range of 2; backgrounds stay below it, rims of shapes are above
+
+
+def train_stage(plan: Plan, start: Path, folder: Path, seed: int) -> None:
+    """Train from the weights in `start`, or from the stage's own checkpoint; writes `folder`/vae when it ends."""
+    vae = AutoencoderKLWan.from_pretrained(start, torch_dtype=torch.float32).train()
+    clips = development_clips(REPORT_CLIPS)
+
+    average = Average(vae)
+
+    def losses_at(step: int) -> Losses:
+        average.update()
+        rng = np.random.default_rng([seed, *plan.name.encode(), step])
+        frames, clips = (weighted_losses(vae, batch_of(window, rng), step) for window in WINDOWS)
+        return clips | {"loss": clips["loss"] + frames["loss"], "psnr_frames": frames["psnr"]}
+
+    def report(step: int) -> dict[str, float]:
+        copies = reconstructed(average.vae, clips)
+        average.vae.save_pretrained(folder / "vae-average")
+        save_sheet(clips, copies, folder / f"sheet-{plan.name}-{step:05d}.png")
+        return quality(clips, copies)
+
+    with quick_convolutions():
+        train(plan, vae, losses_at, folder=folder, report=report, report_every=REPORT_EVERY_STEPS)
+    with_statistics(vae.eval(), seed).save_pretrained(folder / "vae")
+
+
+class Average:
+    """A running average of the weights, which is steadier than the weights are; it begins anew where a run resumes."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        self.source, self.vae = vae, copy.deepcopy(vae).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move a small part of the way to the weights as they are."""
+        for mean, weight in zip(self.vae.parameters(), self.source.parameters(), strict=True):
+            mean.lerp_(weight, AVERAGE_RATE)
+
+
+def weights_of(checkpoint: Path, start: Path, out: Path) -> None:
+    """The weights of a stage's checkpoint as a folder that another stage can start from."""
+    vae = AutoencoderKLWan.from_pretrained(start, torch_dtype=torch.float32)
+    load_checkpoint(checkpoint, vae)
+    vae.save_pretrained(out)
+
+
+def save_sheet(clips: Clips, copies: Clips, path: Path) -> None:
+    """Frames 0, 3 and 8 of each clip, enlarged, above its copy."""
+    rows = [torch.cat([part[:, :, frame] for frame in (0, 3, 8)], 3) for part in (clips, copies)]
+    pairs = torch.cat(rows, 2)  # -> (clips, 3, 2 * height, 3 * width)
+    columns = [torch.cat(list(pairs[first::4]), 1) for first in range(4)]
+    sheet = ((torch.cat(columns, 2).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    picture = Image.fromarray(sheet)
+    picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(path)
+
+
+@contextmanager
+def quick_convolutions() -> Iterator[None]:
+    """Within it, causal convolutions of single frames without a past are done in two dimensions: the same, sooner."""
+    usual = WanCausalConv3d.forward
+
+    def forward(self: WanCausalConv3d, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+        if x.shape[2] == 1 and cache_x is None and self.kernel_size == (3, 3, 3):
+            return F.conv2d(x[:, :, 0], self.weight[:, :, -1], self.bias, padding=1).unsqueeze(2)
+        return usual(self, x, cache_x)
+
+    WanCausalConv3d.forward = forward
+    try:
+        yield
+    finally:
+        WanCausalConv3d.forward = usual
+
+
+def edges(clips: Clips) -> Clips:
+    """1 where a pixel and its eight neighbours differ by more than backgrounds do, else 0."""
+    frames = clips.transpose(1, 2).flatten(0, 1)
+    spread = F.max_pool2d(frames, 3, 1, 1) + F.max_pool2d(-frames, 3, 1, 1)
+    rims = (spread.amax(1, keepdim=True) > EDGE_CONTRAST).float()
+    return rims.unflatten(0, (len(clips), -1)).transpose(1, 2)
+
+
+def weighted_losses(vae: AutoencoderKLWan, clips: Clips, seed: int) -> Losses:
+    """Root mean square error of each clip, rims of shapes counted more, and the size of the latents.
+
+    Of each clip, since squared errors of a few hard clips would otherwise drown the rest.
+    """
+    latents = latents_of(vae, clips)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    error = (decode_unclamped(vae, latents + LATENT_NOISE * noise) - clips).square()
+    weight = 1 + EDGE_WEIGHT * edges(clips)
+    by_clip = (error * weight).sum((1, 2, 3, 4)) / (3 * weight.sum((1, 2, 3, 4)))
+    loss = by_clip.sqrt().mean() + SIZE_WEIGHT * latents.square().mean()
+    return {"loss": loss, "psnr": 10 * torch.log10(4 / error.detach().mean()), "spread": latents.detach().std()}
+
+
+def development_clips(count: int) -> Clips:
+    """Clips of the first development scenes, with their edits."""
+    return torch.stack([to_tensor(render(scene)) for scene in evaluation_scenes(DEVELOPMENT, count)])
+
+
+@torch.no_grad()
+def reconstructed(vae: AutoencoderKLWan, clips: Clips) -> Clips:
+    """What the pipeline would show of these clips."""
+    return torch.cat([vae.decode(latents_of(vae, clip[None]), return_dict=False)[0] for clip in clips])
+
+
+def quality(clips: Clips, copies: Clips) -> dict[str, float]:
+    """Peak signal to noise, in decibels: of all pixels, of the first frames, of rims, and the worst clip's."""
+    error = (copies.clamp(-1, 1) - clips).square()
+    rims = edges(clips).expand_as(error)
+    parts = {
+        "all": error.mean(),
+        "first": error[:, :, 0].mean(),
+        "rims": (error * rims).sum() / rims.sum(),
+        "worst": error.mean((1, 2, 3, 4)).max(),
+    }
+    return {f"db_{name}": round(float(10 * torch.log10(4 / part)), 2) for name, part in parts.items()}
+
+
+@click.command(epilog="Example: python -m alignvid.miniature.training.autoencoder --stage vae-long --out FOLDER")
+@click.option("--stage", type=click.Choice(["vae-long", "vae-settle"]), required=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--start", type=click.Path(path_type=Path), default=weights_folder() / "vae", help="Weights to begin with.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def main(stage: str, out: Path, start: Path, seed: int) -> None:
+    """Train the autoencoder for as long as wished (stop it at any time), then settle it."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    if stage == PLAN.name:
+        train_stage(PLAN, start, out, seed)
+    else:
+        weights_of(out / f"{PLAN.name}.safetensors", start, out / "vae-before")
+        train_stage(SETTLE, out / "vae-before", out, seed)
+
+
+if __name__ == "__main__":
+    main()
