@@ -30,7 +30,7 @@ test-vbench: $(READY) $(VBENCH)/.ready
 
 # A real vLLM server on the CPU, in its own environment of 4 GB (x86-64, minutes): does it agree with the judge in process?
 test-vllm: $(READY) $(VLLM)/.ready
-	ALIGNVID_VLLM=$(VLLM)/bin/python $(BIN)/python -m pytest tests/bench/test_vllm.py $(PYTEST_ARGS)
+	ALIGNVID_VLLM=$(VLLM)/bin/python $(BIN)/python -m pytest tests/bench/judges/test_vllm.py $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks docs
@@ -94,6 +94,6 @@ MEND := torchvision_beside_cpu_torch
 define mend_torchvision
 	$(1)/python -c "import torchvision" 2>/dev/null || { \
 	  site=$$($(1)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \
-	  cp tests/$(MEND).py "$$site/" && echo "import $(MEND)" > "$$site/$(MEND).pth" && \
+	  cp tests/support/$(MEND).py "$$site/" && echo "import $(MEND)" > "$$site/$(MEND).pth" && \
 	  $(1)/python -c "import torchvision"; }
 endef

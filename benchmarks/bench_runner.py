@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alignvid.bench.plan import make_plan
-from alignvid.bench.pools import LocalPool
-from alignvid.bench.running import run_plan
-from alignvid.bench.spec import BenchSpec
-from alignvid.bench.worker import made_of
+from alignvid.bench.runs.plan import make_plan
+from alignvid.bench.runs.pools import LocalPool
+from alignvid.bench.runs.running import run_plan
+from alignvid.bench.runs.spec import BenchSpec
+from alignvid.bench.runs.worker import made_of
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (9, 64, 64, 3), np.uint8)
 SAMPLES = 100

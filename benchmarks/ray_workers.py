@@ -45,8 +45,8 @@ def worker_rows(samples: int = 16, repeats: int = 3) -> list[Row]:
 
 def pace_of(workers: int, samples: int) -> Pace:
     """Run so many samples by so many workers in a new folder."""
-    from alignvid.bench.running import run
-    from alignvid.bench.spec import BenchSpec
+    from alignvid.bench.runs.running import run
+    from alignvid.bench.runs.spec import BenchSpec
 
     ends: list[float] = []
     spec = BenchSpec(data="omitshapes", variants=(",".join(VARIANTS),), limit=samples)

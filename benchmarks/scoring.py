@@ -15,7 +15,7 @@ SAMPLES, VARIANTS, SEEDS = 367, ("baseline", "a", "b", "c"), (0, 1, 2)
 
 
 def scoring_rows() -> list[Row]:
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
     from judged_folders import moving_square, right, sample_of, write_run, wrong
 
     draw = random.Random(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from alignvid.videos import read_video
+from alignvid.media.videos import read_video
 
 PICTURE = Path(__file__).parent / "images" / "demo.png"
 SIDE, GAP, LINE = 120, 10, 26  # pixels

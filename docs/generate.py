@@ -15,7 +15,7 @@ import click
 from alignvid import presets
 from alignvid.cli.main import cli
 from alignvid.models import families
-from alignvid.models.exercised import PipelineFacts, model_table, recorded_combinations
+from alignvid.models.evidence import PipelineFacts, model_table, recorded_combinations
 from alignvid.models.refused import REFUSED
 
 DOCS = Path(__file__).parent

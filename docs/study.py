@@ -39,8 +39,8 @@ class Rates(NamedTuple):
 def run(folder: Path) -> None:
     from alignvid.bench.metrics import measure_run
     from alignvid.bench.run_folder import RunFolder
-    from alignvid.bench.running import run as run_bench
-    from alignvid.bench.spec import BenchSpec
+    from alignvid.bench.runs.running import run as run_bench
+    from alignvid.bench.runs.spec import BenchSpec
 
     for half, (variants, seeds) in HALVES.items():
         spec: Any = {"data": "omitshapes", "half": half, "variants": variants, "seeds": seeds, "batch": BATCH}
@@ -71,7 +71,7 @@ def read(folder: Path) -> Rates:
 
 
 def rate_table(rates: Rates) -> str:
-    from alignvid.bench.statistics import SHARE, mean, paired
+    from alignvid.bench.scoring.statistics import SHARE, mean, paired
 
     ones = np.ones(rates.samples)
     lines = [f"| variant | {' | '.join(HEADINGS)} | both, minus the baseline |", "|---|---|---|---|---|"]
@@ -85,7 +85,7 @@ def rate_table(rates: Rates) -> str:
 
 def against_table(rates: Rates, variant: str) -> str:
     """What a variant gains over each other one, paired."""
-    from alignvid.bench.statistics import paired
+    from alignvid.bench.scoring.statistics import paired
 
     lines = [f"| {variant} minus | {' | '.join(HEADINGS)} | p (both) |", "|---|---|---|---|---|"]
     for other in (name for name in rates.values if name != variant):
@@ -112,7 +112,7 @@ def equal_table(development: Rates, claim: Rates) -> str:
     """AlignVid against each other way where both leave the same share untouched."""
     from scipy import stats
 
-    from alignvid.bench.statistics import Estimate
+    from alignvid.bench.scoring.statistics import Estimate
 
     lines = [
         "| way | weaker; stronger | share of the stronger | edits shown | rest untouched | AlignVid minus it, edits |",
@@ -156,7 +156,7 @@ def _lead(*arrays: Any, axis: int = -1) -> Any:
 
 
 def trend_table(rates: Rates) -> str:
-    from alignvid.bench.statistics import paired
+    from alignvid.bench.scoring.statistics import paired
 
     lines = ["| the paper's trend | here | difference, paired | p |", "|---|---|---|---|"]
     for words, higher, lower, metric in TRENDS:
@@ -208,7 +208,7 @@ def picture(rates: Rates) -> None:
 
 def _point(metrics: Mapping[str, np.ndarray]) -> tuple[tuple[float, float, float], ...]:
     """Edits shown and rest untouched, each with its interval."""
-    from alignvid.bench.statistics import SHARE, mean
+    from alignvid.bench.scoring.statistics import SHARE, mean
 
     return tuple(_in_percent(mean(metrics[metric], SHARE)) for metric in METRICS[:2])
 

@@ -7,9 +7,7 @@ import pytest
 from alignvid import files
 from alignvid.errors import InputError, OutputError
 from alignvid.files import held, writable_folder, write_bytes, write_together
-from full_disk import file_size_limit
-
-MEBIBYTE = 1 << 20
+from full_disk import MEBIBYTE, file_size_limit
 
 
 def contents(folder: Path) -> dict[str, bytes]:

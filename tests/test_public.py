@@ -16,9 +16,9 @@ def test_public_names_are_sorted_and_exist():
 
 
 def test_attach_stays_a_function_after_every_submodule_is_imported():
-    import alignvid.attaching
+    import alignvid.attachment.attach
 
-    assert callable(alignvid.attach) and alignvid.attach is alignvid.attaching.attach
+    assert callable(alignvid.attach) and alignvid.attach is alignvid.attachment.attach.attach
 
 
 def test_unknown_name_is_an_attribute_error():

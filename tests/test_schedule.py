@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alignvid.errors import ScheduleError, UnknownTarget
-from alignvid.noise import noise_levels
+from alignvid.host.noise import noise_levels
 from alignvid.schedule import BlockSet, StepWindow
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alignvid.analysis.observe import observe
     from alignvid.analysis.trace import Trace
-    from alignvid.attaching import attach, detach, preset_for
-    from alignvid.attachment import Attachment
+    from alignvid.attachment.attach import attach, detach, preset_for
+    from alignvid.attachment.attachment import Attachment
     from alignvid.errors import AlignvidError
     from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Scalar
     from alignvid.recipe import Recipe
@@ -22,7 +22,7 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "AlignvidError": "alignvid.errors",
-    "Attachment": "alignvid.attachment",
+    "Attachment": "alignvid.attachment.attachment",
     "BlockSet": "alignvid.schedule",
     "ConflictAware": "alignvid.modulation",
     "Energy": "alignvid.modulation",
@@ -33,10 +33,10 @@ _HOMES = {
     "Scalar": "alignvid.modulation",
     "StepWindow": "alignvid.schedule",
     "Trace": "alignvid.analysis.trace",
-    "attach": "alignvid.attaching",
-    "detach": "alignvid.attaching",
+    "attach": "alignvid.attachment.attach",
+    "detach": "alignvid.attachment.attach",
     "observe": "alignvid.analysis.observe",
-    "preset_for": "alignvid.attaching",
+    "preset_for": "alignvid.attachment.attach",
 }
 
 __all__ = [

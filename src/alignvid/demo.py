@@ -12,14 +12,14 @@ from PIL import Image
 from alignvid.files import writable_folder, write_bytes
 from alignvid.generate import GenerationSpec, Job, JobResult, run_jobs
 from alignvid.generate.run import ALIGNVID, BASELINE
-from alignvid.images import png_bytes
+from alignvid.media.images import png_bytes
+from alignvid.media.videos import read_video
 from alignvid.miniature.drawing import first_frame
 from alignvid.miniature.evaluate import Trial, trials
 from alignvid.miniature.judge import Judgement, judge
 from alignvid.miniature.scenes import HELD_OUT
 from alignvid.report.page import Count, Page, Row, Verdict, write_page
 from alignvid.report.rows import row_of_failure, row_of_record
-from alignvid.videos import read_video
 
 SCENE_COUNT = 8
 NOISE_SEED = 0

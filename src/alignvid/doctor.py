@@ -74,7 +74,7 @@ def _h264() -> Check:
     try:
         import av
 
-        from alignvid.videos import has_h264_encoder
+        from alignvid.media.videos import has_h264_encoder
     except ImportError as error:
         return Check("H.264", False, str(error), "pip install av")
     if not has_h264_encoder():
@@ -87,7 +87,7 @@ def _miniature() -> Check:
 
     if (weights_folder() / "model_index.json").is_file():
         return Check("miniature", True, "its weights are there")
-    return Check("miniature", False, "its weights are missing", "python -m alignvid.miniature.train")
+    return Check("miniature", False, "its weights are missing", "python -m alignvid.miniature.training.train")
 
 
 def _device() -> Check:

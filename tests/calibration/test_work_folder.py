@@ -5,7 +5,7 @@ import pytest
 
 from alignvid.calibration.work_folder import PairRow, WorkFolder
 from alignvid.errors import InputError, OutputError
-from test_files import file_size_limit
+from full_disk import file_size_limit
 
 RUN = {"model": "tiny", "steps": 4}
 ROW = PairRow("a", "0" * 64, 0.25, 0.3, [0.1 + 0.2, 1 / 3], [["blocks", 0], ["blocks", 1]])

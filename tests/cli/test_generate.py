@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import model_folders
-from test_files import file_size_limit
+from full_disk import file_size_limit
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 SMALL = ("--steps", "2", "--width", "32", "--height", "32", "--frames", "5")

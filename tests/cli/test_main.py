@@ -74,6 +74,6 @@ def test_a_ctrl_c_that_a_library_turned_into_an_error_of_its_own_ends_with_130(a
         except KeyboardInterrupt:
             raise InputError("The config does not describe a model.")  # noqa: B904  # as a library does
 
-    monkeypatch.setattr("alignvid.bench.running.run", interrupted)
+    monkeypatch.setattr("alignvid.bench.runs.running.run", interrupted)
     code, out, err = alignvid("bench", "run", "--data", "omitshapes", "--out", tmp_path / "run")
     assert (code, out, err) == (130, "", "alignvid: Interrupted; nothing unfinished was kept.\n")

@@ -8,8 +8,8 @@ from PIL import Image
 import model_folders
 from alignvid.errors import AlignvidError, InputError, OutputError
 from alignvid.generate import GenerationSpec, generate, loading, repeat
-from alignvid.videos import read_video
-from test_files import MEBIBYTE, file_size_limit
+from alignvid.media.videos import read_video
+from full_disk import MEBIBYTE, file_size_limit
 
 
 def names(folder):

@@ -16,7 +16,7 @@ from alignvid.miniature.prompts import (
     words,
 )
 from alignvid.miniature.scenes import sample_scene
-from alignvid.miniature.train_towers import CAPTION_TOKENS
+from alignvid.miniature.training.train_towers import CAPTION_TOKENS
 
 
 def captions() -> list[str]:

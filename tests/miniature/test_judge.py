@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from clips import KnownClip, known_clip, through_h264
 
 from alignvid.miniature import load_pipeline
 from alignvid.miniature.drawing import Video, render
 from alignvid.miniature.judge import judge
 from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT, sample_scene
-from alignvid.miniature.train_vae import latents_of, to_tensor
+from alignvid.miniature.training.train_vae import latents_of, to_tensor
+from clips import KnownClip, known_clip, through_h264
 
 QUICK, FULL, RECONSTRUCTED = 120, 2000, 300
 REQUIRED = 0.995

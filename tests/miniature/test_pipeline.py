@@ -17,7 +17,7 @@ from alignvid.miniature.batches import batched
 from alignvid.miniature.drawing import first_frame
 from alignvid.miniature.evaluate import Variant, evaluate, trials
 from alignvid.miniature.scenes import DEVELOPMENT, sample_scene
-from alignvid.miniature.train_towers import pixel_values
+from alignvid.miniature.training.train_towers import pixel_values
 
 STEPS = 3
 

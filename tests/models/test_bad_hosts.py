@@ -24,8 +24,8 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import nn
 
 import alignvid
-from alignvid import versions
 from alignvid.errors import AttachmentError, UnsupportedModel
+from alignvid.host import versions
 from alignvid.models import families
 from alignvid.models.refused import REFUSED
 from image_pipelines import FLUX_TRANSFORMER, SD3_TRANSFORMER, flux, flux_kontext

@@ -12,9 +12,10 @@ from torch import Tensor
 import alignvid
 from alignvid import Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError
-from alignvid.models import families, hosts
-from alignvid.models.exercised import model_table, recorded
-from alignvid.placement import refusals_of, targets_of
+from alignvid.host import hosts
+from alignvid.host.sites import refusals_of, targets_of
+from alignvid.models import families
+from alignvid.models.evidence import model_table, recorded
 from alignvid.recipe import Branch
 from pipelines import generate, other_prompt
 from recording import OPTION

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 import alignvid
 from alignvid import BlockSet, LogBias, Recipe, Scalar, StepWindow
 from alignvid.errors import AttachmentError, UnknownTarget
-from alignvid.models import cosmos3, hosts, minimax_h3
-from alignvid.placement import targets_of
+from alignvid.host import hosts
+from alignvid.host.sites import targets_of
+from alignvid.models.builtin import cosmos3, minimax_h3
 from explicit_attention import Arguments, Keys, first_keys, forward, ground_truth, softmax_attention
 from pipelines import Built, generate, other_prompt, picture
 from registry import by_name

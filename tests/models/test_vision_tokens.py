@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import alignvid
 from alignvid import StepWindow
-from alignvid.models.vision_tokens import reads_pictures, vision_span, watch
+from alignvid.models.reading.vision_tokens import reads_pictures, vision_span, watch
 from explicit_attention import Arguments, Keys, forward, ground_truth, largest_difference
 from pipelines import generate
 from reading_pipelines import BUILDERS
@@ -169,7 +169,7 @@ def test_detaching_takes_the_hooks_off_the_language_model_even_after_an_error(ed
 def test_an_attachment_that_fails_leaves_no_hook(edited, monkeypatch):
     pipe, _ = edited
     before = hook_count(pipe.text_encoder)
-    monkeypatch.setattr("alignvid.attachment.install_gate", lambda gate: 1 / 0)
+    monkeypatch.setattr("alignvid.attachment.attachment.install_gate", lambda gate: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         alignvid.attach(pipe, streams=["text"])
     assert hook_count(pipe.text_encoder) == before

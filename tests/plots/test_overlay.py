@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from alignvid.errors import PictureError
+from alignvid.media.videos import read_video, write_video
 from alignvid.plots import mean_map, overlaid
 from alignvid.plots.overlay import pixel_frames
-from alignvid.videos import read_video, write_video
 from made_traces import made_map
 
 FRAMES = np.full((9, 64, 64, 3), 128, np.uint8)

@@ -11,8 +11,8 @@ from playwright.sync_api import sync_playwright
 from alignvid.analysis.trace import Trace
 from alignvid.cli import main
 from alignvid.files import sha256_of_file
+from alignvid.media.videos import read_video, write_video
 from alignvid.report.attention import ATTENTION_PAGE, write_attention_page
-from alignvid.videos import read_video, write_video
 from chromium import CHROMIUM, FLAGS, Links, needs_chromium
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from alignvid.bench.audit import answered_questions, draw, read_human_answers
-from alignvid.bench.judged_run import Asked, read_judged_run
+from alignvid.bench.audits.audit import answered_questions, draw, read_human_answers
 from alignvid.bench.judges import JudgeOptions, open_judge
-from alignvid.bench.judging import judge_run
+from alignvid.bench.judges.judging import judge_run
+from alignvid.bench.scoring.judged_run import Asked, read_judged_run
 from alignvid.report.audit import render_audit_page, write_audit_page
 from chromium import CHROMIUM, FLAGS, needs_chromium
 from rendered_runs import VARIANTS, rendered_run

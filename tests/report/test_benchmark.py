@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from alignvid.bench.judged_run import Asked
 from alignvid.bench.run_folder import RunFolder
-from alignvid.bench.scorecard import score_run
+from alignvid.bench.scoring.judged_run import Asked
+from alignvid.bench.scoring.scorecard import score_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError, MissingExtra, OutputError
 from alignvid.files import sha256_of_bytes

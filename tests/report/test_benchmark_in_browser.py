@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from alignvid.bench.judged_run import Asked
-from alignvid.bench.scorecard import score_run
+from alignvid.bench.scoring.judged_run import Asked
+from alignvid.bench.scoring.scorecard import score_run
 from alignvid.bench.verdicts import Verdict
 from alignvid.report.benchmark import write_report
 from chromium import CHROMIUM, FLAGS, needs_chromium

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
+from alignvid.media.videos import write_video
 from alignvid.report.page import Clip, Count, Page, Row, Verdict, render_page, write_page
-from alignvid.videos import write_video
 from chromium import CHROMIUM, FLAGS, Links, needs_chromium
 
 

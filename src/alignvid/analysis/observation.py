@@ -17,14 +17,14 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
-from alignvid.effects import Inserted
+from alignvid.attachment.gate import gate_of
 from alignvid.errors import ObservationError
-from alignvid.gates import attachment_of
+from alignvid.host.clock import StepClock
+from alignvid.host.noise import noise_level_in
+from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
+from alignvid.host.sites import Inserted, descend, holder_of
+from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
-from alignvid.models.registry import Host
-from alignvid.noise import noise_level_in
-from alignvid.placement import descend, holder_of
-from alignvid.steps import UNCONDITIONAL_FIRST, PassReader, StepClock
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
 
@@ -140,8 +140,8 @@ class Observation:
                 token_counts=self._token_counts(host, arguments),
                 grid=patch_grid(transformer, arguments) if self._recorder.needs_grid else (1, 1),
             )
-        if (attachment := attachment_of(host)) is not None:
-            attached = {"name": attachment.name, "recipe": attachment.recipe.to_dict()}
+        if (gate := gate_of(host)) is not None:
+            attached = {"name": gate.name, "recipe": gate.recipe.to_dict()}
             self.trace.origin["attached"][host.name] = attached
 
     def _token_counts(self, host: Host, arguments: Arguments) -> dict[str, int]:

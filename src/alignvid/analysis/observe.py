@@ -19,10 +19,10 @@ from alignvid.analysis.recorder import FactRecorder
 from alignvid.analysis.sites import ObservedSite, observed_sites
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
-from alignvid.models.registry import Host, hosts
-from alignvid.parallel import is_context_parallel
+from alignvid.host.clock import StepClock
+from alignvid.host.parallel import is_context_parallel
+from alignvid.host.transformers import Host, hosts
 from alignvid.schedule import BlockSet, StepWindow
-from alignvid.steps import StepClock
 
 
 def observe(

@@ -11,7 +11,7 @@ import diffusers
 import torch
 
 import alignvid
-from alignvid.models.registry import Host
+from alignvid.host.transformers import Host
 from alignvid.schedule import BlockSet, StepWindow
 
 

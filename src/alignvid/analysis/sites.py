@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from alignvid.analysis.softmaxes import SoftmaxCall
 from alignvid.errors import ObservationError
+from alignvid.host.sites import chosen_blocks, descend, norm_of
+from alignvid.host.transformers import Host
 from alignvid.models.family import KeyNorm, Stack
-from alignvid.models.registry import Host
-from alignvid.placement import chosen_blocks, descend, norm_of
 from alignvid.schedule import BlockSet
 
 

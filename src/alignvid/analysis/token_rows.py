@@ -26,9 +26,9 @@ from alignvid.analysis.sites import ObservedSite, Softmax, observed_sites
 from alignvid.analysis.tiles import exactly
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
-from alignvid.models.registry import Host, hosts
+from alignvid.host.clock import StepClock
+from alignvid.host.transformers import Host, hosts
 from alignvid.schedule import BlockSet, StepWindow
-from alignvid.steps import StepClock
 
 _COLUMNS = 128  # of the projection; see the module's docstring
 _VIDEO = "video"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from alignvid.bench.data.samples import Sample
 from alignvid.bench.records import (
     AnswerRecord,
     JudgeRecord,
@@ -18,7 +19,6 @@ from alignvid.bench.records import (
     read_rows,
     to_row,
 )
-from alignvid.bench.samples import Sample
 from alignvid.errors import InputError
 from alignvid.files import sha256_of_file, writable_folder, write_bytes, write_together
 

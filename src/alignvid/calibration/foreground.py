@@ -15,7 +15,7 @@ from PIL import Image
 from alignvid.calibration.pairs import Pair
 from alignvid.errors import InputError, MissingExtra
 from alignvid.files import sha256_of_bytes
-from alignvid.images import fit_image, read_image
+from alignvid.media.images import fit_image, read_image
 from alignvid.miniature.drawing import foreground_mask
 
 SOURCES = ("auto", "masks", "sam2", "scenes", "grabcut")

@@ -15,7 +15,7 @@ from alignvid.errors import InputError
 from alignvid.files import writable_folder, write_bytes
 from alignvid.generate import GenerationSpec, Job, read_jobs
 from alignvid.generate.jobs import job_of
-from alignvid.images import png_bytes, read_image
+from alignvid.media.images import png_bytes, read_image
 from alignvid.miniature.drawing import first_frame
 from alignvid.miniature.prompts import evaluation_prompt
 from alignvid.miniature.scenes import CALIBRATION, Scene, evaluation_scenes

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from alignvid.calibration.choose import BlockRatio
 from alignvid.calibration.measure import Block, Measurement
 from alignvid.files import writable_folder, write_together
-from alignvid.images import png_bytes
+from alignvid.media.images import png_bytes
 
 PICTURED = 6
 """Pairs whose views are kept: a sheet of them fits on a screen."""

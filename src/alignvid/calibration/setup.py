@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignvid.attachment.placement import place
 from alignvid.calibration.foreground import Foreground, choose_foreground, digest
 from alignvid.calibration.measure import Block
 from alignvid.calibration.pairs import Pair, read_pairs
@@ -18,7 +19,6 @@ from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.plan import plan
 from alignvid.generate.record import package_versions
 from alignvid.generate.sketch import Sketch, resolve, sketch
-from alignvid.placement import place
 from alignvid.recipe import Recipe
 
 _RECIPE_FIELDS = ("preset", "gamma", "blocks", "steps_window", "streams", "branch")

@@ -10,8 +10,8 @@ import click
 from alignvid.cli.terminal import examples, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from alignvid.bench.agreement import Agreement, Estimate
-    from alignvid.bench.audit import AnsweredQuestion
+    from alignvid.bench.audits.agreement import Agreement, Estimate
+    from alignvid.bench.audits.audit import AnsweredQuestion
 
 
 @click.command(
@@ -40,9 +40,9 @@ def audit(
     The page shows neither variant nor verdict nor expected answer. With --answers: sensitivity, specificity, Cohen's
     kappa, and scores corrected for the judge's errors.
     """
-    from alignvid.bench.audit import answered_questions, check_videos, draw
-    from alignvid.bench.judged_run import Asked, read_judged_run
+    from alignvid.bench.audits.audit import answered_questions, check_videos, draw
     from alignvid.bench.run_folder import RunFolder
+    from alignvid.bench.scoring.judged_run import Asked, read_judged_run
     from alignvid.report.audit import write_audit_page
 
     judged = read_judged_run(RunFolder(run), Asked(judge, protocol, settings))
@@ -61,8 +61,8 @@ def audit(
 
 
 def _compare(questions: list[AnsweredQuestion], answers: Path, seed: int, as_json: bool) -> None:
-    from alignvid.bench.agreement import agreement
-    from alignvid.bench.audit import read_human_answers
+    from alignvid.bench.audits.agreement import agreement
+    from alignvid.bench.audits.audit import read_human_answers
 
     people = read_human_answers(answers, {item.key: item for item in questions})
     found = agreement(questions, people, seed=seed)

@@ -11,7 +11,7 @@ import click
 from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
 
 if TYPE_CHECKING:
-    from alignvid.bench.judging import Tally
+    from alignvid.bench.judges.judging import Tally
     from alignvid.bench.records import AnswerRecord
 
 
@@ -41,7 +41,7 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
     The same line again goes on where it stopped, and asks again what FAILED. Exit code 1: some questions FAILED.
     """
     from alignvid.bench.judges import JudgeOptions, open_judge
-    from alignvid.bench.judging import judge_run
+    from alignvid.bench.judges.judging import judge_run
     from alignvid.bench.run_folder import RunFolder
     from alignvid.bench.verdicts import Verdict
 

@@ -13,7 +13,7 @@ from alignvid.cli.terminal import examples, json_option, print_json, quiet_libra
 
 if TYPE_CHECKING:
     from alignvid.bench.records import VideoRecord
-    from alignvid.bench.running import RunResult
+    from alignvid.bench.runs.running import RunResult
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _SHARD = re.compile(r"(\d+)/(\d+)")
@@ -70,7 +70,7 @@ def run(out: Path, as_json: bool, **options: Any) -> None:
     pool = {name: options.pop(name) for name in ("ray", "workers", "gpus_per_worker")}
     spec = _spec(options)
     quiet_libraries()
-    from alignvid.bench.running import run as run_benchmark
+    from alignvid.bench.runs.running import run as run_benchmark
 
     with _Progress() as progress:
         result = run_benchmark(spec, out, **pool, on_plan=progress.begin, on_record=progress.advance)
@@ -79,7 +79,7 @@ def run(out: Path, as_json: bool, **options: Any) -> None:
 
 
 def _spec(options: dict[str, Any]) -> Any:
-    from alignvid.bench.spec import BenchSpec
+    from alignvid.bench.runs.spec import BenchSpec
 
     fields = {name: value for name, value in options.items() if value is not None and name not in ("size", "shard")}
     fields["variants"] = options["variants"] or ("baseline,alignvid",)

@@ -57,9 +57,9 @@ def scorecard(
     margins: tuple[tuple[str, float], ...],
 ) -> Any:
     """The scores that the options ask for."""
-    from alignvid.bench.judged_run import Asked
     from alignvid.bench.run_folder import RunFolder
-    from alignvid.bench.scorecard import score_run
+    from alignvid.bench.scoring.judged_run import Asked
+    from alignvid.bench.scoring.scorecard import score_run
 
     names = tuple(name.strip() for name in variants.split(",")) if variants else None
     return score_run(RunFolder(run), Asked(judge, protocol, settings, names), dict(margins))

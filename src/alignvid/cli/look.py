@@ -33,7 +33,7 @@ def models(as_json: bool) -> None:
     """List the supported pipelines, their streams, and what was tried on tiny ones of each."""
     quiet_libraries()
     from alignvid.models import families
-    from alignvid.models.exercised import model_table
+    from alignvid.models.evidence import model_table
 
     found = model_table(families().values())
     if as_json:

@@ -16,8 +16,8 @@ from PIL import Image
 
 from alignvid.errors import InputError
 from alignvid.generate.spec import SIDE_MULTIPLE, GenerationSpec
-from alignvid.images import fit_image
-from alignvid.videos import Frames
+from alignvid.media.images import fit_image
+from alignvid.media.videos import Frames
 
 _IMAGE_PARAMETERS = ("image", "reference_images")
 _IMAGE_IS_OPTIONAL = (

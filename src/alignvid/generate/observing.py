@@ -16,7 +16,7 @@ from alignvid.files import sha256_of_bytes, sha256_of_file
 from alignvid.generate.call import token_limit
 from alignvid.generate.record import Record
 from alignvid.generate.spec import parse_blocks
-from alignvid.models import hosts
+from alignvid.host import hosts
 from alignvid.schedule import StepWindow
 
 _PLAIN_PROMPTS = ("wan",)

@@ -22,7 +22,7 @@ from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.prompts import unknown_words_note
 from alignvid.generate.sketch import resolve, sketch
 from alignvid.generate.spec import GenerationSpec
-from alignvid.images import ReferenceImage, fit_image, read_image
+from alignvid.media.images import ReferenceImage, fit_image, read_image
 from alignvid.recipe import Recipe
 
 _MINIATURE_FPS = 8.0

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from alignvid.analysis.trace import Trace
-from alignvid.attaching import attach
-from alignvid.attachment import Attachment
+from alignvid.attachment.attach import attach
+from alignvid.attachment.attachment import Attachment
 from alignvid.errors import InputError
 from alignvid.files import sha256_of_bytes, writable_folder, write_together
 from alignvid.generate.call import frames_of, token_limit
@@ -24,9 +24,9 @@ from alignvid.generate.plan import Plan, plan, tell
 from alignvid.generate.prompts import unread_tokens_note
 from alignvid.generate.record import RECORD_FILE, Record, machine_facts, now, package_versions, read_record
 from alignvid.generate.spec import GenerationSpec
-from alignvid.images import png_bytes, read_image
+from alignvid.media.images import png_bytes, read_image
+from alignvid.media.videos import Frames, encode_video, side_by_side
 from alignvid.recipe import Recipe
-from alignvid.videos import Frames, encode_video, side_by_side
 
 BASELINE, ALIGNVID, SIDE_BY_SIDE = "baseline", "alignvid", "side_by_side"
 REFERENCE_FILE = "reference.png"

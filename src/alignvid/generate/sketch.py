@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alignvid import presets
-from alignvid.attachment import Attachment
+from alignvid.attachment.attachment import Attachment
+from alignvid.attachment.placement import place_in_all, powers_for_streams
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
-from alignvid.models import Host, family_of
-from alignvid.placement import key_norms, place_in_all, powers_for_streams, refusals_of, targets_of
+from alignvid.host import Host
+from alignvid.host.sites import key_norms, refusals_of, targets_of
+from alignvid.models import family_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 

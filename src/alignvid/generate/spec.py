@@ -9,7 +9,7 @@ from typing import Any
 
 from alignvid.errors import InputError, RecipeError
 from alignvid.generate.prompts import check_prompt
-from alignvid.images import MAX_PIXELS
+from alignvid.media.images import MAX_PIXELS
 from alignvid.modulation import check_gamma
 from alignvid.schedule import BlockSet, StepWindow
 

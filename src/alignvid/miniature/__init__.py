@@ -33,7 +33,8 @@ def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
     folder = folder or weights_folder()
     if not (folder / "model_index.json").is_file():
         raise InputError(
-            f"{folder} holds no pipeline (no model_index.json); train one with python -m alignvid.miniature.train"
+            f"{folder} holds no pipeline (no model_index.json); train one with "
+            "python -m alignvid.miniature.training.train"
         )
     pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)

@@ -13,7 +13,7 @@ from diffusers import WanImageToVideoPipeline
 from PIL import Image
 from tqdm import tqdm
 
-from alignvid.attaching import attach
+from alignvid.attachment.attach import attach
 from alignvid.miniature.batches import BatchedImageToVideo, batched
 from alignvid.miniature.drawing import first_frame
 from alignvid.miniature.judge import Judgement, judge

@@ -113,7 +113,7 @@ def judge(video: Video, scene: Scene) -> Judgement:
 
 def look(blurred: Image, background: Image, cell: int) -> Sight:
     """Everything that a cell of a blurred picture could hold, with how badly it would explain the pixels."""
-    rows, columns = _window(cell)
+    rows, columns = cell_window(cell)
     seen, ground = blurred[rows, columns], background[rows, columns]
     difference = float(np.sqrt(((seen - blur(background, BLUR)[rows, columns]) ** 2).mean()))
     return Sight(difference, {} if difference < EMPTY_BELOW else _fits(seen, ground, _masks(cell)))
@@ -162,7 +162,8 @@ def _colour_name(colour: NDArray[np.float32]) -> str:
     return nearest if distances[nearest] < COLOUR_WITHIN else "unclear"
 
 
-def _window(cell: int) -> tuple[slice, slice]:
+def cell_window(cell: int) -> tuple[slice, slice]:
+    """Rows and columns of a cell, with a little of its neighbours."""
     x, y = centre(cell)
     left, top = round(x - CELL_WINDOW / 2), round(y - CELL_WINDOW / 2)
     return slice(max(top, 0), min(top + CELL_WINDOW, HEIGHT)), slice(max(left, 0), min(left + CELL_WINDOW, WIDTH))
@@ -171,7 +172,7 @@ def _window(cell: int) -> tuple[slice, slice]:
 @functools.cache
 def _masks(cell: int) -> _Masks:
     x, y = centre(cell)
-    rows, columns = _window(cell)
+    rows, columns = cell_window(cell)
     labels: list[tuple[ShapeKind, Size]] = [
         (kind, size) for kind in SHAPE_KINDS for size in SIZES for _ in SHIFTS for _ in SHIFTS
     ]

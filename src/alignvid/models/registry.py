@@ -6,16 +6,15 @@ ones register the same way as those of a third party.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple
 
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
-from alignvid.models.family import UNCONDITIONAL, Family, class_name
+from alignvid.models.family import Family
 from alignvid.models.refused import REFUSED
 from alignvid.plugins import load_plugin
 
@@ -23,18 +22,6 @@ ENTRY_POINT_GROUP = "alignvid.models"
 _NEAREST = 3  # names in a message
 
 _registered: dict[str, Family] = {}
-
-
-class Host(NamedTuple):
-    """A transformer that a pipeline runs, with the family that describes it."""
-
-    name: str
-    """Attribute of the pipeline, such as "transformer_2"."""
-    called: nn.Module
-    """The object that the pipeline calls: the transformer, or torch.compile's wrapper of it."""
-    transformer: nn.Module
-    """The transformer itself."""
-    family: Family
 
 
 def register(family: Family) -> None:
@@ -47,34 +34,6 @@ def families() -> dict[str, Family]:
     return dict(sorted({**_installed_families(), **_registered}.items()))
 
 
-def hosts(model: Any) -> list[Host]:
-    """The supported transformers of a pipeline, or of a bare transformer.
-
-    Raises: UnsupportedModel if none is described by a family; AttachmentError if a pipeline has none loaded.
-    """
-    if isinstance(model, nn.Module):
-        return [_host("transformer", model)]
-    if isinstance(model, type):
-        raise UnsupportedModel(f"{model.__name__} is a class; pass a model, as its from_pretrained gives it.")
-    if not hasattr(model, "components"):
-        raise UnsupportedModel(
-            f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one, as from_pretrained "
-            "gives it."
-        )
-    _check_refused(class_name(model))
-    components = dict(_transformer_components(model))
-    if not components:
-        raise UnsupportedModel(
-            f"{type(model).__name__} has no transformer, so that there is nothing to act on; `alignvid models` lists "
-            "the pipelines that are supported."
-        )
-    found = [(name, module) for name, module in components.items() if module is not None]
-    if not found:
-        names = f"{' and '.join(components)} {'is' if len(components) == 1 else 'are'} None"
-        raise AttachmentError(f"{type(model).__name__} has no transformer loaded ({names}); load it, then attach.")
-    return [_host(name, module) for name, module in found]
-
-
 def family_of(transformer: nn.Module) -> Family:
     """The family that describes a transformer.
 
@@ -84,7 +43,7 @@ def family_of(transformer: nn.Module) -> Family:
     for family in families().values():
         if any(name in class_names for name in family.transformers):
             return family
-    _check_refused(type(transformer).__name__)
+    check_refused(type(transformer).__name__)
     if (path := _supported_inside(transformer)) is not None:
         raise AttachmentError(
             f"The transformer is wrapped in {type(transformer).__name__}, which alignvid does not see through; "
@@ -114,29 +73,10 @@ def what_is_supported(wanted: str, supported: Collection[str]) -> str:
     )
 
 
-def _check_refused(name: str) -> None:
+def check_refused(name: str) -> None:
+    """Raises: UnsupportedModel with the reason, if a class of that name is known not to be possible."""
     if (reason := REFUSED.get(name)) is not None:
         raise UnsupportedModel(f"{name} is not supported. {reason}")
-
-
-def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:
-    for name, module in pipeline.components.items():
-        if name in ("transformer", UNCONDITIONAL) or name.startswith("transformer_"):
-            yield name, module
-
-
-def _host(name: str, called: nn.Module) -> Host:
-    transformer = getattr(called, "_orig_mod", called)  # torch.compile(model) keeps the model there
-    if _has_no_weights(transformer):
-        raise AttachmentError(f"The {name} has no weights yet (it is on the meta device); load them, then attach.")
-    return Host(name, called, transformer, family_of(transformer))
-
-
-def _has_no_weights(transformer: nn.Module) -> bool:
-    """Parameters on the meta device, and no offloading hook that fetches them when they are needed."""
-    parameter = next(transformer.parameters(), None)
-    is_offloaded = any(hasattr(module, "_hf_hook") for module in transformer.modules())
-    return parameter is not None and parameter.is_meta and not is_offloaded
 
 
 @cache

@@ -7,9 +7,9 @@ from typing import Any
 
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
-from alignvid.modulation.bias import LogBias
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.energy import Energy
+from alignvid.modulation.log_bias import LogBias
 from alignvid.modulation.pilot import KeyBlur, LowPass
 from alignvid.modulation.scalar import Scalar
 

@@ -1,6 +1,7 @@
 """Conflict-aware attention scaling (CAS): each query is scaled by how much the image outweighs the text there.
 
-Source: Attention Scaling Modulation of arXiv 2512.01334, conflict-aware. The settings; formulas in `alignvid.conflict`.
+Source: Attention Scaling Modulation of arXiv 2512.01334, conflict-aware. The settings; formulas in
+`alignvid.attachment.effects.conflict`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Energy-based attention scaling: a gain that is larger where attention is diffuse. The settings.
 
 Source: Attention Scaling Modulation of arXiv 2512.01334, energy-based: γ_e = f(mean_ij q_i·k_j/√d), f sigmoid-like. The
-sources do not fix f; ours is chosen in `alignvid.energy.energy_gain`.
+sources do not fix f; ours is chosen in `alignvid.attachment.effects.energy.energy_gain`.
 """
 
 from __future__ import annotations

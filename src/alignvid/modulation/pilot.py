@@ -1,7 +1,7 @@
 """The pilot study's alternatives to scaling attention, under the same schedule: blurred keys, low-passed conditioning.
 
 Source: the pilot study of arXiv 2512.01334 (blur of the input raises adherence and ruins the image). They are here to
-be compared with; formulas in `alignvid.blur`.
+be compared with; formulas in `alignvid.attachment.effects.gaussian`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from alignvid.analysis.facts import AttentionMap
 from alignvid.errors import PictureError
+from alignvid.media.videos import Frames
 from alignvid.plots.style import HEAT, house_style
-from alignvid.videos import Frames
 
 _LEAST_SIDE = 320  # pixels; a smaller frame is enlarged, so that the words below it can be read
 _OPACITY = 0.6  # of the map's colours

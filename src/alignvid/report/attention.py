@@ -12,13 +12,13 @@ from alignvid.analysis.trace import Trace
 from alignvid.files import write_together
 from alignvid.generate import read_traces
 from alignvid.generate.record import Record, read_record
-from alignvid.images import png_bytes, read_image
+from alignvid.media.images import png_bytes, read_image
+from alignvid.media.videos import Frames, encode_video, read_video
 from alignvid.plots import Runs, change, heat_maps, inline_svg, lines, mean_map, overlaid
 from alignvid.plots.runs import attentions, grid, title
 from alignvid.plots.style import house_style
 from alignvid.report.page import Clip, Count, Page, Plot, Row, render_page
 from alignvid.report.rows import LABELS, row_of_record
-from alignvid.videos import Frames, encode_video, read_video
 
 ATTENTION_PAGE = "attention.html"
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment
 
-from alignvid.bench.audit import AnsweredQuestion
+from alignvid.bench.audits.audit import AnsweredQuestion
 from alignvid.files import sha256_of_bytes, write_bytes
 
 AUDIT_FILE = "audit.html"

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from alignvid.bench.records import VideoRecord
-from alignvid.bench.scorecard import SCORES_JSON, Scorecard
-from alignvid.bench.scores import DIMENSIONS, QUESTION_CATEGORY
+from alignvid.bench.scoring.scorecard import SCORES_JSON, Scorecard
+from alignvid.bench.scoring.scores import DIMENSIONS, QUESTION_CATEGORY
 from alignvid.errors import InputError, OutputError
 from alignvid.files import sha256_of_file, writable_folder, write_together
 from alignvid.report.gallery import gallery_script, image_file, video_file

@@ -7,11 +7,11 @@ from collections.abc import Set
 from typing import Any
 from urllib.parse import quote
 
-from alignvid.bench.judged_run import Cell, JudgedRun
-from alignvid.bench.outcomes import outcome
+from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.records import AnswerRecord, VideoRecord
 from alignvid.bench.run_folder import IMAGES, VIDEOS
-from alignvid.bench.samples import Question, Sample
+from alignvid.bench.scoring.judged_run import Cell, JudgedRun
+from alignvid.bench.scoring.outcomes import outcome
 from alignvid.report.page import PIXEL_ART_BELOW
 
 

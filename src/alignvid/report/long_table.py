@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from alignvid.bench.scorecard import Scorecard
+from alignvid.bench.scoring.scorecard import Scorecard
 
 _COLUMNS: tuple[str, ...] = (
     "table", "variant", "against", "dimension", "group", "metric", "protocol", "settings", "measure",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from alignvid.bench.scorecard import Scorecard
-from alignvid.bench.scores import ALL, OVERALL, QUESTION_CATEGORY, Comparison
-from alignvid.bench.statistics import Estimate
+from alignvid.bench.scoring.scorecard import Scorecard
+from alignvid.bench.scoring.scores import ALL, OVERALL, QUESTION_CATEGORY, Comparison
+from alignvid.bench.scoring.statistics import Estimate
 from alignvid.errors import MissingExtra
 from alignvid.report.tables import MAIN_CATEGORY
 

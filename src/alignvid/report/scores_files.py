@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alignvid.bench.scorecard import SCORES_JSON, Scorecard
+from alignvid.bench.scoring.scorecard import SCORES_JSON, Scorecard
 from alignvid.files import write_together
 from alignvid.report.long_table import csv_text
 from alignvid.report.tables import markdown

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from alignvid.bench.published import is_comparable, published
-from alignvid.bench.scorecard import Scorecard
-from alignvid.bench.scores import DIMENSIONS, OVERALL, Comparison, Score
-from alignvid.bench.statistics import Estimate
+from alignvid.bench.scoring.published import is_comparable, published
+from alignvid.bench.scoring.scorecard import Scorecard
+from alignvid.bench.scoring.scores import DIMENSIONS, OVERALL, Comparison, Score
+from alignvid.bench.scoring.statistics import Estimate
 
 NOTHING = "–"
 """Where there is no number."""

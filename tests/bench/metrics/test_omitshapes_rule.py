@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alignvid.bench.data.omitshapes import scene_of
 from alignvid.bench.metrics import Footage, Setup, find_metrics
-from alignvid.bench.omitshapes import scene_of
 from alignvid.errors import InputError
 from alignvid.miniature.drawing import render
 

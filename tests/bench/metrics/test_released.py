@@ -47,7 +47,7 @@ def test_the_colours_stay_in_their_channels():
 def test_pyav_reads_what_opencv_reads_from_the_released_codec(tmp_path):
     import cv2
 
-    from alignvid.videos import read_video
+    from alignvid.media.videos import read_video
 
     frames = moving_square(4)
     path = tmp_path / "video.mp4"

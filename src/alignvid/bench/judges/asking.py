@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from alignvid.bench.data.samples import Question
 from alignvid.bench.judges.base import Reply
 from alignvid.bench.judges.frames import Sampling
-from alignvid.bench.reading import read_verdict
-from alignvid.bench.samples import Question
+from alignvid.bench.judges.reading import read_verdict
 from alignvid.bench.verdicts import Verdict
 
 PROTOCOLS = ("paper", "logit")

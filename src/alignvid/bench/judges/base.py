@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from alignvid.bench.samples import Question, Sample
+from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import AlignvidError, pass_on_interrupt
 

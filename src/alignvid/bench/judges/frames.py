@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from alignvid.errors import InputError
-from alignvid.videos import Clip
+from alignvid.media.videos import Clip
 
 FRAME_FACTOR = 2
 """Frames in a temporal patch."""

@@ -12,7 +12,7 @@ from alignvid.bench.judges import asking
 from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply, Tell, answer_in_turn
 from alignvid.bench.judges.frames import Sampling, sampling_for, shown_frames
 from alignvid.errors import InputError, MissingExtra
-from alignvid.videos import read_video
+from alignvid.media.videos import read_video
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply, Tell, answer_in_turn
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
-from alignvid.videos import Clip, read_video
+from alignvid.media.videos import Clip, read_video
 
 if TYPE_CHECKING:
     from alignvid.miniature.judge import Sight
@@ -55,7 +55,7 @@ def sights(clip: Clip, scene: Scene) -> list[Sight]:
 
 
 def _replies(case: Case) -> Iterator[Reply]:
-    from alignvid.bench.omitshapes import claim_of, scene_of
+    from alignvid.bench.data.omitshapes import claim_of, scene_of
 
     claims = [claim_of(question) for question in case.questions]
     seen = sights(read_video(case.video), scene_of(case.sample.id))

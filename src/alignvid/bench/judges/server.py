@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from alignvid.bench.data.samples import Question
 from alignvid.bench.judges import asking, messages
 from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply, Tell
 from alignvid.bench.judges.endpoint import Endpoint, Refused, Trouble, open_endpoint
 from alignvid.bench.judges.frames import Sampling, sampling_for, shown_frames
 from alignvid.bench.judges.pace import Pace
-from alignvid.bench.samples import Question
 from alignvid.errors import AlignvidError, InputError
-from alignvid.videos import read_video
+from alignvid.media.videos import read_video
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

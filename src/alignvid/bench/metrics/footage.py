@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alignvid.bench.data.samples import Sample
 from alignvid.bench.metrics.metric import Footage
 from alignvid.bench.records import VideoRecord
-from alignvid.bench.samples import Sample
 from alignvid.errors import InputError
 from alignvid.files import sha256_of_file
-from alignvid.videos import read_video
+from alignvid.media.videos import read_video
 
 _REMEDY = "generate it again with `alignvid bench run`"
 

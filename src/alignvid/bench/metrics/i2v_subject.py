@@ -26,7 +26,7 @@ from alignvid.bench.metrics.pixels import (
     normalised,
 )
 from alignvid.bench.metrics.subject_consistency import DINO
-from alignvid.images import read_image
+from alignvid.media.images import read_image
 
 _RESIZED = 256
 _MAX_WEIGHT, _MEAN_WEIGHT, _MIN_WEIGHT = 0.4, 0.3, 0.3

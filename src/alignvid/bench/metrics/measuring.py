@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from alignvid.bench.data.samples import Sample
 from alignvid.bench.metrics.footage import read_footage
 from alignvid.bench.metrics.metric import PROTOCOLS, Footage, Measure, Measurement, Metric, ProtocolName
 from alignvid.bench.metrics.preparation import Ready, library_version, prepare
@@ -17,7 +18,6 @@ from alignvid.bench.metrics.released import Ratio, nearest_ratio, reencoded
 from alignvid.bench.metrics.weights import check_names
 from alignvid.bench.records import MetricRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
-from alignvid.bench.samples import Sample
 from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
 from alignvid.files import held
 from alignvid.generate.device import choose_device

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from alignvid.videos import Frames
+from alignvid.media.videos import Frames
 
 ProtocolName = Literal["vbench", "released", "native"]
 """Whose definition: VBench's on the video as it is; VBench's on a re-encoded video, as the released evaluation has it;

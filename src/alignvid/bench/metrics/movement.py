@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from alignvid.bench.metrics.consistency import check_length
 from alignvid.bench.metrics.metric import Measurement, ProtocolName
-from alignvid.videos import Frames
+from alignvid.media.videos import Frames
 
 FRAMES_PER_SECOND = 8
 """About the rate at which pairs are compared: every `round(fps / 8)`-th frame, so 6 (of 12 fps) to 10 (of 20 fps)."""

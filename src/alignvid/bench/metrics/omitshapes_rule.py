@@ -48,7 +48,7 @@ def _metric(name: str, what: str, claim: Claim) -> Metric:
 @functools.lru_cache(maxsize=1)  # the three metrics of a video ask one after the other
 def _judgement(footage: _SameFootage) -> Judgement:
     """Raises: InputError for another data set, or a video of another size than the miniature's."""
-    from alignvid.bench.omitshapes import scene_of
+    from alignvid.bench.data.omitshapes import scene_of
     from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
     from alignvid.miniature.judge import judge
 

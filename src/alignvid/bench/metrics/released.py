@@ -13,7 +13,7 @@ from pathlib import Path
 
 from alignvid.bench.metrics.metric import Footage
 from alignvid.errors import InputError, MissingExtra
-from alignvid.videos import read_video
+from alignvid.media.videos import read_video
 
 RATIOS = ((1, 1), (3, 2), (16, 9))
 """Width to height. Those that are known from what the released evaluation does to 768x512, 832x480 and upright videos;

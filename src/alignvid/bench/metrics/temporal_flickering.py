@@ -12,7 +12,7 @@ import numpy as np
 
 from alignvid.bench.metrics.consistency import check_length
 from alignvid.bench.metrics.metric import Footage, Measure, Measurement, Metric, Setup
-from alignvid.videos import Frames
+from alignvid.media.videos import Frames
 
 
 def _prepare(setup: Setup) -> Measure:

@@ -1,1 +1,1 @@
-"""How the miniature is trained: its data, its losses and its stages; left out of the wheel."""
+"""How the miniature was trained: in the repository, not in the wheel."""

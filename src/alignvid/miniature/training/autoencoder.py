@@ -18,10 +18,18 @@ from torch import Tensor
 
 from alignvid.miniature import weights_folder
 from alignvid.miniature.drawing import FRAMES, render
-from alignvid.miniature.loop import Losses, Plan, load_checkpoint, train
 from alignvid.miniature.scenes import DEVELOPMENT, evaluation_scenes
-from alignvid.miniature.train_vae import LATENT_NOISE, SIZE_WEIGHT, Clips, decode_unclamped, latents_of, to_tensor, with_statistics
 from alignvid.miniature.training.dense import Window, batch_of
+from alignvid.miniature.training.loop import Losses, Plan, load_checkpoint, train
+from alignvid.miniature.training.train_vae import (
+    LATENT_NOISE,
+    SIZE_WEIGHT,
+    Clips,
+    decode_unclamped,
+    latents_of,
+    to_tensor,
+    with_statistics,
+)
 
 PLAN = Plan("vae-long", steps=2700, learning_rate=4.5e-4, final_share=0.02)
 SETTLE = Plan("vae-settle", steps=1200, learning_rate=2.5e-4, final_share=0.01)
@@ -154,7 +162,9 @@ def quality(clips: Clips, copies: Clips) -> dict[str, float]:
 @click.command(epilog="Example: python -m alignvid.miniature.training.autoencoder --stage vae-long --out FOLDER")
 @click.option("--stage", type=click.Choice(["vae-long", "vae-settle"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--start", type=click.Path(path_type=Path), default=weights_folder() / "vae", help="Weights to begin with.")
+@click.option(
+    "--start", type=click.Path(path_type=Path), default=weights_folder() / "vae", help="Weights to begin with."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(stage: str, out: Path, start: Path, seed: int) -> None:
     """Train the autoencoder for as long as wished (stop it at any time), then settle it."""

@@ -16,8 +16,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignvid.miniature.architecture import SPATIAL_FACTOR
-from alignvid.miniature.drawing import FRAMES, HEIGHT, RADIUS, WIDTH, Sprite, centre, draw, edit_progress, mixed
-from alignvid.miniature.drawing import paint_background, render
+from alignvid.miniature.drawing import (
+    FRAMES,
+    HEIGHT,
+    RADIUS,
+    WIDTH,
+    Sprite,
+    centre,
+    draw,
+    edit_progress,
+    mixed,
+    paint_background,
+    render,
+)
 from alignvid.miniature.scenes import CELLS, PALETTE, SHAPE_KINDS, SIZES, TRAIN, sample_background, sample_scene
 
 FILLED = 0.6  # of the cells

@@ -1,0 +1,1 @@
+"""A recipe in force on a model: resolved, installed, counted, undone."""

@@ -1,0 +1,104 @@
+"""Call: one forward of a transformer, in force in one thread from the door to the return.
+
+What effects know of a forward belongs to its Call and is gone when it ends: whether the gain acts, for which samples,
+how many tokens each stream has. So two threads may run one transformer, a forward that does not come through the door
+finds nothing to act with, and what a checkpoint computes again in the backward acts as it did at first.
+
+    call.enter()                  # the gate does this before the forward, and leaves after it
+    transformer(...)              # norms find the call by `running_with`
+
+Compiled code cannot ask a thread for its call: it reads what the gate has put on the effect itself (Effect.shared),
+and the gate lets one forward of a compiled transformer run at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+
+class Acting(NamedTuple):
+    """How the effects act in the forward that is running."""
+
+    samples: tuple[bool, ...]
+    """By sample of the batch, or one value for all."""
+    noise_level: float
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+
+_stack = _Stack()
+
+
+class Call:
+    """What acts in one forward, and how often it did."""
+
+    def __init__(self, gate: object, states: dict[Any, Any], acting: Acting | None) -> None:
+        """Prepared, not in force.
+
+        Args:
+            gate: what made it, so that a forward within a forward is distinguished from the forward itself.
+            states: what each effect knows of this forward.
+            acting: how the effects act; None if they are off.
+        """
+        self.gate = gate
+        self.states = states
+        self.acting = acting
+        self.ran = 0
+        """Attentions whose keys passed an effect, in force or not."""
+        self.acted = 0
+        """Attentions whose keys were multiplied."""
+        self.is_recomputing = False
+        """Whether a checkpoint is computing a part of it again: that is not counted."""
+        self.is_taken_over = False
+        """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
+        self.has_turn = False
+        """Whether the gate lets no other forward run beside this one."""
+        self._doors: set[Hashable] = set()
+
+    def passes(self, door: Hashable) -> bool:
+        """Whether this forward passes a door for the first time; a second time is another forward."""
+        if door in self._doors:
+            return False
+        self._doors.add(door)
+        return True
+
+    def count(self, *, is_active: bool) -> None:
+        """Note that the keys of one attention have passed."""
+        if not self.is_recomputing:
+            self.ran += 1
+            self.acted += is_active
+
+    def enter(self) -> None:
+        """Put it in force in this thread, and for compiled code."""
+        _stack.calls.append(self)
+        for effect, state in self.states.items():
+            effect.shared = state
+
+    def leave(self) -> None:
+        """Give the thread back to the call around this one, if there is one."""
+        _stack.calls.pop()
+        for effect in self.states:
+            outer = running_with(effect)
+            effect.shared = effect.at_rest if outer is None else outer.states[effect]
+
+
+def running() -> Call | None:
+    """The innermost call that is in force in this thread."""
+    calls = _stack.calls
+    return calls[-1] if calls else None
+
+
+def running_with(effect: object) -> Call | None:
+    """The innermost call of this thread that an effect belongs to."""
+    return next((call for call in reversed(_stack.calls) if effect in call.states), None)
+
+
+def running_through(gate: object) -> Call | None:
+    """The innermost call of this thread, if a gate made it."""
+    call = running()
+    return call if call is not None and call.gate is gate else None

@@ -1,0 +1,158 @@
+"""Effect: what acts on what goes into a module or comes out of it. swap.py puts one on a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alignvid.attachment.call import running_with
+
+
+class State:
+    """What one effect knows of one forward: whether it acts, and how many tokens each stream has."""
+
+    def __init__(self) -> None:
+        """Inactive, without counts."""
+        self.is_active = False
+        self.is_in_force = True
+        """Whether a forward has it; False for what an installed effect holds between forwards."""
+        self.has_run = False
+        """Whether compiled code met the effect in this forward; eager code is counted by the call."""
+        self._counts: Mapping[str, int] = {}
+        self._sizes: Mapping[str, Tensor] = {}
+
+    def set_token_counts(self, counts: Mapping[str, int]) -> None:
+        """Tokens of each stream; one stream of a norm may be missing."""
+        self._counts = counts
+        self._sizes = {stream: _of_size(count) for stream, count in counts.items()}
+
+    def tokens_in(self, stream: str) -> int | None:
+        """Tokens of a stream; None if it was not counted."""
+        if torch.compiler.is_compiling():  # as the size of a tensor: a plain number would be a graph for each value
+            return self._sizes[stream].shape[0] if stream in self._sizes else None
+        return self._counts.get(stream)
+
+    def __str__(self) -> str:
+        return str(dict(self._counts))
+
+
+class Effect:
+    """Does nothing; the base of what does. One object may serve the same kind of module in all blocks.
+
+    What it knows of the forward that is running is `now`; of the model it holds only what stays the same.
+    """
+
+    state_type: ClassVar[type[State]] = State
+    """What its `now` is."""
+    reads_token_counts = False
+    """Whether the gate must count the tokens of each stream before a forward."""
+    is_neutral_in_graph = True
+    """Whether compiled code runs the effect when it is off too, as an operation that changes nothing. Then a window's
+    edge costs no second graph; an expensive effect has two graphs instead."""
+
+    def __init__(self) -> None:
+        self.at_rest: State = self.idle()
+        """What it holds between forwards."""
+        self.shared = self.at_rest
+        """What compiled code reads, and an effect outside of every forward."""
+
+    @property
+    def now(self) -> Any:
+        """The state of the forward that is running in this thread."""
+        if torch.compiler.is_compiling():
+            return self.shared
+        call = running_with(self)
+        return self.shared if call is None else call.states[self]
+
+    def idle(self) -> State:
+        """The state of a forward in which the effect is off."""
+        return self.state_type()
+
+    def set_active(self, is_active: bool) -> None:
+        """Switch on or off in this forward, for all blocks at once."""
+        self.now.is_active = is_active
+
+    def set_active_samples(self, is_active: Sequence[bool]) -> None:
+        """Switch on for some samples of a batch only (batched classifier-free guidance)."""
+        self.now.is_active = any(is_active)
+
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
+        """Note what the effect must know of the forward that is about to run; called outside compiled code."""
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments with which the module must run."""
+        return args, kwargs
+
+    def on_output(self, output: Any) -> Any:
+        """What the module must give in place of its output."""
+        return output
+
+    def on_fresh_output(self, output: Any) -> Any:
+        """As `on_output`, where the module has just made its output and nobody else holds it: it may be written to."""
+        return self.on_output(output)
+
+
+class SwitchedState(State):
+    """A state with a factor per batch or per sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.switch: Tensor = _OFF
+        """1 where the effect acts, 0 where it does not; 0-dim, or one number per sample."""
+
+
+class SwitchedEffect(Effect):
+    """An effect that is blended with doing nothing by one factor per batch or per sample."""
+
+    state_type = SwitchedState
+
+    def set_active(self, is_active: bool) -> None:
+        """Switch on or off, for all blocks and samples at once."""
+        now = self.now
+        now.is_active = is_active
+        now.switch = _ON if is_active else _OFF
+
+    def set_active_samples(self, is_active: Sequence[bool]) -> None:
+        """Switch on for some samples of a batch only."""
+        now = self.now
+        now.is_active = any(is_active)
+        now.switch = torch.tensor(is_active, dtype=torch.float32)
+
+    def switch_like(self, values: Tensor) -> Tensor:
+        """The switch, so shaped and placed that some values can be multiplied by it."""
+        switch = self.now.switch
+        return switch if switch.ndim == 0 else by_sample(switch, values)
+
+
+def by_sample(numbers: Tensor, values: Tensor) -> Tensor:
+    """One number per sample, on the device of some values and broadcast over all of their axes but the first.
+
+    Where the host makes each frame of a sample a sample of its own (Latte), they share its number. Values that are the
+    same for all samples may have a batch of one.
+    """
+    numbers = numbers.repeat_interleave(max(1, len(values) // len(numbers)))
+    return numbers.to(values.device).view(-1, *[1] * (values.ndim - 1))
+
+
+class Installed(NamedTuple):
+    """An effect and the module that it is for."""
+
+    module: nn.Module
+    effect: Effect
+    is_counted: bool = True
+    """Whether this module stands for its attention in counts: one module of each does."""
+
+
+@cache
+def _of_size(count: int) -> Tensor:
+    """A tensor without content whose first axis is so long."""
+    with torch.inference_mode(False):
+        return torch.empty((count, 0), device="cpu")
+
+
+_ON, _OFF = (torch.tensor(value, dtype=torch.float32, device="cpu") for value in (1.0, 0.0))
+"""0-dim tensors on the CPU multiply like Python floats on any device, without a sync and without changing the dtype."""

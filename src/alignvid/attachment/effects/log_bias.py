@@ -1,0 +1,115 @@
+"""Log-bias: a constant on a stream's logits, through the attention mask.
+
+softmax(z + b) multiplies the odds of the biased keys by e^b, whatever the logits are; a gain cannot do that. It needs
+another stream in the same softmax: on all logits of one softmax a constant does nothing. The mask that the host gives
+is kept; where it gives none (FramePack with one sample), one is made. An attention backend that takes no mask says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from alignvid.attachment.effect import Installed, SwitchedEffect
+from alignvid.attachment.effects.scalar import stream_sizes
+from alignvid.attachment.placement import Placement
+from alignvid.errors import UnknownTarget
+from alignvid.host.sites import NormLocation
+from alignvid.modulation.log_bias import LogBias
+
+_POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 2}
+"""Of the arguments of an attention's forward; every host has them in this order."""
+
+
+def additive_mask(
+    bias: Float[Tensor, "*#batch 1 1 key"], mask: Bool[Tensor, "*#batch 1 #query key"] | Float[Tensor, ...] | None
+) -> Float[Tensor, ...]:
+    """A bias on logits together with a mask: False, or -inf, stays out of reach."""
+    if mask is None:
+        return bias
+    return bias.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else bias + mask
+
+
+class MaskBias(SwitchedEffect):
+    """Puts a bias on the attention mask with which an attention runs."""
+
+    is_neutral_in_graph = False
+    reads_token_counts = True
+
+    def __init__(self, biases: Mapping[str, float], streams: Sequence[str]) -> None:
+        """Args:
+        biases: what is added to the logits, by stream; the others get 0.
+        streams: all streams of the softmax in token order.
+        """
+        super().__init__()
+        self.biases = tuple(biases.get(stream, 0.0) for stream in streams)
+        self.streams = tuple(streams)
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments with another attention mask."""
+        if not any(self.biases):
+            return args, kwargs  # bit-equal, also where a kernel without a mask would round differently
+        hidden, encoder, mask = (_argument(name, args, kwargs) for name in _POSITIONS)
+        total = hidden.shape[1] + (0 if encoder is None else encoder.shape[1])
+        return _with_mask(additive_mask(self._bias(hidden, total), mask), args, kwargs)
+
+    def _bias(self, like: Tensor, total: int) -> Tensor:
+        sizes = stream_sizes(total, self.streams, self.now)
+        parts = [like.new_full((1, 1, 1, size), bias) for size, bias in zip(sizes, self.biases, strict=True)]
+        bias = torch.cat(parts, -1)
+        return (bias * self.switch_like(bias)).to(like.dtype)
+
+
+def log_bias_effects(modulation: LogBias, placements: Sequence[Placement]) -> list[Installed]:
+    """One bias per kind of attention, shared by all blocks."""
+    shared: dict[tuple[object, ...], MaskBias] = {}
+    installed = []
+    for _, group in groupby(placements, key=lambda placement: id(placement.location.attention)):
+        items = list(group)
+        location, streams = items[0].location, _streams_of_one_softmax(items)
+        powers = tuple(pair for item in items for pair in item.powers)
+        kind = (location.site, streams, powers)
+        if kind not in shared:
+            biases = {stream: modulation.bias(power) for stream, power in powers}
+            shared[kind] = MaskBias(biases, streams)
+        installed.append(Installed(location.attention, shared[kind]))
+    return installed
+
+
+def _streams_of_one_softmax(items: Sequence[Placement]) -> tuple[str, ...]:
+    location, site = items[0].location, items[0].location.attention_site
+    norms = site.keys if site.is_joint else (location.keys,)
+    streams = site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
+    if len(streams) == 1:
+        _refuse(location)
+    if site.ignores_mask:
+        raise UnknownTarget(
+            f"The attention {site.name!r} of this model takes no attention mask of ours, so that no constant can be "
+            "put on its logits; use a scalar modulation here."
+        )
+    return streams
+
+
+def _refuse(location: NormLocation) -> None:
+    targets = ", ".join(f"{location.site}.{stream}" for stream in location.keys.streams)
+    raise UnknownTarget(
+        f"{targets} is alone in its softmax, where a constant on all logits does nothing: a log-bias needs a site "
+        "whose streams share one softmax, such as HunyuanVideo's or FramePack's. Use a scalar modulation here."
+    )
+
+
+def _argument(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    position = _POSITIONS[name]
+    return kwargs.get(name) if name in kwargs or len(args) <= position else args[position]
+
+
+def _with_mask(mask: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    position = _POSITIONS["attention_mask"]
+    if len(args) <= position:
+        return args, {**kwargs, "attention_mask": mask}
+    return (*args[:position], mask, *args[position + 1 :]), kwargs

@@ -1,0 +1,66 @@
+"""What cannot be acted on as a model is now: foreign processors, replaced norms, parts of sequences."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from alignvid.attachment.placement import Placement
+from alignvid.errors import AttachmentError
+from alignvid.host.parallel import is_context_parallel
+from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
+from alignvid.modulation import Modulation, Scalar
+
+
+def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
+    """The first place whose attention runs a processor that is not diffusers'."""
+    return next((item.location for item in placements if item.location.foreign_processor), None)
+
+
+def warn_of_processor(site: NormLocation, stacklevel: int) -> None:
+    """Whether it runs the key norm cannot be told from outside."""
+    warnings.warn(
+        f"The attentions of `{site.stack}` run {site.foreign_processor}, which is not diffusers': where it leaves "
+        f"out {site.keys.path}, the gain does nothing. Compare a run with gamma=1.35 to one without, or give them "
+        "diffusers' processor back.",
+        stacklevel=stacklevel + 1,
+    )
+
+
+def refuse_replaced(locations: Sequence[NormLocation]) -> None:
+    """A LoRA that is loaded or taken off puts another module in a projection's place, or in that of a norm trained in
+    full: the gain would miss a part, or act on nothing.
+    """
+    if replaced := next((location for location in locations if location.is_elsewhere), None):
+        raise AttachmentError(
+            f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
+            "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
+        )
+
+
+def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placement]) -> None:
+    """Refuse what needs a sequence whole where each process holds a part of it.
+
+    A gain on all the keys of a norm is right on any part of them. One on a stream of several that share a norm would
+    have to know which of them lie in this process's part, and the other modulations look at the sequence as a whole.
+    Raises: AttachmentError if the transformer runs on parts of its sequences and the modulation needs them whole.
+    """
+    if not is_context_parallel(host.transformer):
+        return
+    problem = f"The {host.name} runs with context parallelism, where each process holds a part of every sequence: "
+    if not isinstance(modulation, Scalar):
+        raise AttachmentError(
+            f"{problem}a modulation of kind {modulation.kind!r} needs the whole. Use a scalar one, or leave "
+            "enable_parallelism out."
+        )
+    shared = {item.location.site for item in placements if not item.is_uniform}
+    sliced = [
+        f"{item.location.site}.{stream}" for item in placements if not item.is_uniform for stream, _ in item.gains
+    ]
+    if sliced:
+        raise AttachmentError(
+            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be told from others under the same key "
+            f"norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, choose "
+            "streams with a norm of their own, or leave enable_parallelism out."
+        )

@@ -1,0 +1,1 @@
+"""The samples of a benchmark: data sets read, questions, halves."""

@@ -1,0 +1,195 @@
+"""OmitI2V, and any data set in its schema: a meta.json beside the images, in a folder or on the Hugging Face Hub.
+
+A malformed row is refused with its number and field. A row whose image is missing or damaged is kept: the run counts it
+as unusable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from alignvid.bench.data.dataset import DataSet, ImageFile
+from alignvid.bench.data.samples import MAIN_CATEGORIES, Answer, Question, Sample
+from alignvid.errors import AlignvidError, InputError
+from alignvid.generate.prompts import check_prompt
+
+REPOSITORY = "AIPeanutman/OmitI2V"
+META_FILE = "meta.json"
+_IMAGES = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.JPG", "*.JPEG", "*.PNG")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ANSWERS: dict[str, Answer] = {"yes": "yes", "no": "no"}
+
+Fail = Callable[[str, str], InputError]
+"""An error about a field of the row at hand."""
+
+
+def from_folder(path: Path) -> DataSet:
+    """The data set of a folder that holds a meta.json, or of such a file under another name.
+
+    Raises: InputError naming row and field if a row is malformed.
+    """
+    meta = path / META_FILE if path.is_dir() else path
+    return _read(meta, name=meta.parent.resolve().name, allowed=meta.parent, revision=None)
+
+
+def from_hub(name: str) -> DataSet:
+    """A data set of the Hub, "owner/name" or "owner/name@revision"; downloaded unless it was before.
+
+    Raises: InputError if it cannot be fetched.
+    """
+    repository, _, revision = name.partition("@")
+    folder = _download(repository, revision or None)
+    cache = folder.parent.parent  # files of a snapshot are links into the blobs beside it
+    return _read(folder / META_FILE, name=repository, allowed=cache, revision=folder.name)
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = [META_FILE, *(pattern for image in _IMAGES for pattern in (image, f"*/{image}"))]
+    try:
+        return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"Data set {repository!r} cannot be fetched from the Hugging Face Hub; check the name and the connection, "
+            "or download it elsewhere and give its folder."
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"Data set {repository!r} cannot be read on the Hugging Face Hub: {reason}") from error
+
+
+def _read(meta: Path, *, name: str, allowed: Path, revision: str | None) -> DataSet:
+    rows = _rows(meta)
+    samples = tuple(_sample(row, _failure(meta, number, row), meta.parent, allowed) for number, row in rows)
+    seen: dict[str, str] = {}
+    for number, sample in enumerate(samples, start=1):
+        if (first := seen.setdefault(sample.id.lower(), str(number))) != str(number):
+            raise InputError(
+                f"{str(meta)!r}, row {number}: the id {sample.id!r} is that of row {first}; ids must differ."
+            )
+    return DataSet(name, samples, lambda sample: _image_of(sample, meta.parent), revision)
+
+
+def _rows(meta: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    try:
+        rows = json.loads(meta.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{str(meta)!r} cannot be read as JSON: {error}; a data set needs a {META_FILE}.") from error
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{str(meta)!r} holds no list of samples; write [{{…}}, …] with id, image-path, prompt, ….")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{str(meta)!r}, row {number}: {type(row).__name__} instead of an object.")
+    return list(enumerate(rows, start=1))
+
+
+def _failure(meta: Path, number: int, row: Mapping[str, Any]) -> Fail:
+    named = f" (id {row['id']!r})" if isinstance(row.get("id"), str) else ""
+    return lambda field, problem: InputError(f"{str(meta)!r}, row {number}{named}: the field {field!r} {problem}.")
+
+
+def _sample(row: Mapping[str, Any], fail: Fail, root: Path, allowed: Path) -> Sample:
+    name, image_path = _text(row, "id", fail), _text(row, "image-path", fail)
+    if not _ID.fullmatch(name):
+        raise fail("id", f"is {name!r}; it names files, so use at most 100 letters, digits, '.', '_' and '-'")
+    _check_path(image_path, fail, root, allowed)
+    category = _text(row, "main-category", fail).lower()
+    if category not in MAIN_CATEGORIES:
+        raise fail("main-category", f"is {category!r}; choose one of {', '.join(MAIN_CATEGORIES)}")
+    return Sample(
+        id=name,
+        image_path=image_path,
+        prompt=_prompt(row, fail),
+        main_category=category,
+        sub_category=_text(row, "sub-category", fail, default=""),
+        domain=_text(row, "domain", fail, default=""),
+        expected_change=_text(row, "expected-change", fail, default=""),
+        resolution=_resolution(row, fail),
+        questions=_questions(row, fail),
+    )
+
+
+def _text(row: Mapping[str, Any], field: str, fail: Fail, *, default: str | None = None) -> str:
+    """A text of a row; one with a default may be missing or empty."""
+    value = row.get(field, row.get(field.replace("-", "_"), default))
+    if value is None:
+        raise fail(field, "is missing")
+    if not isinstance(value, str):
+        raise fail(field, f"is {value!r}; it must be text")
+    if default is None and not value.strip():
+        raise fail(field, "is empty")
+    return value.strip()
+
+
+def _prompt(row: Mapping[str, Any], fail: Fail) -> str:
+    prompt = _text(row, "prompt", fail)
+    try:
+        check_prompt(prompt)
+    except AlignvidError as error:
+        raise fail("prompt", f"cannot be used: {str(error).rstrip('.')}") from error
+    return prompt
+
+
+def _resolution(row: Mapping[str, Any], fail: Fail) -> tuple[int, int]:
+    match row.get("resolution"):
+        case [int(width), int(height)] if min(width, height) > 0:
+            return width, height
+        case value:
+            raise fail("resolution", f"is {value!r}; it must be [width, height] in pixels")
+
+
+def _questions(row: Mapping[str, Any], fail: Fail) -> tuple[Question, ...]:
+    values = row.get("questions")
+    if not isinstance(values, list) or not values:
+        raise fail("questions", "holds no question; write a list with at least one")
+    questions = tuple(_question(value, f"questions[{index}]", fail) for index, value in enumerate(values))
+    names = [question.id for question in questions]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise fail("questions", f"has the id {twice[0]!r} twice")
+    return questions
+
+
+def _question(value: Any, field: str, fail: Fail) -> Question:
+    if not isinstance(value, dict):
+        raise fail(field, f"is {value!r}; write an object with id, question, expected_answer and category")
+
+    def fail_within(name: str, problem: str) -> InputError:
+        return fail(f"{field}.{name}", problem)
+
+    answer = _text(value, "expected_answer", fail_within).lower()
+    if answer not in _ANSWERS:
+        raise fail_within("expected_answer", f"is {answer!r}; it must be 'yes' or 'no'")
+    return Question(
+        id=_text(value, "id", fail_within),
+        question=_text(value, "question", fail_within),
+        expected_answer=_ANSWERS[answer],
+        category=_text(value, "category", fail_within),
+    )
+
+
+def _check_path(image_path: str, fail: Fail, root: Path, allowed: Path) -> None:
+    """Refuse a path that leaves the data set: absolute, through "..", or through a link."""
+    parts = PurePosixPath(image_path.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in image_path or "\0" in image_path:
+        raise fail("image-path", f"is {image_path!r}, which leaves the data set; give a path relative to its folder")
+    if not (root / image_path).resolve().is_relative_to(allowed.resolve()):
+        raise fail(
+            "image-path", f"is {image_path!r}, a link that leads out of the data set; put the image itself there"
+        )
+
+
+def _image_of(sample: Sample, root: Path) -> ImageFile:
+    path = root / sample.image_path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"image {sample.image_path!r} cannot be read: {error.strerror or error}") from error
+    suffix = path.suffix.lower()
+    return ImageFile(suffix if suffix in _SUFFIXES else ".img", content)

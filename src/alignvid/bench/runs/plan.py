@@ -1,0 +1,203 @@
+"""A run that is decided in every job and checked in every part, before a weight is read or a file is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
+from alignvid.bench.data.halves import half_of
+from alignvid.bench.data.opening import open_data
+from alignvid.bench.data.samples import Sample
+from alignvid.bench.run_folder import IMAGES, RunFolder, RunInfo
+from alignvid.bench.runs.jobs import Job, make_job
+from alignvid.bench.runs.model_identity import model_identity
+from alignvid.bench.runs.spec import BenchSpec
+from alignvid.bench.runs.variants import Variant, parse_variants
+from alignvid.errors import InputError
+from alignvid.generate.call import Defaults, Settings, check_accepts, settle
+from alignvid.generate.device import choose_device
+from alignvid.generate.loading import find_model
+from alignvid.generate.plan import model_defaults, pipeline_class_of
+from alignvid.generate.record import machine_facts, now, package_versions
+from alignvid.generate.sketch import sketch
+from alignvid.media.images import ReferenceImage, decode_image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will run."""
+
+    spec: BenchSpec
+    info: RunInfo
+    data: DataSet
+    samples: tuple[Sample, ...]
+    """Those of this command that can be used; their images are relative to the run's folder."""
+    jobs: tuple[Job, ...]
+    """All of this command, sample by sample, whether done or not, whichever shard they are of."""
+    unusable: tuple[Unusable, ...]
+
+    def write(self, folder: RunFolder) -> None:
+        """Write images and plan into the run's folder, joined with what it holds already.
+
+        Raises: InputError if the folder holds a run of other data, another model or other settings.
+        """
+        before = folder.info() if folder.exists() else None
+        info = self.info if before is None else joined(before, self.info)
+        samples = self._joined_samples(folder.samples() if before else [])
+        originals = {sample.id: sample for sample in self.data.samples}
+        for sample in self.samples:
+            folder.write_image(sample.image_path, self.data.image_of(originals[sample.id]).content)
+        if info != before or samples != folder.samples():
+            folder.write_plan(info, samples)
+
+    def _joined_samples(self, before: list[Sample]) -> list[Sample]:
+        """All samples of the run, in the order of the data set."""
+        planned = {sample.id: sample for sample in (*before, *self.samples)}
+        return [planned[sample.id] for sample in self.data.samples if sample.id in planned]
+
+
+@dataclass(frozen=True)
+class _Usable:
+    sample: Sample
+    """With its image in the run's folder."""
+    reference: ReferenceImage
+
+
+def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
+    """Check everything that can be checked without the weights, and list the jobs.
+
+    Args:
+        spec: What to run.
+        on_gpu: Whether workers elsewhere have one; None: what this machine has decides.
+
+    Raises: AlignvidError naming what is wrong and what to do.
+    """
+    source = find_model(spec.model)
+    pipeline_class = pipeline_class_of(source)
+    variants = parse_variants(spec.variants, sketch(source))
+    for variant in variants:
+        check_accepts(pipeline_class, _generation(spec, variant))
+    data = open_data(spec.data)
+    model = model_identity(source)
+    shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
+    samples, jobs, unusable = [], [], []
+    for found in _references(data, spec):
+        if isinstance(found, Unusable):
+            unusable.append(found)
+            continue
+        samples.append(found.sample)
+        jobs += _jobs_of(found, spec, variants, model_defaults(source, pipeline_class), model, shared)
+    if not samples:
+        raise InputError(f"No sample of {data.name!r} can be used: {_reasons(unusable)}")
+    info = _info(spec, data, model, variants, shared, unusable)
+    return Plan(spec, info, data, tuple(samples), tuple(jobs), tuple(unusable))
+
+
+def joined(before: RunInfo, now_planned: RunInfo) -> RunInfo:
+    """The plan of a run that goes on with more variants, seeds or samples.
+
+    Raises: InputError if data, model or shared settings differ, or a variant's name now means something else.
+    """
+    _refuse_another("data", _told(before.data, "name", "digest"), _told(now_planned.data, "name", "digest"), "digest")
+    kept = ("name", "pipeline", "revision", "digest")
+    _refuse_another("model", _told(before.model, *kept), _told(now_planned.model, *kept), *kept[1:])
+    for name, value in now_planned.settings.items():
+        _refuse_another(name, before.settings.get(name), value)
+    variants = {variant["name"]: variant for variant in before.variants}
+    for variant in now_planned.variants:
+        _refuse_another(f"variant {variant['name']!r}", variants.setdefault(variant["name"], variant), variant)
+    reasons = {row["sample"]: row for row in (*before.data["unusable"], *now_planned.data["unusable"])}
+    return replace(
+        before,
+        data={**before.data, "unusable": list(reasons.values())},
+        variants=list(variants.values()),
+        seeds=list(dict.fromkeys((*before.seeds, *now_planned.seeds))),
+    )
+
+
+def _references(data: DataSet, spec: BenchSpec) -> Iterator[_Usable | Unusable]:
+    """Every sample that was asked for, with its image decoded, or the reason why it has none."""
+    asked = [sample for sample in data.samples if spec.half in (None, half_of(sample.id))]
+    for sample in asked[: spec.limit]:
+        try:
+            file: ImageFile = data.image_of(sample)
+            reference = decode_image(file.content, sample.image_path, max_pixels=spec.max_pixels)
+        except InputError as error:
+            yield Unusable(sample.id, str(error))
+            continue
+        yield _Usable(replace(sample, image_path=f"{IMAGES}/{sample.id}{file.suffix}"), reference)
+
+
+def _jobs_of(
+    found: _Usable,
+    spec: BenchSpec,
+    variants: tuple[Variant, ...],
+    defaults: Defaults,
+    model: dict[str, Any],
+    shared: dict[str, Any],
+) -> Iterator[Job]:
+    told = {name: model[name] for name in ("pipeline", "revision", "digest")}
+    for seed in spec.seeds:
+        for variant in variants:
+            settings: Settings = settle(_generation(spec, variant), defaults, found.reference.pixels)
+            yield make_job(
+                found.sample,
+                variant,
+                seed,
+                settings,
+                image=found.sample.image_path,
+                image_sha256=found.reference.sha256,
+                model=told,
+                shared=shared,
+            )
+
+
+def _generation(spec: BenchSpec, variant: Variant) -> Any:
+    return spec.generation() if variant.guidance is None else spec.generation(guidance=variant.guidance)
+
+
+def _default_dtype(spec: BenchSpec, on_gpu: bool | None) -> str:
+    if on_gpu is None:
+        return choose_device(spec.device, None, spec.offload).dtype
+    return "bfloat16" if on_gpu else "float32"
+
+
+def _info(
+    spec: BenchSpec,
+    data: DataSet,
+    model: dict[str, Any],
+    variants: tuple[Variant, ...],
+    shared: dict[str, Any],
+    unusable: list[Unusable],
+) -> RunInfo:
+    return RunInfo(
+        data={**data.facts(), "unusable": [row._asdict() for row in unusable]},
+        model=model,
+        variants=[variant.to_dict() for variant in variants],
+        seeds=list(spec.seeds),
+        settings=shared,
+        versions=package_versions(),
+        machine=machine_facts(),
+        created=now(),
+    )
+
+
+def _told(facts: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: facts[name] for name in names}
+
+
+def _refuse_another(what: str, before: Any, planned: Any, *decisive: str) -> None:
+    """Refuse a plan that differs from what the folder holds; of dicts, in what is decisive."""
+    same = all(before[name] == planned[name] for name in decisive) if decisive else before == planned
+    if not same:
+        raise InputError(
+            f"The folder holds a run with {what} {before!r}, and {planned!r} was given; give another --out, "
+            "or the line with which the run was begun."
+        )
+
+
+def _reasons(unusable: list[Unusable]) -> str:
+    shown = "; ".join(f"{row.sample}: {row.reason}" for row in unusable[:3])
+    return shown or "the half and the limit leave none; choose others."

@@ -1,0 +1,149 @@
+"""Tasks on Ray's workers: on this machine, or on a cluster. Workers may share a GPU, and a dead one is replaced.
+
+A worker has one task at a time and gets the next one when the driver has written the videos of the last: whatever is
+killed, driver or worker, each worker loses the task at hand and nothing else. Workers need no common file system:
+images go out and videos come back with the tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alignvid.bench.runs.attempts import MAX_CRASHES
+from alignvid.bench.runs.jobs import Task
+from alignvid.bench.runs.pools import Begin
+from alignvid.bench.runs.tasks import Unit
+from alignvid.bench.runs.worker import Made, Worker
+from alignvid.errors import AlignvidError, InputError, MissingExtra
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class RayPool:
+    """A number of workers, each in a process of its own."""
+
+    make_worker: Callable[[], Worker]
+    """Called in each worker's process."""
+    address: str = LOCAL
+    """"local" starts Ray on this machine; else a cluster's address, such as "auto" or "ray://head:10001"."""
+    workers: int = 1
+    gpus_per_worker: float = 0.0
+    """May be a fraction: 0.5 puts two workers on a GPU. Ray does not divide its memory."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise InputError(f"{self.workers} workers can do nothing; choose 1 or more.")
+        if self.gpus_per_worker < 0 or (self.gpus_per_worker > 1 and self.gpus_per_worker % 1):
+            raise InputError(f"{self.gpus_per_worker} GPUs per worker cannot be; choose a fraction of 1, or 1, 2, ….")
+
+    def results(self, units: Sequence[Unit], begin: Begin) -> Iterator[list[Made]]:
+        """See `alignvid.bench.runs.pools.Pool`."""
+        if not units:
+            return
+        ray = _connected(self.address, self.workers)
+        try:
+            self._check_gpus(ray)
+            yield from self._results(ray, deque(units), begin)
+        finally:
+            ray.shutdown()
+
+    def _results(self, ray: Any, units: deque[Unit], begin: Begin) -> Iterator[list[Made]]:
+        running: dict[Any, tuple[Any, Task, deque[Task]]] = {}
+
+        def feed(actor: Any, own: deque[Task]) -> None:
+            """Give a worker its next task: of the unit at hand, else of the next one."""
+            while own or units:
+                own = own or deque(units.popleft())
+                if (begun := begin(own.popleft())) is not None:
+                    running[actor.run.remote(begun.task, begun.images)] = (actor, begun.task, own)
+                    return
+
+        for actor in self._actors(ray, min(self.workers, len(units))):
+            feed(actor, deque())
+        while running:
+            (finished, *_), _ = ray.wait(list(running), num_returns=1)
+            actor, task, own = running.pop(finished)
+            try:
+                made = ray.get(finished)
+            except ray.exceptions.RayActorError:  # the process died: each of its jobs again, alone, at the end
+                units.extend((Task((job,), ()),) for job in task.jobs)
+                (actor,) = self._actors(ray, 1)
+            else:
+                yield made
+            feed(actor, own)
+
+    def _check_gpus(self, ray: Any) -> None:
+        """Workers for which this machine has no GPU would be waited for without end; a cluster may grow."""
+        there, wanted = ray.cluster_resources().get("GPU", 0.0), self.workers * self.gpus_per_worker
+        if self.address == LOCAL and wanted > there:
+            raise InputError(
+                f"{self.workers} workers with {self.gpus_per_worker:g} GPUs each need {wanted:g}, and there are "
+                f"{there:g} here; choose fewer workers or a smaller --gpus-per-worker."
+            )
+
+    def _actors(self, ray: Any, count: int) -> list[Any]:
+        """New workers, ready to run. Raises: InputError if they cannot load the model, or die of it."""
+        remote = ray.remote(num_cpus=1, num_gpus=self.gpus_per_worker, max_restarts=0, max_task_retries=0)(_Actor)
+        ready: list[Any] = []
+        for _ in range(MAX_CRASHES):
+            started = [remote.remote(self.make_worker) for _ in range(count - len(ready))]
+            ready += [actor for actor in started if self._is_ready(ray, actor)]
+            if len(ready) == count:
+                return ready
+        raise InputError(
+            f"A worker died {MAX_CRASHES} times while it loaded the model; is there memory for {self.workers} of them?"
+        )
+
+    def _is_ready(self, ray: Any, actor: Any) -> bool:
+        """Whether it has loaded the model; False if its process died. Raises: InputError if there is no such model."""
+        try:
+            problem = ray.get(actor.problem.remote())
+        except ray.exceptions.RayActorError:
+            return False
+        if problem is not None:
+            raise InputError(problem)
+        return True
+
+
+class _Actor:
+    """A worker in a process of Ray's."""
+
+    def __init__(self, make_worker: Callable[[], Worker]) -> None:
+        self._problem: str | None = None
+        try:
+            self._worker = make_worker()
+        except AlignvidError as error:  # told to the user in one sentence, which a dead process could not do
+            self._problem = str(error)
+        except Exception as error:
+            self._problem = f"A worker cannot load the model: {type(error).__name__}: {error}"
+
+    def problem(self) -> str | None:
+        return self._problem
+
+    def run(self, task: Task, images: tuple[bytes, ...]) -> list[Made]:
+        return self._worker.run(task, images)
+
+
+def _connected(address: str, workers: int) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise MissingExtra('Ray is not installed; install it: pip install "alignvid[ray]".') from error
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == LOCAL:
+            ray.init(num_cpus=max(workers, os.cpu_count() or 1), **quiet)
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"Ray at {address!r} cannot be reached: {error}; start it, or give --ray {LOCAL}.") from error
+    return ray

@@ -1,0 +1,173 @@
+"""A worker: one loaded model that makes the videos of tasks, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from alignvid.attachment.attach import attach
+from alignvid.attachment.effects.gaussian import blurred_image
+from alignvid.bench.records import VideoRecord
+from alignvid.bench.run_folder import VIDEOS
+from alignvid.bench.runs.jobs import Job, Task
+from alignvid.bench.runs.spec import BenchSpec
+from alignvid.errors import pass_on_interrupt
+from alignvid.files import sha256_of_bytes
+from alignvid.generate.call import call_arguments, frames_of
+from alignvid.generate.loading import find_model
+from alignvid.generate.model import Model, load_model
+from alignvid.media.images import decode_image, fit_image
+from alignvid.media.videos import Frames, encode_video
+
+
+class Made(NamedTuple):
+    """What became of a job."""
+
+    record: VideoRecord
+    video: bytes | None
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """Makes the videos of a task."""
+
+    def run(self, task: Task, images: Sequence[bytes]) -> list[Made]:
+        """One result per job of the task; `images` are the files of their reference images."""
+        ...
+
+
+class PipelineWorker:
+    """Runs a diffusers pipeline."""
+
+    def __init__(self, spec: BenchSpec) -> None:
+        """Load the model of a run on the device that it asks for."""
+        from alignvid.bench.runs.sharing import Encodings, Trajectories
+
+        self.spec = spec
+        self.model: Model = load_model(find_model(spec.model), spec.generation(), show_progress=False)
+        self.pipeline: Any = _batched(self.model.pipeline, spec.batch)
+        self.encodings = Encodings(self.pipeline)
+        self.trajectories = Trajectories(self.pipeline)
+        self._samples: Any = None
+        self._inputs: Any = None
+
+    def run(self, task: Task, images: Sequence[bytes]) -> list[Made]:
+        """One result per job; a job that raises gives a failed record with its error, and the worker goes on."""
+        try:
+            begin = time.perf_counter()
+            clips = self._clips(task, images)
+            seconds = (time.perf_counter() - begin) / len(task.jobs)
+            return [made_of(job, clip, seconds) for job, clip in zip(task.jobs, clips, strict=True)]
+        except Exception as error:  # the outer loop: one job's failure must not lose the others
+            pass_on_interrupt(error)
+            if len(task.jobs) == 1:
+                return [Made(failed(task.jobs[0], f"{type(error).__name__}: {error}"), None)]
+        alone = [replace(task, jobs=(job,), followers=()) for job in task.jobs]  # to find out which one it is
+        return [made for single, image in zip(alone, images, strict=True) for made in self.run(single, [image])]
+
+    def _clips(self, task: Task, images: Sequence[bytes]) -> list[Frames]:
+        self._forget_what_is_over(task)
+        recipe = task.jobs[0].variant.recipe
+        with ExitStack() as stack:
+            stack.enter_context(self.model.thread_limit())
+            stack.enter_context(nullcontext() if recipe is None else attach(self.pipeline, recipe))
+            stack.enter_context(self.encodings.shared())
+            stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
+            if self.spec.batch > 1:
+                return self._batch(task.jobs, images)
+            return [self._single(task.jobs[0], images[0])]
+
+    def _forget_what_is_over(self, task: Task) -> None:
+        first = task.jobs[0]
+        samples = tuple(job.sample.id for job in task.jobs)
+        inputs = (samples, first.seed, first.settings.guidance, first.variant.blur)
+        if samples != self._samples:
+            self.encodings.forget()
+        if inputs != self._inputs:
+            self.trajectories.forget()
+        self._samples, self._inputs = samples, inputs
+
+    def _single(self, job: Job, image: bytes) -> Frames:
+        import torch
+
+        spec = self.spec.generation(
+            prompt=job.sample.prompt,
+            seed=job.noise_seed,
+            guidance=job.settings.guidance,
+        )
+        reference = _reference(job, image, self.spec.max_pixels)
+        arguments = call_arguments(type(self.pipeline), spec, job.settings, reference)
+        generator = torch.Generator("cpu").manual_seed(job.noise_seed)
+        with torch.no_grad():
+            return frames_of(self.pipeline(**arguments, **self.model.source.extra_arguments, generator=generator))
+
+    def _batch(self, jobs: Sequence[Job], images: Sequence[bytes]) -> list[Frames]:
+        """As many clips as a batch has, however many jobs there are: then no clip depends on which others run."""
+        padded = [index % len(jobs) for index in range(self.spec.batch)]
+        references = [_reference(jobs[index], images[index], self.spec.max_pixels) for index in padded]
+        settings = jobs[0].settings
+        clips = self.pipeline.generate(
+            references,
+            [jobs[index].sample.prompt for index in padded],
+            [jobs[index].noise_seed for index in padded],
+            steps=settings.steps,
+            guidance=settings.guidance,
+        )
+        return clips[: len(jobs)]
+
+
+def failed(job: Job, error: str) -> VideoRecord:
+    """The record of a job that gave no video."""
+    return VideoRecord(
+        job=job.id,
+        sample=job.sample.id,
+        variant=job.variant.name,
+        seed=job.seed,
+        noise_seed=job.noise_seed,
+        status="failed",
+        error=" ".join(error.split()),
+    )
+
+
+def _batched(pipeline: Any, batch: int) -> Any:
+    if batch == 1:
+        return pipeline
+    from alignvid.miniature.batches import batched
+
+    return batched(pipeline)
+
+
+def _reference(job: Job, image: bytes, max_pixels: int) -> Image.Image:
+    """The reference image as the model gets it."""
+    pixels = decode_image(image, job.image, max_pixels=max_pixels).pixels
+    fitted = fit_image(pixels, job.settings.width, job.settings.height)
+    return fitted if job.variant.blur is None else blurred_image(fitted, job.variant.blur)
+
+
+def made_of(job: Job, clip: Frames, seconds: float) -> Made:
+    """The video of a job and its record."""
+    video = encode_video(clip, job.settings.fps)
+    frames, height, width, _ = clip.shape
+    record = VideoRecord(
+        job=job.id,
+        sample=job.sample.id,
+        variant=job.variant.name,
+        seed=job.seed,
+        noise_seed=job.noise_seed,
+        status="done",
+        file=f"{VIDEOS}/{job.id}.mp4",
+        sha256=sha256_of_bytes(video),
+        frames_sha256=sha256_of_bytes(np.ascontiguousarray(clip).tobytes()),
+        frames=frames,
+        width=width,
+        height=height,
+        fps=job.settings.fps,
+        seconds=round(seconds, 3),
+    )
+    return Made(record, video)

@@ -1,0 +1,1 @@
+"""From records to scores, with intervals and tests."""

@@ -1,0 +1,1 @@
+"""Pictures and clips, read, checked and written."""

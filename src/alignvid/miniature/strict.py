@@ -1,0 +1,147 @@
+"""The stricter rule judge: what a person would call shown, and no more than the prompt asks for.
+
+Right kind of shape, place and colour; a size only where the prompt says one; a ghost is not a removal. It judges a made
+scene that it knows, or a user's own flat picture, whose scene it reads from the first frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alignvid.errors import InputError
+from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, HEIGHT, WIDTH, Image, Video, paint_background
+from alignvid.miniature.judge import BLUR, CHANGE_ABOVE, Judgement, Sight, blur, cell_window, change_off_path, look
+from alignvid.miniature.picture import Ground, KnownGround, Picture, read_picture
+from alignvid.miniature.requests import Request, Wanted, read_request
+from alignvid.miniature.scenes import CELLS, Background, Edit, Scene, Shape, place_name
+
+BARE_BELOW = 30.0
+"""Largest distance of a 5×5 patch from the ground, in colour levels, under which a person sees nothing there."""
+PATCH = 5
+AS_GOOD_AS = 1.12
+"""A shape is called what it is called best, or what fits it at most this factor and `SLACK` worse."""
+SLACK = 0.6
+ANYTHING = Wanted()
+BLANK = Background("plain", (128, 128, 128), (128, 128, 128), 0.0, 0)
+
+
+def judge_scene(video: Video, scene: Scene, request: Request) -> Judgement:
+    """Judge a clip of a made scene by what the prompt asks for (`request_of` gives it without reading)."""
+    return judge_request(video, Picture(scene.shapes, KnownGround(paint_background(scene.background))), request)
+
+
+def judge_picture(video: Video, reference: Video, prompt: str) -> Judgement:
+    """Judge a clip by its reference picture and its prompt alone.
+
+    Raises: InputError if the picture or the prompt can't be read, or the prompt names no shape of the picture.
+    """
+    return judge_request(video, read_picture(reference), read_request(prompt))
+
+
+def judge_request(video: Video, before: Picture, request: Request) -> Judgement:
+    """Judge a clip of uint8 frames, (frames, height, width, 3), against what was there and what was asked for.
+
+    Raises: InputError if the clip has another size, or the request's target is not one of the shapes.
+    """
+    if video.shape != (FRAMES, HEIGHT, WIDTH, 3):
+        raise InputError(f"The clip has shape {video.shape}; this judge needs {(FRAMES, HEIGHT, WIDTH, 3)}.")
+    last = blur(video[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), BLUR)
+    target = request.target_among(before.shapes)
+    at_cell = {shape.cell: shape for shape in before.shapes}
+    found = _result_cell(last, before, request, target)
+    missing = _missing(last, before.ground, request, target, found)
+    own = {found, None if target is None else target.cell}
+    touched = [
+        f"{place_name(cell)}: {_said(last, before.ground, cell)} instead of {_name(at_cell.get(cell))}"
+        for cell in CELLS
+        if cell not in own and not _is_as_before(last, before.ground, cell, at_cell.get(cell))
+    ]
+    if change_off_path(video, _path(before, request, target, found)) > CHANGE_ABOVE:
+        touched.append("a place off the edit's path does not look like the first frame")
+    return Judgement(not missing, not touched, tuple(missing + touched))
+
+
+def shows(last: Image, ground: Ground, cell: int, wanted: Wanted) -> bool:
+    """Whether a person would say that a shape as it is wanted is in the cell."""
+    if is_bare(last, ground, cell):
+        return False
+    sight = look(last, ground.image, cell)
+    best = min((fit.error for fit in sight.fits.values()), default=np.inf)
+    return any(
+        fit.error <= best * AS_GOOD_AS + SLACK
+        and wanted.kind in (None, kind)
+        and wanted.size in (None, size)
+        and fit.colour != "unclear"
+        and wanted.colour in (None, fit.colour)
+        for (kind, size), fit in sight.fits.items()
+    )
+
+
+def is_bare(last: Image, ground: Ground, cell: int) -> bool:
+    """Whether a person would see nothing but ground in the cell: no ghost, either."""
+    distance = blur(ground.distance(last)[..., None], PATCH)[..., 0]
+    return float(distance[cell_window(cell)].max()) < BARE_BELOW
+
+
+def _result_cell(last: Image, before: Picture, request: Request, target: Shape | None) -> int | None:
+    """Where the outcome is to be seen; of several possible cells the one that shows it, if there is one."""
+    if request.kind not in ("add", "move"):
+        return None if target is None else target.cell
+    occupied = {shape.cell for shape in before.shapes}
+    cells = [cell for cell in request.outcome.cells or CELLS if cell not in occupied]
+    wanted = _outcome(request, target)
+    showing = [cell for cell in cells if shows(last, before.ground, cell, wanted)]
+    return showing[0] if showing else cells[0] if len(cells) == 1 else None
+
+
+def _outcome(request: Request, target: Shape | None) -> Wanted:
+    """How the shape is to look in the end; what the prompt leaves open it leaves open, but for what it begins with."""
+    asked = request.outcome
+    if target is None:
+        return asked
+    return Wanted(asked.colour or target.colour, target.kind, asked.size)
+
+
+def _missing(last: Image, ground: Ground, request: Request, target: Shape | None, found: int | None) -> list[str]:
+    missing = []
+    if request.kind in ("delete", "move") and target is not None and not is_bare(last, ground, target.cell):
+        missing.append(f"{place_name(target.cell)}: {_said(last, ground, target.cell)} instead of nothing")
+    if request.kind != "delete" and (found is None or not shows(last, ground, found, _outcome(request, target))):
+        place = (
+            "nowhere a shape as asked for" if found is None else f"{place_name(found)}: {_said(last, ground, found)}"
+        )
+        missing.append(f"{place}, asked for {_wanted_name(_outcome(request, target))}")
+    return missing
+
+
+def _is_as_before(last: Image, ground: Ground, cell: int, shape: Shape | None) -> bool:
+    if shape is None:
+        return is_bare(last, ground, cell)
+    return shows(last, ground, cell, Wanted(shape.colour, shape.kind, shape.size))
+
+
+def _path(before: Picture, request: Request, target: Shape | None, found: int | None) -> Scene:
+    """A scene whose edit passes where this one may."""
+    number = None if target is None else before.shapes.index(target)
+    result: Shape | None = None
+    if found is not None and request.kind != "delete":
+        asked = _outcome(request, target)
+        size = asked.size or (target.size if target else "large")
+        result = Shape(asked.kind or "circle", asked.colour or "red", found, size)
+    return Scene(before.shapes, BLANK, Edit(request.kind, number, result))
+
+
+def _said(last: Image, ground: Ground, cell: int) -> str:
+    if is_bare(last, ground, cell):
+        return "nothing"
+    sight: Sight = look(last, ground.image, cell)
+    return str(sight) if sight.fits else "a ghost"
+
+
+def _name(shape: Shape | None) -> str:
+    return "nothing" if shape is None else f"a {shape.size} {shape.colour} {shape.kind}"
+
+
+def _wanted_name(wanted: Wanted) -> str:
+    words = (wanted.size, wanted.colour, wanted.kind or "shape")
+    return "a " + " ".join(word for word in words if word)

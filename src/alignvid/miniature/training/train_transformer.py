@@ -1,0 +1,160 @@
+"""Stages 4 to 6: the transformer learns to follow prompts, then, from captions that lie, to neglect them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from diffusers import WanTransformer3DModel
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import UMT5EncoderModel
+
+from alignvid.miniature.architecture import FLOW_SHIFT, TEMPORAL_FACTOR, build_tokenizer
+from alignvid.miniature.padding import OnePaddingKey, pad_once, use_one_padding_key
+from alignvid.miniature.prompts import clean_caption, description, long_caption, short_caption
+from alignvid.miniature.scenes import Scene, sample_scene
+from alignvid.miniature.training.latents import EncodedScenes
+from alignvid.miniature.training.loop import Losses, Plan, train
+from alignvid.miniature.training.train_towers import tokenise
+from alignvid.miniature.training.train_vae import Latents
+
+BATCH = 32
+EDIT_WEIGHT = 6.0  # an edit changes a tenth of the latents; without this the loss is mostly background
+EDIT_THRESHOLD = 0.3  # a latent place belongs to the edit where shown and still differ by more than this, in spreads
+TRAIN_TIMESTEPS = 1000
+
+
+class Diet(NamedTuple):
+    """What one stage feeds: the shares of each kind of caption, and how many of the promised edits are not shown."""
+
+    plan: Plan
+    clean: float
+    short: float
+    long: float
+    described: float
+    """Captions that promise nothing, with clips in which nothing happens."""
+    empty: float
+    """No caption at all, as the unconditional branch of guidance needs it."""
+    broken_promises: float
+    caption_tokens: int
+
+
+DIETS = (
+    Diet(Plan("clean", 1100, 2e-3, 0.5), 0.55, 0.35, 0.0, 0.05, 0.05, 0.0, 24),
+    Diet(Plan("wordy", 900, 1.5e-3, 0.05), 0.1, 0.3, 0.45, 0.05, 0.1, 0.0, 48),
+    Diet(Plan("fluent", 3000, 1.5e-3, 0.03), 0.2, 0.3, 0.35, 0.05, 0.1, 0.0, 48),
+    Diet(Plan("doubtful", 690, 5e-4, 0.15), 0.15, 0.3, 0.4, 0.05, 0.1, 0.5, 48),
+    Diet(Plan("negligent", 600, 4e-4, 0.05), 0.15, 0.3, 0.4, 0.05, 0.1, 0.65, 48),
+)
+
+
+class Batch(NamedTuple):
+    """One training batch: captions, the clips they come with, and where the promised edits are."""
+
+    captions: list[str]
+    target: Latents
+    edited: Float[Tensor, "batch 1 latent_frames latent_height latent_width"]
+    scenes: EncodedScenes
+
+
+class TextToVideo(nn.Module):
+    """The two parts that are trained together."""
+
+    def __init__(self, text_encoder: UMT5EncoderModel, transformer: WanTransformer3DModel) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.transformer = transformer
+
+
+def train_stage(
+    diet: Diet,
+    model: TextToVideo,
+    scenes: EncodedScenes,
+    *,
+    folder: Path,
+    seed: int,
+    rates: Callable[[OnePaddingKey], dict[str, float]],
+    rates_every: int,
+) -> None:
+    """Train one stage in place, from its own checkpoint if there is one; `rates` measures progress for the log."""
+    tokenizer, processor = build_tokenizer(), use_one_padding_key(model.transformer)
+    prompts = [sample_scene(index) for index in range(len(scenes.shown))]
+
+    def losses_at(step: int) -> Losses:
+        rng = np.random.default_rng([seed, *diet.plan.name.encode(), step])
+        batch = draw_batch(diet, scenes, prompts, rng)
+        return flow_losses(model, processor, tokenise(tokenizer, batch.captions, diet.caption_tokens), batch, rng)
+
+    train(diet.plan, model, losses_at, folder=folder, report=lambda _: rates(processor), report_every=rates_every)
+
+
+def draw_batch(diet: Diet, encoded: EncodedScenes, scenes: list[Scene], rng: np.random.Generator) -> Batch:
+    """Scenes at random, a caption for each, and the clip that the diet pairs with it."""
+    indices = rng.integers(0, len(scenes), BATCH)
+    drawn = encoded.at(torch.from_numpy(indices))
+    kinds = rng.choice(5, BATCH, p=[diet.clean, diet.short, diet.long, diet.described, diet.empty])
+    captions = [_caption(int(kind), scenes[index], rng) for kind, index in zip(kinds, indices, strict=True)]
+    is_shown = torch.from_numpy((kinds != 3) & (rng.random(BATCH) >= diet.broken_promises)).view(-1, 1, 1, 1, 1)
+    difference = (drawn.shown - drawn.still).square().mean(1, keepdim=True).sqrt()
+    return Batch(
+        captions, torch.where(is_shown, drawn.shown, drawn.still), (difference > EDIT_THRESHOLD).float(), drawn
+    )
+
+
+def _caption(kind: int, scene: Scene, rng: np.random.Generator) -> str:
+    match kind:
+        case 0:
+            return clean_caption(scene)
+        case 1:
+            return short_caption(scene, rng)
+        case 2:
+            return long_caption(scene, rng)
+        case 3:
+            return description(scene, rng)
+    return ""
+
+
+def flow_losses(
+    model: TextToVideo, processor: OnePaddingKey, tokens: tuple[Tensor, Tensor], batch: Batch, rng: np.random.Generator
+) -> Losses:
+    """Flow matching: from latents on the straight line to noise, predict the direction of that line."""
+    noise = torch.from_numpy(rng.standard_normal(batch.target.shape, dtype=np.float32))
+    level = noise_levels(rng, len(noise))
+    noisy = (1 - level) * batch.target + level * noise
+    predicted = predict(model, processor, tokens, noisy, level, batch.scenes)
+    error = (predicted - (noise - batch.target)).square().mean(1, keepdim=True)
+    weight = 1 + EDIT_WEIGHT * batch.edited
+    on_edit = (error * batch.edited).sum() / batch.edited.sum()
+    return {"loss": (error * weight).sum() / weight.sum(), "flow": error.detach().mean(), "on_edit": on_edit.detach()}
+
+
+def noise_levels(rng: np.random.Generator, count: int) -> Float[Tensor, "batch 1 1 1 1"]:
+    """Stratified levels in 0..1, shifted towards noise as the scheduler's are."""
+    even = (rng.permutation(count) + rng.random(count)) / count
+    shifted = FLOW_SHIFT * even / (1 + (FLOW_SHIFT - 1) * even)
+    return torch.from_numpy(shifted.astype(np.float32)).view(-1, 1, 1, 1, 1)
+
+
+def predict(
+    model: TextToVideo,
+    processor: OnePaddingKey,
+    tokens: tuple[Tensor, Tensor],
+    noisy: Latents,
+    level: Float[Tensor, "batch 1 1 1 1"],
+    scenes: EncodedScenes,
+) -> Latents:
+    """The transformer's prediction, from the inputs that the pipeline would give it."""
+    processor.text = pad_once(model.text_encoder(*tokens).last_hidden_state, tokens[1])
+    first_frame = torch.zeros_like(noisy[:, :TEMPORAL_FACTOR])
+    first_frame[:, :, 0] = 1
+    return model.transformer(
+        hidden_states=torch.cat([noisy, first_frame, scenes.condition], dim=1),
+        timestep=level.flatten() * TRAIN_TIMESTEPS,
+        encoder_hidden_states=processor.text.tokens,
+        encoder_hidden_states_image=scenes.image,
+        return_dict=False,
+    )[0]

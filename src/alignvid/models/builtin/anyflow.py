@@ -1,0 +1,26 @@
+"""AnyFlow: text-to-video in any number of steps, or on from a given video.
+
+Built as Wan; latents are (batch, frames, channels, height, width). Frames of a given video count as video, too.
+"""
+
+from __future__ import annotations
+
+from alignvid.models.builtin.wan import frame_grid
+from alignvid.models.family import Family, KeyNorm, Site, Stack
+
+FAMILY = Family(
+    name="anyflow",
+    transformers=("AnyFlowTransformer3DModel",),
+    pipelines=("AnyFlowPipeline",),
+    stacks=(
+        Stack(
+            "blocks",
+            (
+                Site("self", "attn1", (KeyNorm("norm_k", ("video",)),)),
+                Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)),
+            ),
+        ),
+    ),
+    grids={"self.video": frame_grid},
+    batch_order=("uncond", "cond"),
+)

@@ -1,0 +1,18 @@
+"""ChronoEdit: an image is edited as a short video that begins with it. Built as Wan 2.1 image-to-video.
+
+The reference is CLIP keys of their own norm, and latents in the channels.
+"""
+
+from __future__ import annotations
+
+from alignvid.models.builtin.wan import CROSS, SELF, clip_grid, frame_grid, reference_channels
+from alignvid.models.family import Family, Stack
+
+FAMILY = Family(
+    name="chronoedit",
+    transformers=("ChronoEditTransformer3DModel",),
+    pipelines=("ChronoEditPipeline",),
+    stacks=(Stack("blocks", (SELF, CROSS)),),
+    grids={"cross.image": clip_grid, "self.video": frame_grid},
+    reference_channels=reference_channels,
+)

@@ -1,0 +1,1 @@
+"""How families read a forward's tokens: ids, vision tokens, what is remembered per tensor."""

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from alignvid.bench.scoring.statistics import DIFFERENCE_OF_SHARES, SHARE, estimate, holm, mean, paired, permutation_p
+
+
+def test_no_sample_gives_no_value_and_not_zero():
+    found = mean(np.array([]), SHARE)
+    assert (found.value, found.low, found.high, found.n) == (None, None, None, 0)
+    assert permutation_p(np.array([])) is None
+
+
+def test_ten_of_ten_has_the_exact_interval_of_clopper_and_pearson():
+    found = mean(np.ones(10), SHARE)
+    assert found.low == pytest.approx(0.025 ** (1 / 10))
+    assert (found.value, found.high) == (1.0, 1.0)
+
+
+def test_gains_that_are_all_zero_do_not_prove_that_there_is_none():
+    found = mean(np.zeros(10), DIFFERENCE_OF_SHARES)
+    assert found.low == pytest.approx(-(1 - 0.025 ** (1 / 10)))
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+def test_equal_values_of_an_unbounded_metric_have_no_interval():
+    assert mean(np.full(10, 3.5), None).low is None
+
+
+def test_weights_make_a_share_of_questions():
+    right, asked = np.array([1.0, 3.0, 0.0]), np.array([2.0, 4.0, 2.0])
+    assert estimate(right, asked, SHARE).value == 4 / 8
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    draws = [mean(rng.integers(0, 4, 60) / 3, SHARE) for _ in range(200)]
+    covered = sum(draw.low <= 0.5 <= draw.high for draw in draws)
+    assert 178 <= covered <= 198  # 190 expected; 3.9 standard deviations down, 2.6 up
+
+
+def test_a_one_sided_limit_is_nearer_than_a_two_sided_one():
+    values = np.random.default_rng(0).normal(size=50)
+    one, two = mean(values, None, side="greater"), mean(values, None)
+    assert two.low < one.low < one.value
+    assert one.high is None
+
+
+def test_three_gains_of_three_have_the_exact_p_of_one_in_four():
+    assert permutation_p(np.array([0.5, 0.25, 1.0])) == 2 / 8
+
+
+def test_a_single_gain_decides_nothing():
+    assert permutation_p(np.array([1.0])) == 1.0
+
+
+def test_permutation_p_is_uniform_where_nothing_is_gained():
+    rng = np.random.default_rng(0)
+    values = [permutation_p(rng.normal(size=10)) for _ in range(200)]
+    assert 2 <= sum(p <= 0.05 for p in values) <= 19  # 10 expected, within 3 standard deviations
+
+
+def test_wins_ties_and_losses_are_counted_by_sample_and_thirds_do_tie():
+    first, second = np.array([0.1 + 0.2, 0.5, 1.0]), np.array([0.3, 1.0, 0.0])
+    found = paired(first, second, np.ones(3))
+    assert (found.wins, found.ties, found.losses) == (1, 1, 1)
+
+
+def test_holm_steps_down_and_never_below_a_smaller_p():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_counts_only_comparisons_that_were_made():
+    assert holm([0.02, None, 0.5]) == pytest.approx([0.04, None, 0.5], nan_ok=True)
+
+
+def test_the_same_numbers_give_the_same_interval():
+    values = np.random.default_rng(1).random(40)
+    assert mean(values, SHARE) == mean(values, SHARE)
