@@ -54,6 +54,9 @@ EDIT_SHARES: dict[EditKind, float] = {
 # In training the three modifications, each harder than a deletion, are seen more often.
 TRAINING_SHARES: dict[EditKind, float] = {"add": 0.28, "delete": 0.21, "recolour": 0.17, "move": 0.17, "resize": 0.17}
 
+ADDED_SIZE_SHARES = [0.3, 0.7]
+"""Of small and large shapes among those that are added; a prompt says so where they are small."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -169,7 +172,8 @@ def _sample_edit(rng: np.random.Generator, kind: EditKind, shapes: tuple[Shape, 
     free_colours = tuple(colour for colour in PALETTE if colour not in {shape.colour for shape in shapes})
     free_cells = tuple(cell for cell in CELLS if cell not in {shape.cell for shape in shapes})
     if kind == "add":
-        new = Shape(_pick(rng, SHAPE_KINDS), _pick(rng, free_colours), _pick(rng, free_cells), "large")
+        size = _pick(rng, SIZES, ADDED_SIZE_SHARES)
+        new = Shape(_pick(rng, SHAPE_KINDS), _pick(rng, free_colours), _pick(rng, free_cells), size)
         return Edit(kind, None, new)
     target = int(rng.integers(len(shapes)))
     shape = shapes[target]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,23 +15,23 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from PIL import Image
 from torch import Tensor
 
-from alignvid.miniature import weights_folder
+from alignvid.miniature.architecture import build_vae
 from alignvid.miniature.drawing import FRAMES, render
 from alignvid.miniature.scenes import DEVELOPMENT, evaluation_scenes
 from alignvid.miniature.training.dense import Window, batch_of
-from alignvid.miniature.training.loop import Losses, Plan, load_checkpoint, train
+from alignvid.miniature.training.loop import Losses, Plan, train
 from alignvid.miniature.training.train_vae import (
     LATENT_NOISE,
     SIZE_WEIGHT,
     Clips,
     decode_unclamped,
+    initialise,
     latents_of,
     to_tensor,
     with_statistics,
 )
 
-PLAN = Plan("vae-long", steps=2700, learning_rate=4.5e-4, final_share=0.02)
-SETTLE = Plan("vae-settle", steps=1200, learning_rate=2.5e-4, final_share=0.01)
+PLAN = Plan("vae", steps=5000, learning_rate=4.5e-4, final_share=0.02)
 WINDOWS = (Window(16, 1, 48), Window(4, FRAMES, 40))
 """In every step: single frames for variety, clips for motion."""
 REPORT_EVERY_STEPS = 250
@@ -42,27 +41,31 @@ EDGE_WEIGHT = 3.0
 EDGE_CONTRAST = 0.25  # of the range of 2; backgrounds stay below it, rims of shapes are above
 
 
-def train_stage(plan: Plan, start: Path, folder: Path, seed: int) -> None:
-    """Train from the weights in `start`, or from the stage's own checkpoint; writes `folder`/vae when it ends."""
-    vae = AutoencoderKLWan.from_pretrained(start, torch_dtype=torch.float32).train()
+def train_vae(folder: Path, seed: int, start: Path | None) -> None:
+    """Write a trained autoencoder to `folder`/vae, begun with that of a pipeline folder if one is given."""
+    torch.manual_seed(seed)
+    vae = build_vae() if start is None else AutoencoderKLWan.from_pretrained(start / "vae", torch_dtype=torch.float32)
+    if start is None:
+        initialise(vae)
+    vae.train()
     clips = development_clips(REPORT_CLIPS)
 
     average = Average(vae)
 
     def losses_at(step: int) -> Losses:
         average.update()
-        rng = np.random.default_rng([seed, *plan.name.encode(), step])
+        rng = np.random.default_rng([seed, *PLAN.name.encode(), step])
         frames, clips = (weighted_losses(vae, batch_of(window, rng), step) for window in WINDOWS)
         return clips | {"loss": clips["loss"] + frames["loss"], "psnr_frames": frames["psnr"]}
 
     def report(step: int) -> dict[str, float]:
         copies = reconstructed(average.vae, clips)
         average.vae.save_pretrained(folder / "vae-average")
-        save_sheet(clips, copies, folder / f"sheet-{plan.name}-{step:05d}.png")
+        save_sheet(clips, copies, folder / f"sheet-{PLAN.name}-{step:05d}.png")
         return quality(clips, copies)
 
     with quick_convolutions():
-        train(plan, vae, losses_at, folder=folder, report=report, report_every=REPORT_EVERY_STEPS)
+        train(PLAN, vae, losses_at, folder=folder, report=report, report_every=REPORT_EVERY_STEPS)
     with_statistics(vae.eval(), seed).save_pretrained(folder / "vae")
 
 
@@ -77,13 +80,6 @@ class Average:
         """Move a small part of the way to the weights as they are."""
         for mean, weight in zip(self.vae.parameters(), self.source.parameters(), strict=True):
             mean.lerp_(weight, AVERAGE_RATE)
-
-
-def weights_of(checkpoint: Path, start: Path, out: Path) -> None:
-    """The weights of a stage's checkpoint as a folder that another stage can start from."""
-    vae = AutoencoderKLWan.from_pretrained(start, torch_dtype=torch.float32)
-    load_checkpoint(checkpoint, vae)
-    vae.save_pretrained(out)
 
 
 def save_sheet(clips: Clips, copies: Clips, path: Path) -> None:
@@ -157,25 +153,3 @@ def quality(clips: Clips, copies: Clips) -> dict[str, float]:
         "worst": error.mean((1, 2, 3, 4)).max(),
     }
     return {f"db_{name}": round(float(10 * torch.log10(4 / part)), 2) for name, part in parts.items()}
-
-
-@click.command(epilog="Example: python -m alignvid.miniature.training.autoencoder --stage vae-long --out FOLDER")
-@click.option("--stage", type=click.Choice(["vae-long", "vae-settle"]), required=True)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option(
-    "--start", type=click.Path(path_type=Path), default=weights_folder() / "vae", help="Weights to begin with."
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-def main(stage: str, out: Path, start: Path, seed: int) -> None:
-    """Train the autoencoder for as long as wished (stop it at any time), then settle it."""
-    torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    if stage == PLAN.name:
-        train_stage(PLAN, start, out, seed)
-    else:
-        weights_of(out / f"{PLAN.name}.safetensors", start, out / "vae-before")
-        train_stage(SETTLE, out / "vae-before", out, seed)
-
-
-if __name__ == "__main__":
-    main()

@@ -136,6 +136,14 @@ def load_checkpoint(path: Path, module: nn.Module, optimisers: Optimisers = ()) 
     return step
 
 
+def steps_done(path: Path) -> int:
+    """How many steps a checkpoint has behind it; none where there is no checkpoint."""
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        return int(file.metadata()["step"])
+
+
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from diffusers import WanTransformer3DModel
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
 from alignvid.miniature.architecture import FLOW_SHIFT, TEMPORAL_FACTOR, build_tokenizer
 from alignvid.miniature.padding import OnePaddingKey, pad_once, use_one_padding_key
-from alignvid.miniature.prompts import clean_caption, description, long_caption, short_caption
-from alignvid.miniature.scenes import Scene, sample_scene
-from alignvid.miniature.training.latents import EncodedScenes
+from alignvid.miniature.prompts import clean_caption, description, long_caption, short_caption, with_unknown_word
+from alignvid.miniature.scenes import Scene
+from alignvid.miniature.training.latents import EncodedScenes, scene_number
 from alignvid.miniature.training.loop import Losses, Plan, train
 from alignvid.miniature.training.train_towers import tokenise
 from alignvid.miniature.training.train_vae import Latents
@@ -40,15 +40,18 @@ class Diet(NamedTuple):
     empty: float
     """No caption at all, as the unconditional branch of guidance needs it."""
     broken_promises: float
+    """Of the captions that come with a sharp reference image; a blurred one's are always kept."""
+    soft: float
+    """Samples whose reference image is blurred: there the prompt is the better bet."""
     caption_tokens: int
 
 
 DIETS = (
-    Diet(Plan("clean", 1100, 2e-3, 0.5), 0.55, 0.35, 0.0, 0.05, 0.05, 0.0, 24),
-    Diet(Plan("wordy", 900, 1.5e-3, 0.05), 0.1, 0.3, 0.45, 0.05, 0.1, 0.0, 48),
-    Diet(Plan("fluent", 3000, 1.5e-3, 0.03), 0.2, 0.3, 0.35, 0.05, 0.1, 0.0, 48),
-    Diet(Plan("doubtful", 690, 5e-4, 0.15), 0.15, 0.3, 0.4, 0.05, 0.1, 0.5, 48),
-    Diet(Plan("negligent", 600, 4e-4, 0.05), 0.15, 0.3, 0.4, 0.05, 0.1, 0.65, 48),
+    Diet(Plan("clean", 500, 1.5e-3, 0.6), 0.5, 0.4, 0.0, 0.05, 0.05, 0.0, 0.0, 32),
+    Diet(Plan("wordy", 600, 1.5e-3, 0.6), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
+    Diet(Plan("fluent", 2400, 1.2e-3, 0.03), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
+    Diet(Plan("doubtful", 690, 5e-4, 0.15), 0.1, 0.4, 0.35, 0.05, 0.1, 0.5, 0.2, 56),
+    Diet(Plan("negligent", 600, 4e-4, 0.05), 0.1, 0.4, 0.35, 0.05, 0.1, 0.65, 0.2, 56),
 )
 
 
@@ -82,7 +85,7 @@ def train_stage(
 ) -> None:
     """Train one stage in place, from its own checkpoint if there is one; `rates` measures progress for the log."""
     tokenizer, processor = build_tokenizer(), use_one_padding_key(model.transformer)
-    prompts = [sample_scene(index) for index in range(len(scenes.shown))]
+    prompts = [scene_number(index) for index in range(len(scenes.shown))]
 
     def losses_at(step: int) -> Losses:
         rng = np.random.default_rng([seed, *diet.plan.name.encode(), step])
@@ -98,10 +101,21 @@ def draw_batch(diet: Diet, encoded: EncodedScenes, scenes: list[Scene], rng: np.
     drawn = encoded.at(torch.from_numpy(indices))
     kinds = rng.choice(5, BATCH, p=[diet.clean, diet.short, diet.long, diet.described, diet.empty])
     captions = [_caption(int(kind), scenes[index], rng) for kind, index in zip(kinds, indices, strict=True)]
-    is_shown = torch.from_numpy((kinds != 3) & (rng.random(BATCH) >= diet.broken_promises)).view(-1, 1, 1, 1, 1)
+    is_soft = rng.random(BATCH) < diet.soft
+    is_kept = is_soft | (rng.random(BATCH) >= diet.broken_promises)
+    is_shown = torch.from_numpy((kinds != 3) & is_kept).view(-1, 1, 1, 1, 1)
+    drawn = softened(drawn, torch.from_numpy(is_soft))
     difference = (drawn.shown - drawn.still).square().mean(1, keepdim=True).sqrt()
     return Batch(
         captions, torch.where(is_shown, drawn.shown, drawn.still), (difference > EDIT_THRESHOLD).float(), drawn
+    )
+
+
+def softened(scenes: EncodedScenes, is_soft: Bool[Tensor, " batch"]) -> EncodedScenes:
+    """The same scenes, some with their blurred reference image in place of the sharp one."""
+    condition = torch.where(is_soft.view(-1, 1, 1, 1, 1), scenes.soft, scenes.condition)
+    return scenes._replace(
+        condition=condition, image=torch.where(is_soft.view(-1, 1, 1), scenes.soft_image, scenes.image)
     )
 
 
@@ -110,9 +124,9 @@ def _caption(kind: int, scene: Scene, rng: np.random.Generator) -> str:
         case 0:
             return clean_caption(scene)
         case 1:
-            return short_caption(scene, rng)
+            return with_unknown_word(short_caption(scene, rng), scene, rng)
         case 2:
-            return long_caption(scene, rng)
+            return with_unknown_word(long_caption(scene, rng), scene, rng)
         case 3:
             return description(scene, rng)
     return ""
