@@ -17,8 +17,8 @@ from transformers import CLIPVisionModel
 
 from alignvid.miniature.drawing import Video, first_frame, render
 from alignvid.miniature.scenes import EDIT_KINDS, Scene, sample_scene
+from alignvid.miniature.training.clips import Clips, Latents, condition_clip, latents_of, to_tensor
 from alignvid.miniature.training.train_towers import pixel_values
-from alignvid.miniature.training.train_vae import Clips, Latents, condition_clip, latents_of, to_tensor
 
 SHARD_PICTURES = 100
 ENCODE_BATCH = 4  # pictures, each with the clips of all five kinds of edit

@@ -15,10 +15,10 @@ from alignvid.miniature.architecture import FLOW_SHIFT, build_tokenizer
 from alignvid.miniature.padding import OnePaddingKey
 from alignvid.miniature.prompts import clean_caption, evaluation_prompt
 from alignvid.miniature.scenes import DEVELOPMENT, EditKind, evaluation_scenes
+from alignvid.miniature.training.clips import Latents
 from alignvid.miniature.training.latents import EncodedScenes, encode
 from alignvid.miniature.training.train_towers import tokenise
 from alignvid.miniature.training.train_transformer import EDIT_THRESHOLD, TextToVideo, predict
-from alignvid.miniature.training.train_vae import Latents
 
 SCENES = 96
 BATCH = 32

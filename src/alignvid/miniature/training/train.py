@@ -1,7 +1,7 @@
 """Train the miniature: python -m alignvid.miniature.training.train --out FOLDER [--start PIPELINE] [--stage STAGE].
 
-Stages, in order: vae, text, image, latents, clean, wordy, fluent, doubtful, negligent, export. Each continues from its
-checkpoint in the output folder, so the same command goes on after an interruption.
+Stages, in order: vae, text, image, latents, clean, wordy, fluent, doubtful, negligent, decoder, export. To resume a
+stopped run, repeat the command: each stage continues from its checkpoint in the output folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from diffusers import AutoencoderKLWan
 from transformers import CLIPVisionModel, UMT5EncoderModel
 
 from alignvid.miniature.architecture import build_transformer
-from alignvid.miniature.training.autoencoder import train_vae
 from alignvid.miniature.training.export import export
 from alignvid.miniature.training.latents import encode_shard, load_shards
 from alignvid.miniature.training.loop import load_checkpoint, steps_done
@@ -22,10 +21,11 @@ from alignvid.miniature.training.progress import follow_rates, progress_scenes
 from alignvid.miniature.training.start import transformer_from
 from alignvid.miniature.training.train_towers import train_image_encoder, train_text_encoder
 from alignvid.miniature.training.train_transformer import DIETS, Diet, TextToVideo, train_stage
+from alignvid.miniature.training.train_vae import train_decoder, train_vae
 
 RATES_EVERY_STEPS = 200
 DIET_NAMES = [diet.plan.name for diet in DIETS]
-STAGES = ["vae", "text", "image", "latents", *DIET_NAMES, "export"]
+STAGES = ["vae", "text", "image", "latents", *DIET_NAMES, "decoder", "export"]
 
 
 @click.command(epilog="Example: python -m alignvid.miniature.training.train --out training --stage clean")
@@ -46,7 +46,7 @@ def main(stage: str, out: Path, seed: int, start: Path | None, until: str, shard
 
 def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int) -> None:
     match stage:
-        case "vae" | "text" | "image" if (out / stage).is_dir():
+        case "vae" | "text" | "image" | "decoder" if (out / stage).is_dir():
             pass  # trained before
         case "vae":
             train_vae(out, seed, start)
@@ -57,8 +57,12 @@ def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int) -> N
         case "latents":
             for shard in range(shards):
                 encode_shard(out, shard, _vae(out))
+        case "decoder":
+            train_decoder(out, seed)
         case "export":
-            export(_model_after(DIETS[-1], out, seed, start), _vae(out), _image_encoder(out), out / "pipeline")
+            export(
+                _model_after(DIETS[-1], out, seed, start), _vae(out, "decoder"), _image_encoder(out), out / "pipeline"
+            )
         case _ if steps_done(out / f"{stage}.safetensors") < DIETS[DIET_NAMES.index(stage)].plan.steps:
             _run_diet(DIET_NAMES.index(stage), out, seed, start)
 
@@ -91,8 +95,8 @@ def _model_after(diet: Diet, out: Path, seed: int, start: Path | None) -> TextTo
     return model
 
 
-def _vae(out: Path) -> AutoencoderKLWan:
-    return AutoencoderKLWan.from_pretrained(out / "vae").eval()
+def _vae(out: Path, stage: str = "vae") -> AutoencoderKLWan:
+    return AutoencoderKLWan.from_pretrained(out / stage).eval()
 
 
 def _image_encoder(out: Path) -> CLIPVisionModel:

@@ -17,10 +17,10 @@ from alignvid.miniature.architecture import FLOW_SHIFT, TEMPORAL_FACTOR, build_t
 from alignvid.miniature.padding import OnePaddingKey, pad_once, use_one_padding_key
 from alignvid.miniature.prompts import clean_caption, description, long_caption, short_caption, with_unknown_word
 from alignvid.miniature.scenes import Scene
+from alignvid.miniature.training.clips import Latents
 from alignvid.miniature.training.latents import EncodedScenes, scene_number
 from alignvid.miniature.training.loop import Losses, Plan, train
 from alignvid.miniature.training.train_towers import tokenise
-from alignvid.miniature.training.train_vae import Latents
 
 BATCH = 32
 EDIT_WEIGHT = 6.0  # an edit changes a tenth of the latents; without this the loss is mostly background
