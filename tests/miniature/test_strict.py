@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from clips import known_clip, through_h264
 
 from alignvid.errors import InputError
 from alignvid.miniature.drawing import HEIGHT, WIDTH, Video, first_frame, render
@@ -16,6 +15,7 @@ from alignvid.miniature.requests import request_of
 from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT, sample_scene
 from alignvid.miniature.strict import judge_picture, judge_scene
 from alignvid.miniature.wordings import ask
+from clips import known_clip, through_h264
 
 QUICK, FULL = 24, 2000
 REQUIRED, AGREED = 0.995, 0.98

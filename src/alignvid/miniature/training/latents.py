@@ -18,6 +18,7 @@ from transformers import CLIPVisionModel
 from alignvid.miniature.drawing import Video, first_frame, render
 from alignvid.miniature.scenes import EDIT_KINDS, Scene, sample_scene
 from alignvid.miniature.training.clips import Clips, Latents, condition_clip, latents_of, to_tensor
+from alignvid.miniature.training.loop import device_of
 from alignvid.miniature.training.train_towers import pixel_values
 
 SHARD_PICTURES = 100
@@ -127,13 +128,16 @@ def encode_pictures(pictures: range, vae: AutoencoderKLWan) -> dict[str, Latents
 @torch.no_grad()
 def image_tokens(pictures: list[Video], image_encoder: CLIPVisionModel) -> Float[Tensor, "batch keys width"]:
     """What the pipeline gets from the image tower for each reference image: its last but one layer."""
+    device = device_of(image_encoder)
     batches = [pictures[first : first + TOWER_BATCH] for first in range(0, len(pictures), TOWER_BATCH)]
     pixels = (pixel_values(batch) for batch in batches)
-    return torch.cat([image_encoder(batch, output_hidden_states=True).hidden_states[-2] for batch in pixels])
+    return torch.cat(
+        [image_encoder(batch.to(device), output_hidden_states=True).hidden_states[-2].cpu() for batch in pixels]
+    )
 
 
 def normalised(vae: AutoencoderKLWan, clips: Clips) -> Latents:
     """The latents of clips, with mean 0 and spread 1 per channel."""
     mean = torch.tensor(vae.config["latents_mean"]).view(1, -1, 1, 1, 1)
     spread = torch.tensor(vae.config["latents_std"]).view(1, -1, 1, 1, 1)
-    return (latents_of(vae, clips) - mean) / spread
+    return (latents_of(vae, clips.to(device_of(vae))).cpu() - mean) / spread

@@ -70,6 +70,11 @@ def train(
             last_save = time.monotonic()
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's weights are."""
+    return next(module.parameters()).device
+
+
 def learning_rate(plan: Plan, step: int) -> float:
     """The rate at a step: a linear warm-up, then half a cosine."""
     decay = 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / plan.steps)).item()

@@ -72,7 +72,7 @@ def sample(
     latents = torch.randn(scenes.shown.shape, generator=torch.Generator().manual_seed(0))
     for now, then in pairwise(levels):
         level = now.expand(len(latents)).view(-1, 1, 1, 1, 1)
-        latents = latents + (then - now) * predict(model, processor, tokens, latents, level, scenes)
+        latents = latents + (then - now) * predict(model, processor, tokens, latents, level, scenes).cpu()
     return latents
 
 

@@ -36,45 +36,48 @@ STAGES = ["vae", "text", "image", "latents", *DIET_NAMES, "decoder", "export"]
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage to run.")
 @click.option("--shards", type=click.IntRange(1), default=12, show_default=True, help="Of 100 pictures, 5 scenes each.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-def main(stage: str, out: Path, seed: int, start: Path | None, until: str, shards: int, threads: int) -> None:
+@click.option("--device", default="cpu", show_default=True, help="Such as cuda; checkpoints fit every device.")
+def main(
+    stage: str, out: Path, seed: int, start: Path | None, until: str, shards: int, threads: int, device: str
+) -> None:
     """Train the miniature, stage by stage; the pipeline is written to OUT/pipeline."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     for name in STAGES[: STAGES.index(until) + 1] if stage == "all" else [stage]:
-        _run(name, out, seed, start, shards)
+        _run(name, out, seed, start, shards, device)
 
 
-def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int) -> None:
+def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int, device: str) -> None:
     match stage:
         case "vae" | "text" | "image" | "decoder" if (out / stage).is_dir():
             pass  # trained before
         case "vae":
-            train_vae(out, seed, start)
+            train_vae(out, seed, start, device)
         case "text":
-            train_text_encoder(out, seed, start).save_pretrained(out / stage)
+            train_text_encoder(out, seed, start, device).save_pretrained(out / stage)
         case "image":
-            train_image_encoder(out, seed, start).save_pretrained(out / stage)
+            train_image_encoder(out, seed, start, device).save_pretrained(out / stage)
         case "latents":
             for shard in range(shards):
-                encode_shard(out, shard, _vae(out))
+                encode_shard(out, shard, _vae(out).to(device))
         case "decoder":
-            train_decoder(out, seed)
+            train_decoder(out, seed, device)
         case "export":
             export(
                 _model_after(DIETS[-1], out, seed, start), _vae(out, "decoder"), _image_encoder(out), out / "pipeline"
             )
         case _ if steps_done(out / f"{stage}.safetensors") < DIETS[DIET_NAMES.index(stage)].plan.steps:
-            _run_diet(DIET_NAMES.index(stage), out, seed, start)
+            _run_diet(DIET_NAMES.index(stage), out, seed, start, device)
 
 
-def _run_diet(index: int, out: Path, seed: int, start: Path | None) -> None:
+def _run_diet(index: int, out: Path, seed: int, start: Path | None, device: str) -> None:
     """Train one diet, from where the diet before it ended."""
-    diet, image_encoder = DIETS[index], _image_encoder(out)
+    diet, image_encoder = DIETS[index], _image_encoder(out).to(device)
     model = _model_after(DIETS[index - 1], out, seed, start) if index else _fresh_model(out, seed, start)
-    progress = progress_scenes(_vae(out), image_encoder, clean=diet.long == 0)
+    progress = progress_scenes(_vae(out).to(device), image_encoder, clean=diet.long == 0)
     train_stage(
         diet,
-        model,
+        model.to(device),
         load_shards(out, image_encoder),
         folder=out,
         seed=seed,

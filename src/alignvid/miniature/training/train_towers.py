@@ -35,7 +35,7 @@ from alignvid.miniature.scenes import (
     Shape,
     sample_scene,
 )
-from alignvid.miniature.training.loop import Losses, Plan, train
+from alignvid.miniature.training.loop import Losses, Plan, device_of, train
 from alignvid.miniature.training.start import image_encoder_from, text_encoder_from
 
 TEXT_PLAN = Plan("text", steps=700, learning_rate=2e-3, final_share=0.02)
@@ -94,22 +94,22 @@ class ImageReader(nn.Module):
         return self.answers(states[:, 1:]).flatten(0, 1)
 
 
-def train_text_encoder(folder: Path, seed: int, start: Path | None) -> UMT5EncoderModel:
+def train_text_encoder(folder: Path, seed: int, start: Path | None, device: str) -> UMT5EncoderModel:
     """An encoder whose last token knows the edit that a caption asks for; begun with those of a pipeline folder."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     reader = CaptionReader(build_text_encoder(tokenizer) if start is None else text_encoder_from(start, tokenizer))
-    train(TEXT_PLAN, reader, lambda step: _caption_losses(reader, tokenizer, [seed, step]), folder=folder)
+    train(TEXT_PLAN, reader.to(device), lambda step: _caption_losses(reader, tokenizer, [seed, step]), folder=folder)
     return reader.encoder.eval()
 
 
-def train_image_encoder(folder: Path, seed: int, start: Path | None) -> CLIPVisionModel:
+def train_image_encoder(folder: Path, seed: int, start: Path | None, device: str) -> CLIPVisionModel:
     """A tower whose last but one layer knows the shape in every cell; begun with that of a pipeline folder."""
     torch.manual_seed(seed)
     reader = ImageReader(build_image_encoder(), fresh=start is None)
     if start is not None:
         reader.encoder = image_encoder_from(start)
-    train(IMAGE_PLAN, reader, lambda step: _image_losses(reader, [seed, step]), folder=folder)
+    train(IMAGE_PLAN, reader.to(device), lambda step: _image_losses(reader, [seed, step]), folder=folder)
     return reader.encoder.eval()
 
 
@@ -136,7 +136,7 @@ def _caption_losses(reader: CaptionReader, tokenizer: PreTrainedTokenizerFast, s
             asked = write(scene, rng)
             captions.append(with_unknown_word(asked, scene, rng))
             answers.append(_caption_answers(read_request(asked.text)))
-    scores = reader(*tokenise(tokenizer, captions, CAPTION_TOKENS))
+    scores = reader(*(part.to(device_of(reader)) for part in tokenise(tokenizer, captions, CAPTION_TOKENS)))
     return _losses(scores, torch.tensor(answers), CAPTION_CLASSES)
 
 
@@ -144,7 +144,8 @@ def _image_losses(reader: ImageReader, seeds: list[int]) -> Losses:
     scenes = _scenes(np.random.default_rng(seeds), IMAGE_BATCH)
     by_cell = [{shape.cell: shape for shape in scene.shapes} for scene in scenes]
     answers = torch.tensor([_shape_answers(shapes.get(cell)) for shapes in by_cell for cell in PATCH_CELLS])
-    return _losses(reader(pixel_values([first_frame(scene) for scene in scenes])), answers, SHAPE_CLASSES)
+    pixels = pixel_values([first_frame(scene) for scene in scenes]).to(device_of(reader))
+    return _losses(reader(pixels), answers, SHAPE_CLASSES)
 
 
 def _scenes(rng: np.random.Generator, count: int) -> list[Scene]:
@@ -172,7 +173,7 @@ def _shape_answers(shape: Shape | None) -> list[int]:
 
 
 def _losses(scores: Float[Tensor, "batch classes"], answers: Classes, classes: tuple[int, ...]) -> Losses:
-    parts = scores.split(list(classes), dim=1)
+    parts, answers = scores.split(list(classes), dim=1), answers.to(scores.device)
     loss = torch.stack([F.cross_entropy(part, answers[:, index]) for index, part in enumerate(parts)]).mean()
     right = torch.stack([part.argmax(1) == answers[:, index] for index, part in enumerate(parts)]).all(0)
     return {"loss": loss, "all_right": right.float().mean()}

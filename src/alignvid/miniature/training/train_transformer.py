@@ -19,7 +19,7 @@ from alignvid.miniature.prompts import clean_caption, description, long_caption,
 from alignvid.miniature.scenes import Scene
 from alignvid.miniature.training.clips import Latents
 from alignvid.miniature.training.latents import EncodedScenes, scene_number
-from alignvid.miniature.training.loop import Losses, Plan, train
+from alignvid.miniature.training.loop import Losses, Plan, device_of, train
 from alignvid.miniature.training.train_towers import tokenise
 
 BATCH = 32
@@ -49,7 +49,7 @@ class Diet(NamedTuple):
 DIETS = (
     Diet(Plan("clean", 500, 1.5e-3, 0.6), 0.5, 0.4, 0.0, 0.05, 0.05, 0.0, 0.0, 32),
     Diet(Plan("wordy", 600, 1.5e-3, 0.6), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
-    Diet(Plan("fluent", 2400, 1.2e-3, 0.03), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
+    Diet(Plan("fluent", 1500, 1.2e-3, 0.03), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
     Diet(Plan("doubtful", 690, 5e-4, 0.15), 0.1, 0.4, 0.35, 0.05, 0.1, 0.5, 0.2, 56),
     Diet(Plan("negligent", 600, 4e-4, 0.05), 0.1, 0.4, 0.35, 0.05, 0.1, 0.65, 0.2, 56),
 )
@@ -90,7 +90,8 @@ def train_stage(
     def losses_at(step: int) -> Losses:
         rng = np.random.default_rng([seed, *diet.plan.name.encode(), step])
         batch = draw_batch(diet, scenes, prompts, rng)
-        return flow_losses(model, processor, tokenise(tokenizer, batch.captions, diet.caption_tokens), batch, rng)
+        tokens = tokenise(tokenizer, batch.captions, diet.caption_tokens)
+        return flow_losses(model, processor, tokens, batch, rng)
 
     train(diet.plan, model, losses_at, folder=folder, report=lambda _: rates(processor), report_every=rates_every)
 
@@ -140,9 +141,10 @@ def flow_losses(
     level = noise_levels(rng, len(noise))
     noisy = (1 - level) * batch.target + level * noise
     predicted = predict(model, processor, tokens, noisy, level, batch.scenes)
-    error = (predicted - (noise - batch.target)).square().mean(1, keepdim=True)
-    weight = 1 + EDIT_WEIGHT * batch.edited
-    on_edit = (error * batch.edited).sum() / batch.edited.sum()
+    error = (predicted - (noise - batch.target).to(predicted.device)).square().mean(1, keepdim=True)
+    edited = batch.edited.to(error.device)
+    weight = 1 + EDIT_WEIGHT * edited
+    on_edit = (error * edited).sum() / edited.sum()
     return {"loss": (error * weight).sum() / weight.sum(), "flow": error.detach().mean(), "on_edit": on_edit.detach()}
 
 
@@ -162,13 +164,15 @@ def predict(
     scenes: EncodedScenes,
 ) -> Latents:
     """The transformer's prediction, from the inputs that the pipeline would give it."""
-    processor.text = pad_once(model.text_encoder(*tokens).last_hidden_state, tokens[1])
+    device = device_of(model)
+    ids, mask = (part.to(device) for part in tokens)
+    processor.text = pad_once(model.text_encoder(ids, mask).last_hidden_state, mask)
     first_frame = torch.zeros_like(noisy[:, :TEMPORAL_FACTOR])
     first_frame[:, :, 0] = 1
     return model.transformer(
-        hidden_states=torch.cat([noisy, first_frame, scenes.condition], dim=1),
-        timestep=level.flatten() * TRAIN_TIMESTEPS,
+        hidden_states=torch.cat([noisy, first_frame, scenes.condition], dim=1).to(device),
+        timestep=level.flatten().to(device) * TRAIN_TIMESTEPS,
         encoder_hidden_states=processor.text.tokens,
-        encoder_hidden_states_image=scenes.image,
+        encoder_hidden_states_image=scenes.image.to(device),
         return_dict=False,
     )[0]

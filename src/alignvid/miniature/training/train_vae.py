@@ -27,7 +27,7 @@ from alignvid.miniature.training.clips import (
     with_statistics,
 )
 from alignvid.miniature.training.dense import Window, batch_of
-from alignvid.miniature.training.loop import Losses, Plan, train
+from alignvid.miniature.training.loop import Losses, Plan, device_of, train
 
 PLAN = Plan("vae", steps=5000, learning_rate=4.5e-4, final_share=0.02)
 DECODER_PLAN = Plan("decoder", steps=1500, learning_rate=4e-4, final_share=0.02)
@@ -43,22 +43,22 @@ EDGE_WEIGHT = 3.0
 EDGE_CONTRAST = 0.25  # of the range of 2; backgrounds stay below it, rims of shapes are above
 
 
-def train_vae(folder: Path, seed: int, start: Path | None) -> None:
+def train_vae(folder: Path, seed: int, start: Path | None, device: str) -> None:
     """Write a trained autoencoder to `folder`/vae, begun with that of a pipeline folder if one is given."""
     torch.manual_seed(seed)
     vae = build_vae() if start is None else AutoencoderKLWan.from_pretrained(start / "vae", torch_dtype=torch.float32)
     if start is None:
         initialise(vae)
-    _train(PLAN, vae, vae, folder, seed)
-    with_statistics(vae.eval(), seed).save_pretrained(folder / "vae")
+    _train(PLAN, vae, vae.to(device), folder, seed)
+    with_statistics(vae.eval().cpu(), seed).save_pretrained(folder / "vae")
 
 
-def train_decoder(folder: Path, seed: int) -> None:
+def train_decoder(folder: Path, seed: int, device: str) -> None:
     """Write the autoencoder of `folder`/vae with a better decoder to `folder`/decoder; its latents stay as they are."""
     vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     vae.requires_grad_(False)
     decoder = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder}).requires_grad_(True)
-    _train(DECODER_PLAN, decoder, vae, folder, seed)
+    _train(DECODER_PLAN, decoder.to(device), vae.to(device), folder, seed)
     vae.eval().save_pretrained(folder / "decoder")
 
 
@@ -134,8 +134,9 @@ def weighted_losses(vae: AutoencoderKLWan, clips: Clips, seed: int) -> Losses:
 
     Of each clip, since squared errors of a few hard clips would otherwise drown the rest.
     """
+    clips = clips.to(device_of(vae))
     latents = latents_of(vae, clips)
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents.device)
     error = (decode_unclamped(vae, latents + LATENT_NOISE * noise) - clips).square()
     weight = 1 + EDGE_WEIGHT * edges(clips)
     by_clip = (error * weight).sum((1, 2, 3, 4)) / (3 * weight.sum((1, 2, 3, 4)))
@@ -151,7 +152,8 @@ def development_clips(count: int) -> Clips:
 @torch.no_grad()
 def reconstructed(vae: AutoencoderKLWan, clips: Clips) -> Clips:
     """What the pipeline would show of these clips."""
-    return torch.cat([vae.decode(latents_of(vae, clip[None]), return_dict=False)[0] for clip in clips])
+    device = device_of(vae)
+    return torch.cat([vae.decode(latents_of(vae, clip[None].to(device)), return_dict=False)[0].cpu() for clip in clips])
 
 
 def quality(clips: Clips, copies: Clips) -> dict[str, float]:
