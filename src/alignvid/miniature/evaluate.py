@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from alignvid.attachment.attach import attach
 from alignvid.miniature.batches import BatchedImageToVideo, batched
-from alignvid.miniature.drawing import first_frame
+from alignvid.miniature.drawing import Video, first_frame
 from alignvid.miniature.judge import Judgement
 from alignvid.miniature.prompts import evaluation_request
 from alignvid.miniature.requests import Request, request_of
@@ -87,7 +87,7 @@ def evaluate(
 
     With `records`, a JSON Lines file, each outcome is appended as it comes, and what the file holds is not made again.
     """
-    done = {} if records is None else _read(records, variant, noise_seed)
+    done = {} if records is None else read_outcomes(records, variant, noise_seed)
     todo = [case for case in cases if case.number not in done]
     with nullcontext() if variant.recipe is None else attach(pipeline, variant.recipe):
         engine = batched(pipeline)
@@ -99,16 +99,29 @@ def evaluate(
     return [done[case.number] for case in cases]
 
 
+def made_again(pipeline: WanImageToVideoPipeline, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Video]:
+    """The clips that `evaluate` judges, one for each trial."""
+    with nullcontext() if variant.recipe is None else attach(pipeline, variant.recipe):
+        engine, starts = batched(pipeline), range(0, len(cases), BATCH)
+        return [
+            video for first in starts for video in _clips(engine, cases[first : first + BATCH], variant, noise_seed)
+        ]
+
+
 def _outcomes(engine: BatchedImageToVideo, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Outcome]:
-    videos = engine.generate(
+    videos = _clips(engine, cases, variant, noise_seed)
+    judged = [judge_scene(video, case.scene, case.request) for case, video in zip(cases, videos, strict=True)]
+    return [_outcome(case, judgement, variant, noise_seed) for case, judgement in zip(cases, judged, strict=True)]
+
+
+def _clips(engine: BatchedImageToVideo, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Video]:
+    return engine.generate(
         [Image.fromarray(first_frame(case.scene)) for case in cases],
         [case.prompt for case in cases],
         [noise_seed * 1_000_003 + case.number for case in cases],  # the same noise for every variant: pairs
         steps=variant.steps,
         guidance=variant.guidance,
     )
-    judged = [judge_scene(video, case.scene, case.request) for case, video in zip(cases, videos, strict=True)]
-    return [_outcome(case, judgement, variant, noise_seed) for case, judgement in zip(cases, judged, strict=True)]
 
 
 def _outcome(case: Trial, judgement: Judgement, variant: Variant, noise_seed: int) -> Outcome:
@@ -131,7 +144,8 @@ def _append(records: Path, outcomes: Iterable[Outcome]) -> None:
         )
 
 
-def _read(records: Path, variant: Variant, noise_seed: int) -> dict[int, Outcome]:
+def read_outcomes(records: Path, variant: Variant, noise_seed: int) -> dict[int, Outcome]:
+    """What a records file holds of a variant and a noise seed, by number of the scene."""
     if not records.exists():
         return {}
     rows = [json.loads(line) for line in records.read_text().splitlines()]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignvid.errors import InputError
-from alignvid.miniature.drawing import HEIGHT, WIDTH, Image, Video
+from alignvid.miniature.drawing import HEIGHT, WIDTH, Image, Video, paint_background
 from alignvid.miniature.judge import BLUR, blur, cell_window, look
-from alignvid.miniature.scenes import CELLS, Shape, place_name
+from alignvid.miniature.scenes import CELLS, Background, Shape, place_name
 
 VIVID_ABOVE = 60.0
 """Largest minus smallest of red, green and blue: shapes are above it, grounds below."""
@@ -22,34 +22,25 @@ SPREAD = (0.5, 99.5)  # percent; the ground's colours along their main direction
 MARGIN = 4.0  # levels beyond that
 
 
-class KnownGround(NamedTuple):
-    """The ground of a made scene."""
+class Ground(NamedTuple):
+    """What is behind the shapes: a picture of it, and the line of colours, from `start` on, that its texture takes."""
 
     image: Image
-
-    def distance(self, blurred: Image) -> NDArray[np.float32]:
-        """From the same pixel of the ground."""
-        return np.linalg.norm(blurred - blur(self.image, BLUR), axis=-1).astype(np.float32)
-
-
-class ReadGround(NamedTuple):
-    """A ground that was read from a picture: behind shapes only its range of colours is known."""
-
-    image: Image
-    mean: NDArray[np.float32]
+    start: NDArray[np.float32]
     direction: NDArray[np.float32]
+    """Of length 1."""
     lowest: float
     highest: float
 
     def distance(self, blurred: Image) -> NDArray[np.float32]:
-        """From the nearest colour that the ground has elsewhere, or from the same pixel where that is nearer."""
-        along = np.clip((blurred - self.mean) @ self.direction, self.lowest, self.highest)
-        nearest = self.mean + along[..., None] * self.direction
+        """How far each pixel of a blurred picture is from bare ground, (height, width), in colour levels.
+
+        From the same pixel, or from the nearest of the ground's colours: codecs and autoencoders blur textures.
+        """
+        along = np.clip((blurred - self.start) @ self.direction, self.lowest, self.highest)
+        nearest = self.start + along[..., None] * self.direction
         here = np.linalg.norm(blurred - blur(self.image, BLUR), axis=-1)
         return np.minimum(np.linalg.norm(blurred - nearest, axis=-1), here).astype(np.float32)
-
-
-Ground = KnownGround | ReadGround
 
 
 class Picture(NamedTuple):
@@ -57,6 +48,14 @@ class Picture(NamedTuple):
 
     shapes: tuple[Shape, ...]
     ground: Ground
+
+
+def known_ground(background: Background) -> Ground:
+    """The ground of a made scene."""
+    start, end = np.array(background.colour, np.float32), np.array(background.accent, np.float32)
+    length = float(np.linalg.norm(end - start))
+    direction = (end - start) / max(length, 1.0)
+    return Ground(paint_background(background), start, direction, -MARGIN, length + MARGIN)
 
 
 def read_picture(frame: Video) -> Picture:
@@ -96,12 +95,12 @@ def _shape_in(blurred: Image, ground: Image, cell: int) -> Shape:
     return Shape(kind, fit.colour, cell, size)
 
 
-def _read_ground(image: Image, covered: NDArray[np.bool_]) -> ReadGround:
+def _read_ground(image: Image, covered: NDArray[np.bool_]) -> Ground:
     seen = image[~covered]
     mean = seen.mean(0)
     direction = np.linalg.svd(np.cov((seen - mean).T) + 1e-3 * np.eye(3))[0][:, 0].astype(np.float32)
     lowest, highest = np.percentile((seen - mean) @ direction, SPREAD)
-    return ReadGround(_filled(image, covered), mean, direction, float(lowest) - MARGIN, float(highest) + MARGIN)
+    return Ground(_filled(image, covered), mean, direction, float(lowest) - MARGIN, float(highest) + MARGIN)
 
 
 def _filled(image: Image, covered: NDArray[np.bool_]) -> Image:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from alignvid.errors import InputError
-from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, HEIGHT, WIDTH, Image, Video, paint_background
+from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, HEIGHT, WIDTH, Image, Video
 from alignvid.miniature.judge import BLUR, CHANGE_ABOVE, Judgement, Sight, blur, cell_window, change_off_path, look
-from alignvid.miniature.picture import Ground, KnownGround, Picture, read_picture
+from alignvid.miniature.picture import Ground, Picture, known_ground, read_picture
 from alignvid.miniature.requests import Request, Wanted, read_request
 from alignvid.miniature.scenes import CELLS, Background, Edit, Scene, Shape, place_name
 
@@ -27,7 +27,7 @@ BLANK = Background("plain", (128, 128, 128), (128, 128, 128), 0.0, 0)
 
 def judge_scene(video: Video, scene: Scene, request: Request) -> Judgement:
     """Judge a clip of a made scene by what the prompt asks for (`request_of` gives it without reading)."""
-    return judge_request(video, Picture(scene.shapes, KnownGround(paint_background(scene.background))), request)
+    return judge_request(video, Picture(scene.shapes, known_ground(scene.background)), request)
 
 
 def judge_picture(video: Video, reference: Video, prompt: str) -> Judgement:
