@@ -63,7 +63,7 @@ def test_the_autoencoder_reproduces_scenes(pipeline: WanImageToVideoPipeline) ->
     clips = development_clips(4)
     copies = quality(clips, reconstructed(pipeline.vae, clips))
     assert (
-        copies["db_all"] > 33 and copies["db_first"] > 36
+        copies["db_all"] > 31 and copies["db_first"] > 35
     )  # decibels; docs/miniature.md has the rates on held-out ones
 
 
