@@ -8,9 +8,11 @@ WORKERS ?= 2
 
 VBENCH := .venv-vbench
 VLLM := .venv-vllm
+LIGHT := .venv-light
 QUANTISERS := .quantisers
+PARA_ATTN := .para-attn
 
-.PHONY: demo test test-quantised test-vbench test-vllm check bench docs figures clean
+.PHONY: demo test test-light test-para-attn test-quantised test-vbench test-vllm check bench bench-gpu docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -23,6 +25,18 @@ test: $(READY)
 test-quantised: $(READY) $(QUANTISERS)/.ready
 	PYTHONPATH=$(CURDIR)/$(QUANTISERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/combinations/test_techniques.py \
 	  --run-slow -k "torchao or bitsandbytes" $(PYTEST_ARGS)
+
+# para-attn's cache, in a folder of its own: its licence is not an open one. Nothing of it is needed to attach.
+test-para-attn: $(READY) $(PARA_ATTN)/.ready
+	PYTHONPATH=$(CURDIR)/$(PARA_ATTN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/combinations/test_para_attn.py \
+	  --run-slow $(PYTEST_ARGS)
+
+# What `pip install alignvid` brings and no more: does attaching run without diffusers, transformers and NumPy?
+test-light: $(READY)
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --constraint constraints.txt torch jaxtyping
+	$(LIGHT)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	ALIGNVID_LIGHT=$(LIGHT)/bin/python $(BIN)/python -m pytest tests/test_light_core.py $(PYTEST_ARGS)
 
 # VBench's own code in its own environment of 2 GB (3 minutes), on random weights: do the metrics give its numbers?
 test-vbench: $(READY) $(VBENCH)/.ready
@@ -43,6 +57,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
+# Six minutes on one H200; REHEARSE=1: every row on the CPU at a tiny size; PACK=1: what a machine without diffusers needs.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(if $(REHEARSE),--rehearse) $(if $(PACK),--pack)
+
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
@@ -50,7 +68,8 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(VBENCH) $(VLLM) $(QUANTISERS) demo out .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LIGHT) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) .whl demo out
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
 # would fetch the newest build with gigabytes of CUDA libraries.
@@ -66,6 +85,13 @@ $(READY): pyproject.toml constraints.txt
 $(QUANTISERS)/.ready: Makefile
 	$(BIN)/python -m pip install --quiet --no-deps --target $(QUANTISERS) torchao==0.18.0 bitsandbytes==0.50.2
 	touch $(QUANTISERS)/.ready
+
+# An old pip: newer ones refuse its sdist, which names a repository among its extras.
+$(PARA_ATTN)/.ready: Makefile
+	$(BIN)/python -m pip install --quiet --target $(PARA_ATTN)/pip pip==23.2.1
+	PYTHONPATH=$(PARA_ATTN)/pip $(BIN)/python -m pip download --quiet --no-deps --dest $(PARA_ATTN) para-attn==0.3.38
+	$(BIN)/python -m pip install --quiet --no-deps --target $(PARA_ATTN) $(PARA_ATTN)/para_attn-0.3.38.tar.gz
+	touch $(PARA_ATTN)/.ready
 
 # Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
 # Its CLIP imports pkg_resources, which setuptools 81 left out.

@@ -23,6 +23,7 @@ import ray_workers
 import scoring
 import sizes
 import startup
+import threads
 from hosts import HOSTS
 
 
@@ -39,6 +40,7 @@ SECTIONS = {
     "sizes": Section(
         "Bytes that the generic preset moves at an active step, released sizes in bfloat16", sizes.size_rows
     ),
+    "threads": Section("Two threads on one transformer, attached / not attached, wall time", threads.thread_rows),
     "modulations": Section("What an active step costs by kind of modulation, all blocks", modulations.rows),
     "measures": Section("Measuring attention: dense / ours, memory, observing", measures.rows),
     "startup": Section("Start-up", startup.startup_rows),

@@ -22,8 +22,8 @@ import attention_text as text
 from alignvid.analysis.observe import observe
 from alignvid.analysis.trace import Trace
 from alignvid.attachment.attach import attach, preset_for
-from alignvid.attachment.effects.gaussian import blurred_image
 from alignvid.files import write_bytes
+from alignvid.media.blur import blurred_image
 from alignvid.media.images import png_bytes
 from alignvid.miniature import load_pipeline
 from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH, first_frame

@@ -17,6 +17,7 @@ from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.evidence import PipelineFacts, model_table, recorded_combinations
 from alignvid.models.refused import REFUSED
+from contract import contract_lines
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -34,7 +35,8 @@ model.
 {claims}
 
 An empty cell: not tried, as where the pipeline has no second branch. A target is `site.stream`: `video` are the
-generated tokens, of a picture too, and `image` those of a reference.
+generated tokens, of a picture too, and `image` those of a reference. A preset is listed where attaching it succeeded,
+its blocks aside, which a tiny model has not all.
 """
 
 
@@ -113,6 +115,15 @@ COMBINATIONS = {
     "PAB": "at both edges of the step window, no cache; 1e-6",
     "FasterCache": "attention skipped; at both edges of the step window, no cache; 1e-6",
     "FasterCache, batched guidance": "unconditional half guessed; at both edges, no cache; 1e-6",
+    "cache-dit: DBCache": "at both edges of the step window, no cache; 1e-6",
+    "cache-dit: DBCache F1B1": "the last block computed, too; at both edges, no cache; 1e-6",
+    "cache-dit: TaylorSeer": "DBCache with its calibrator; at both edges, no cache; 1e-6",
+    "cache-dit: SCM": "a static mask of steps; at both edges, no cache; 1e-6",
+    "cache-dit: DBPrune": "at both edges of the step window, no cache; 1e-6",
+    "cache-dit: transformer alone": "DBCache enabled on the transformer; at both edges, no cache; 1e-6",
+    "cache-dit: two experts": "DBCache on Wan 2.2; at both edges, no cache; 1e-6",
+    "para-attn": "its first-block cache; at both edges, no cache; 1e-6",
+    "para-attn: TaylorSeer": "the same, extrapolated; at both edges, no cache; 1e-6",
     "CFG in two passes": "each `branch`: passes modulated by hand, 1e-5; the other pass bit-equal to a plain one",
     "CFG in one batch": "each `branch`: halves modulated by hand, 1e-5; the other half bit-equal to a plain one",
     "distilled guidance, one pass": "each `branch`: the pass modulated by hand; 1e-5",
@@ -159,7 +170,18 @@ A gain stays with its module: what is loaded into it (a Control-LoRA's norms), c
 afterwards carries it on. A module that is put in its place does not. That is an error at the start of the next run,
 which says to detach and attach again: a LoRA on projections where no norm follows them (Allegro, OmniGen), or norms
 trained in full by peft's `modules_to_save`. A transformer that is put into the pipeline after attaching carries no
-gain; detaching then warns that nothing was acted on.
+gain, and nothing of alignvid runs there: `print(attachment)` says so, the next `attach` warns, and so does detaching,
+also after runs with the first one. A transformer that was let go after a run (`pipe.transformer = None`) is none.
+
+Hooks of accelerate and diffusers come and go in any order (sequential, model and group offloading, layerwise casting,
+`pipe.remove_all_hooks()`, LoRAs): the gain stays inside them, and detaching leaves classes and attributes as on a model
+that was never attached. Around a forward that others have put on a norm, from which no way to the class's own is
+known, the gain lies outermost; it is put back at the start of the next run if they took it away.
+
+Copies (`copy.deepcopy`, `copy.copy`), pickles and `torch.save` of an attached model are of the plain model, without the
+attachment and the pipeline. `torch.export` of an attached model is an error that says to detach. The model holds what
+is attached to it: an attachment that was detached, or whose pipeline was deleted, keeps none alive and still prints
+what it did.
 
 torch.compile makes every graph in the first step: none is added at an edge of the window, in either order, by region or
 whole. A cache breaks graphs by itself and may need some for its own first step after an edge; offloading breaks them,
@@ -174,6 +196,16 @@ whole: nothing computed with a gain is used without one, and nothing without one
 skips as before. TaylorSeer counts its warm-up steps again from there; PAB and FasterCache count their intervals from
 there. The pipelines of FramePack and Flux Kontext name no cache context, without which FirstBlockCache and TaylorSeer
 of diffusers do not run: call them within `pipe.transformer.cache_context("run")`.
+
+cache-dit 1.5.3 and para-attn 0.3.38 are recognised by what they leave on the transformer and in their contexts; nothing
+of them is patched, and what is changed in a context ends with the run. cache-dit keeps the two passes apart by its own
+count, and so does alignvid: with `branch="cond"` the other pass skips as before. It refuses FramePack's transformer.
+para-attn runs with diffusers 0.42.1 on Wan and CogVideoX; its adapters of Flux and HunyuanVideo raise errors of their
+own. Its rows were run by `make test-para-attn`, which installs it apart.
+
+A model with a cache of its own forgets if its family says how (`forget`). All of these caches keep what they compute on
+the transformer, for whichever thread calls it: threads that take turns on one cached transformer may be given each
+other's residuals, attached or not, but never one from with a gain to without, or back.
 """
 
 GUIDERS_NOTE = """## Guiders and modular pipelines
@@ -207,8 +239,7 @@ SHARING_NOTE = """## Two pipelines with one transformer
 
 An attachment lies on the transformer, so it acts in every pipeline that has it (`from_pipe`, `Pipeline(**components)`),
 and a second `attach` through any of them is refused with the first one's name; `detach` through any of them takes it
-off. Of an attached pipeline, `from_pipe` leaves the transformer out with a warning, because diffusers moves components
-of the exact class alone: make the second pipeline before attaching, or give it `transformer=pipe.transformer`.
+off. `from_pipe` of an attached pipeline shares its transformer.
 
 The step is read from the scheduler of the pipeline that was attached to. Where the other one has a scheduler of
 its own, the noise level that the transformer is given tells the step, as for a bare transformer: exact for a noise
@@ -239,7 +270,7 @@ def compatibility_page() -> str:
         ticks = ["yes" if combination in entry["exercised"] else "" for entry in entries]
         lines.append(f"| {' | '.join((combination, words, *ticks))} |")
     notes = (REASONS, CACHES_NOTE, GUIDERS_NOTE, PARALLEL_NOTE, SHARING_NOTE)
-    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes])
+    return "\n".join([COMPATIBILITY_HEAD, *lines, *notes, *contract_lines(), ""])
 
 
 def _rows(table: list[PipelineFacts]) -> list[str]:
@@ -247,14 +278,10 @@ def _rows(table: list[PipelineFacts]) -> list[str]:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for facts in table:
         targets = ", ".join(f"`{target}`" for target in facts.targets)
+        names = ", ".join([*facts.presets, presets.GENERIC])
         ticks = ["yes" if claim in facts.exercised else "" for claim in CLAIMS]
-        lines.append(f"| {' | '.join((facts.family, facts.pipeline, targets, _presets(facts.family), *ticks))} |")
+        lines.append(f"| {' | '.join((facts.family, facts.pipeline, targets, names, *ticks))} |")
     return lines
-
-
-def _presets(family: str) -> str:
-    names = [name for name in presets.names() if presets.load(name).family == family]
-    return ", ".join([*names, presets.GENERIC])
 
 
 def _refusals(table: list[PipelineFacts]) -> list[str]:

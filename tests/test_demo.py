@@ -23,8 +23,10 @@ def test_every_scene_has_a_verdict_for_both_videos(two_scenes):
 def test_the_page_shows_all_videos_and_both_counts(two_scenes):
     made, _ = two_scenes
     page = made.page.read_text()
-    for role in ("baseline", "alignvid", "side_by_side"):
+    for role in ("baseline", "alignvid"):
         assert f'src="scene-2/{role}.mp4"' in page
+    assert 'href="scene-2/side_by_side.mp4" download' in page
+    assert 'href="scene-2/index.html"' in page and (made.page.parent / "scene-2" / "index.html").is_file()
     assert f"{made.shown_count('baseline')} of 2" in page
     assert page.count('class="verdict') >= 4
 

@@ -67,6 +67,25 @@ def test_missing_field_is_refused_by_name(field):
         Recipe.from_dict(fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"modulation": 3}, "A recipe: the field 'modulation' is 3; it must be an object"),
+        ({"modulation": {"kind": ["scalar"]}}, r"kind \['scalar'\] is unknown"),
+        ({"modulation": {"gamma": "1.35"}}, "A modulation of kind 'scalar': the field 'gamma' is '1.35'; it must be a"),
+        ({"modulation": {"powers": ["cross.text"]}}, "the field 'powers' is a list of 1; it must be an object"),
+        ({"blocks": 3}, "the field 'blocks' is 3; it must be text or a list or an object"),
+        ({"blocks": {"blocks": None}}, "the field 'blocks.blocks' is None"),
+        ({"steps": [0.0, 0.3]}, "the field 'steps' is a list of 2; it must be an object"),
+        ({"branch": "neither"}, "the field 'branch' is 'neither'; it must be 'both', 'cond' or 'uncond'"),
+    ],
+    ids=repr,
+)
+def test_a_field_of_the_wrong_type_is_named_with_what_is_allowed(fields, message):
+    with pytest.raises((RecipeError, ModulationError), match=message):
+        Recipe.from_dict({**RELEASED.to_dict(), **fields})
+
+
 @pytest.mark.usefixtures("unchecked_types")
 def test_unknown_branch_is_refused_with_the_choices():
     with pytest.raises(RecipeError, match=r"'conditional' is unknown; choose one of both, cond, uncond"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from alignvid.errors import ScheduleError, UnknownTarget
 from alignvid.host.noise import noise_levels
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
 
 def flow_levels(count: int, shift: float) -> list[float]:
@@ -181,14 +185,31 @@ def test_the_message_of_an_empty_window_says_how_to_act_at_no_step():
 
 
 @pytest.mark.parametrize(
-    "window", [StepWindow.none(), StepWindow.noise_above(0.9), StepWindow.fraction(0.1, 0.4)], ids=str
+    "window",
+    [
+        StepWindow.none(),
+        StepWindow.noise_above(0.9),
+        StepWindow("noise", 0.9, 1.0, "bfloat16"),
+        StepWindow.fraction(0.1, 0.4),
+    ],
+    ids=str,
 )
 def test_step_window_round_trips(window):
     assert StepWindow.from_dict(window.to_dict()) == window
 
 
 @pytest.mark.usefixtures("unchecked_types")
-@pytest.mark.parametrize("fields", [{}, {"start": 0.0}, {"unit": "fraction", "end": 0.3}, {"unit": "seconds"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"start": 0.0},
+        {"unit": "fraction", "end": 0.3},
+        {"unit": "seconds"},
+        {"unit": "noise", "precision": "half"},
+        {"unit": "fraction", "precision": "bfloat16"},
+    ],
+)
 def test_unknown_window_fields_are_refused(fields):
     with pytest.raises(ScheduleError):
         StepWindow.from_dict(fields)
@@ -201,9 +222,90 @@ def test_unknown_window_fields_are_refused(fields):
         (StepWindow.all(), "0% to 100% of the steps"),
         (StepWindow.noise(0.6, 0.9), "noise level > 0.6 and <= 0.9"),
         (StepWindow.noise_above(0.9), "noise level > 0.9"),
+        (StepWindow("noise", 0.9, 1.0, "bfloat16"), "noise level > 0.9, timesteps rounded to bfloat16"),
         (BlockSet.of([0, 1, 2]), "0-2"),
         (BlockSet.of({"vace_blocks": "all"}), "all of `vace_blocks`"),
     ],
 )
 def test_schedules_print_in_words(value, words):
     assert str(value) == words
+
+
+@pytest.mark.parametrize(
+    ("schedule", "levels"),
+    [
+        (FlowSchedule(4), [1.0, 0.75, 0.5, 0.25]),
+        (FlowSchedule(4, shift=3.0), [1.0, 0.9, 0.75, 0.5]),  # 3x / (1 + 2x)
+        (FlowSchedule(1, shift=7.0), [1.0]),
+    ],
+    ids=str,
+)
+def test_a_flow_schedule_is_even_steps_shifted_towards_noise(schedule, levels):
+    assert schedule.noise_levels == pytest.approx(levels)
+
+
+def test_a_flow_schedule_is_that_of_diffusers_for_the_same_sigmas():
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+    scheduler.set_timesteps(sigmas=[1.0 - step / 30 for step in range(30)])
+    assert FlowSchedule(30, shift=7.0).noise_levels == pytest.approx((scheduler.timesteps / 1000).tolist())
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("steps", "shift", "words"),
+    [(0, 1.0, "from 1 on, but 0"), (2.5, 1.0, "but 2.5"), (True, 1.0, "but True"), (4, 0.0, "above 0, but 0.0")],
+)
+def test_a_flow_schedule_without_steps_or_with_an_impossible_shift_is_refused(steps, shift, words):
+    with pytest.raises(ScheduleError, match=words):
+        FlowSchedule(steps, shift)
+
+
+def test_a_window_in_bfloat16_closes_where_the_rounded_timestep_does():
+    """At 30 steps and shift 7, 13 of the 14 steps above 900: that at 901.5 is 900 in bfloat16."""
+    levels = FlowSchedule(30, shift=7.0).noise_levels
+    exact, rounded = StepWindow.noise_above(0.9), StepWindow("noise", 0.9, 1.0, "bfloat16")
+    assert (sum(exact.active_steps(levels)), sum(rounded.active_steps(levels))) == (14, 13)
+    timesteps = torch.linspace(0.0, 1000.0, 4001)
+    expected = (timesteps.to(torch.bfloat16) > 900).tolist()
+    assert [rounded.contains(float(timestep) / 1000) for timestep in timesteps] == expected
+
+
+def test_a_range_beyond_the_stack_is_refused_before_it_is_written_out():
+    tracemalloc.start()
+    with pytest.raises(UnknownTarget, match=r"Block 30 of `blocks` does not exist: it has blocks 0 to 29"):
+        BlockSet.of("0-399999999,999999999").indices("blocks", 30)
+    with pytest.raises(UnknownTarget, match="Block 30 of"):
+        BlockSet.of(range(10**9)).indices("blocks", 30)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_range_that_runs_backwards_is_refused_before_a_model_is_known():
+    with pytest.raises(ScheduleError, match="The range 7-2 runs backwards; write 2-7"):
+        BlockSet.of("0,7-2")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "text", ["9" * 100_000 + "x", "noise>" + "1" * 100_000 + "x", "0-" * 50_000, "0-" + "9" * 5_000]
+)
+def test_a_row_of_digits_without_end_is_refused_at_once(text):
+    with pytest.raises(ScheduleError):
+        StepWindow.of(text)
+    with pytest.raises(ScheduleError):
+        BlockSet.of(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"start": 0.1}, "A step window lacks the field 'unit'"),
+        ({"unit": "noise", "end": 1.0}, "has no field 'end'; its fields are unit, start, stop, precision"),
+        ({"unit": "noise", "start": "0.9"}, "the field 'start' is '0.9'; it must be a finite number"),
+        ({"unit": "noise", "start": 10**400}, "the field 'start' is a number without end"),
+    ],
+    ids=repr,
+)
+def test_a_damaged_window_is_refused_by_its_field(fields, message):
+    with pytest.raises(ScheduleError, match=message):
+        StepWindow.from_dict(fields)

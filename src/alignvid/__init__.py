@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alignvid.errors import AlignvidError
     from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Scalar
     from alignvid.recipe import Recipe
-    from alignvid.schedule import BlockSet, StepWindow
+    from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
 __version__ = "0.1.0.dev0"
 
@@ -26,6 +26,7 @@ _HOMES = {
     "BlockSet": "alignvid.schedule",
     "ConflictAware": "alignvid.modulation",
     "Energy": "alignvid.modulation",
+    "FlowSchedule": "alignvid.schedule",
     "KeyBlur": "alignvid.modulation",
     "LogBias": "alignvid.modulation",
     "LowPass": "alignvid.modulation",
@@ -45,6 +46,7 @@ __all__ = [
     "BlockSet",
     "ConflictAware",
     "Energy",
+    "FlowSchedule",
     "KeyBlur",
     "LogBias",
     "LowPass",

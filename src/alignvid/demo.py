@@ -20,7 +20,7 @@ from alignvid.miniature.judge import Judgement
 from alignvid.miniature.scenes import HELD_OUT
 from alignvid.miniature.strict import judge_scene
 from alignvid.report.page import Count, Page, Row, Verdict, write_page
-from alignvid.report.rows import row_of_failure, row_of_record
+from alignvid.report.rows import own_pages, row_of_failure, row_of_record, write_own_pages
 
 SCENE_COUNT = 8
 NOISE_SEED = 0
@@ -80,6 +80,7 @@ def run_demo(
     results = run_jobs(jobs, out, compare=True, show_progress=show_progress, on_result=on_result)
     judgements = {result.id: _judge(result, cases[result.id]) for result in results if result.record}
     demo = Demo(out / "index.html", results, judgements)
+    write_own_pages(results, back="All scenes")
     write_page(out, _page(demo))
     return demo
 
@@ -115,7 +116,7 @@ def _row(result: JobResult, judgements: dict[str, Judgement] | None) -> Row:
     if result.record is None or judgements is None:
         return row_of_failure(id=result.id, prompt=result.spec.prompt, error=result.error or "no record")
     verdicts = {role: _verdicts(judgement) for role, judgement in judgements.items()}
-    return row_of_record(result.record, id=result.id, folder=result.id, verdicts=verdicts)
+    return row_of_record(result.record, id=result.id, folder=result.id, verdicts=verdicts, links=own_pages(result))
 
 
 def _verdicts(judgement: Judgement) -> tuple[Verdict, ...]:

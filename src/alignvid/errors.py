@@ -13,6 +13,7 @@
     ├── PictureError            numbers, frames or maps that cannot be drawn
     ├── ClockError              the step or noise level of a running model cannot be told
     ├── InputError              an image, prompt, jobs file or model folder that cannot be used
+    │   └── UnreadableFile      a file that is missing, no regular file, too large or cannot be read
     ├── OutputError             a result that cannot be written
     └── MissingExtra            an optional dependency is not installed
 
@@ -71,6 +72,15 @@ class PictureError(AlignvidError, ValueError):
 
 class InputError(AlignvidError, ValueError):
     """A user's image, prompt, jobs file or model folder cannot be used."""
+
+
+class UnreadableFile(InputError):
+    """A file from outside that is missing, no regular file, too large, or cannot be read."""
+
+    def __init__(self, path: str, reason: str, *, is_missing: bool = False) -> None:
+        super().__init__(f"{path!r} cannot be read: {reason}.")
+        self.reason = reason
+        self.is_missing = is_missing
 
 
 class OutputError(AlignvidError, OSError):

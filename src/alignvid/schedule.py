@@ -1,7 +1,7 @@
-"""Where and when a gain acts: the block set and the step window.
+"""Where and when a gain acts: the block set and the step window; and the schedule of a run, where its caller says it.
 
 A `BlockSet` chooses block indices per stack. A `StepWindow` chooses denoising steps, in fractions of the steps or in
-noise levels. Both are plain values: they know nothing of a model until they are asked about one.
+noise levels. All are plain values: they know nothing of a model until they are asked about one.
 
 Source: Guidance Scheduling of arXiv 2512.01334 (block level and step level).
 """
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from alignvid.errors import ScheduleError, UnknownTarget
+from alignvid.fields import is_finite_number, read
 
 MAIN_STACKS = "*"
 """Key of a `BlockSet` for every main stack of the model (what an unqualified list of blocks means)."""
 
 _NAMED_SELECTIONS = ("all", "first-half", "last-half")
-_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_RANGES = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*")
 _TOLERANCE = 1e-9  # 0.3 * 10 is 3.0000000000000004 steps: a rounding error must not add a step
 
 
@@ -61,13 +63,14 @@ class BlockSet:
         selection = selections.get(stack, selections.get(MAIN_STACKS) if is_main else None)
         if selection is None:
             return ()
-        chosen = _indices(selection, count)
-        missing = [index for index in chosen if index >= count]
-        if missing:
+        if selection in _NAMED_SELECTIONS:
+            return _named_indices(selection, count)
+        ranges = _ranges(selection)
+        if missing := [max(first, count) for first, last in ranges if last >= count]:  # before a range is written out
             raise UnknownTarget(
-                f"Block {missing[0]} of `{stack}` does not exist: it has blocks 0 to {count - 1}. Choose among them."
+                f"Block {min(missing)} of `{stack}` does not exist: it has blocks 0 to {count - 1}. Choose among them."
             )
-        return chosen
+        return tuple(sorted({index for first, last in ranges for index in range(first, last + 1)}))
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -97,15 +100,20 @@ class StepWindow:
     unit: Literal["fraction", "noise", "none"]
     start: float = 0.0
     stop: float = 1.0
+    precision: Literal["exact", "bfloat16"] = "exact"
+    """In bfloat16, 1000 times the noise level is rounded before it is compared, as FramePack's released gate does."""
 
     def __post_init__(self) -> None:
+        if self.precision not in ("exact", "bfloat16") or (self.precision != "exact" and self.unit != "noise"):
+            raise ScheduleError(
+                f"precision {self.precision!r} of a step window in unit {self.unit!r} is not possible; choose 'exact', "
+                "or 'bfloat16' with unit 'noise'."
+            )
         if self.unit not in ("fraction", "noise", "none"):
             raise ScheduleError(
                 f"Unit {self.unit!r} of a step window is unknown; choose 'fraction', 'noise' or 'none'."
             )
-        if not (
-            _is_number(self.start) and _is_number(self.stop) and 0.0 <= self.start <= 1.0 and 0.0 <= self.stop <= 1.0
-        ):
+        if not all(is_finite_number(end) and 0.0 <= end <= 1.0 for end in (self.start, self.stop)):
             raise ScheduleError(f"A step window runs within 0.0 and 1.0, but ({self.start}, {self.stop}) was given.")
         if self.unit != "none" and self.start >= self.stop:
             raise ScheduleError(
@@ -171,7 +179,14 @@ class StepWindow:
         """Is a fraction of steps, or a noise level (as the unit says), inside the window?"""
         if self.unit == "fraction":
             return self.start - _TOLERANCE <= position < self.stop - _TOLERANCE
+        if self.precision == "bfloat16":
+            position = _bfloat16(1000.0 * position) / 1000.0
         return self.unit == "noise" and self.start + _TOLERANCE < position <= self.stop + _TOLERANCE
+
+    @property
+    def is_all_or_none(self) -> bool:
+        """Whether it is the same at every step."""
+        return self.unit == "none" or (self.unit == "fraction" and self.start == 0.0 and self.stop == 1.0)
 
     def _nearest_step(self, positions: Sequence[float]) -> int:
         """A window between two steps belongs to the step that is running then; one beside all steps to the nearest."""
@@ -182,27 +197,55 @@ class StepWindow:
 
     def to_dict(self) -> dict[str, Any]:
         """A dict that `from_dict` reads back."""
-        return {"unit": "none"} if self.unit == "none" else {"unit": self.unit, "start": self.start, "stop": self.stop}
+        if self.unit == "none":
+            return {"unit": "none"}
+        rounding = {} if self.precision == "exact" else {"precision": self.precision}
+        return {"unit": self.unit, "start": self.start, "stop": self.stop} | rounding
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> StepWindow:
-        """Read a dict written by `to_dict`. Raises: ScheduleError for an unknown field."""
-        unknown = set(fields) - {"unit", "start", "stop"}
-        if unknown or "unit" not in fields:
-            raise ScheduleError(f"A step window has the fields unit, start and stop, but got {sorted(fields)}.")
-        return cls(**fields)
+        """Read a dict written by `to_dict`. Raises: ScheduleError naming the field that is wrong."""
+        return read(cls, fields, what="A step window", error=ScheduleError)
 
     def __str__(self) -> str:
         if self.unit == "none":
             return "no step"
         if self.unit == "noise":
             high = "" if self.stop == 1.0 else f" and <= {self.stop:g}"
-            return f"noise level > {self.start:g}{high}"
+            rounding = "" if self.precision == "exact" else ", timesteps rounded to bfloat16"
+            return f"noise level > {self.start:g}{high}{rounding}"
         return f"{self.start:.0%} to {self.stop:.0%} of the steps"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+@dataclass(frozen=True)
+class FlowSchedule:
+    """The noise levels of a flow-matching run: `steps` even steps from 1 down, each shifted towards noise.
+
+    The shift s of a level x gives s·x / (1 + (s - 1)·x): arXiv 2403.03206, section 5.3.2, there with s² = m/n, and
+    `shift` of the schedulers of diffusers and of Wan.
+    """
+
+    steps: int
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise ScheduleError(f"steps must be a whole number from 1 on, but {self.steps!r} was given.")
+        if not (is_finite_number(self.shift) and self.shift > 0.0):
+            raise ScheduleError(f"shift must be a number above 0, but {self.shift!r} was given; 1.0 is no shift.")
+
+    @property
+    def noise_levels(self) -> list[float]:
+        """Of each step, from 1 down; the end of the run, at 0, is no step."""
+        even = [1.0 - step / self.steps for step in range(self.steps)]
+        return [self.shift * level / (1.0 + (self.shift - 1.0) * level) for level in even]
+
+
+def _bfloat16(value: float) -> float:
+    """Rounded to the nearest number that bfloat16 holds, to the even one of two."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    (rounded,) = struct.unpack("<f", struct.pack("<I", (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000))
+    return rounded
 
 
 def _as_selection(value: Any) -> str:
@@ -210,6 +253,8 @@ def _as_selection(value: Any) -> str:
         return value.replace(" ", "")
     if not isinstance(value, Iterable):
         raise ScheduleError(f"{value!r} is not a set of blocks; write [0, 2], '0,2-7', 'all' or 'first-half'.")
+    if isinstance(value, range) and value.step == 1 and value.start >= 0 and len(value):
+        return f"{value.start}-{value.stop - 1}"  # as it is, for it may be endless
     blocks = list(value)
     wrong = [block for block in blocks if isinstance(block, bool) or not isinstance(block, int) or block < 0]
     if wrong:
@@ -235,29 +280,34 @@ def _check_selection(stack: str, selection: str) -> None:
         raise ScheduleError(
             f"{selection!r} is not a set of blocks; write 'all', 'first-half', 'last-half' or ranges such as '0,2-7'."
         )
+    if selection not in _NAMED_SELECTIONS:
+        _ranges(selection)
 
 
-def _indices(selection: str, count: int) -> tuple[int, ...]:
+def _named_indices(selection: str, count: int) -> tuple[int, ...]:
     if selection == "all":
         return tuple(range(count))
     half = (count + 1) // 2  # with an odd count the middle block belongs to the first half
     if selection == "first-half":
         return tuple(range(half))
-    if selection == "last-half":
-        return tuple(range(half, count))
-    chosen: set[int] = set()
+    return tuple(range(half, count))
+
+
+def _ranges(selection: str) -> list[tuple[int, int]]:
+    """First and last block of each part. Raises: ScheduleError if one runs backwards."""
+    ranges = []
     for part in selection.split(","):
         first, _, last = part.partition("-")
         if last and int(last) < int(first):
             raise ScheduleError(f"The range {part} runs backwards; write {last}-{first}.")
-        chosen.update(range(int(first), int(last or first) + 1))
-    return tuple(sorted(chosen))
+        ranges.append((int(first), int(last or first)))
+    return ranges
 
 
 def _window_from_text(text: str) -> StepWindow:
     if text in ("all", "none"):
         return StepWindow.all() if text == "all" else StepWindow.none()
-    number = r"(\d*\.?\d+(?:e-?\d+)?)"
+    number = r"((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)"  # one way only to read a row of digits, however long
     if above := re.fullmatch(rf"noise\s*>\s*{number}", text):
         return StepWindow.noise_above(float(above[1]))
     if noise := re.fullmatch(rf"noise\s*:?\s*{number}\s*[-,]\s*{number}", text):

@@ -7,10 +7,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from alignvid.analysis import tiles
-from alignvid.analysis.maps import as_frames, attention_to_keys, patch_grid, region_positions, word_positions
+from alignvid.analysis.maps import as_frames, attention_to_keys, frame_grid, region_positions, word_positions
 from alignvid.analysis.observe import observe
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
+from alignvid.host import hosts
 from pipelines import generate
 
 TOLERANCE = 1e-6  # of float32 weights that add up to 1
@@ -44,7 +45,7 @@ def test_the_grid_of_a_frame(built, name, grid):
     pipe, call = built(name)
     factor = 8
     latents = torch.zeros(1, 16, 3, call["height"] // factor, call["width"] // factor)
-    assert patch_grid(pipe.transformer, {"hidden_states": latents}) == grid
+    assert frame_grid(hosts(pipe)[0], {"hidden_states": latents}) == grid
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,19 @@ def test_slope_is_the_derivative_of_the_entropy():
     torch.testing.assert_close(slope.double(), (higher - lower) / (2 * step), atol=1e-4, rtol=1e-4)  # differences
 
 
+def test_slope_keeps_its_digits_where_logits_are_large_and_a_mask_adds_to_them():
+    query, key = pair(16, 30, dtype=torch.bfloat16)
+    shared = torch.zeros(24, dtype=torch.bfloat16)
+    shared[0] = 120.0  # logits of thousands that all keys have in common
+    query, key = query + shared, key + shared
+    mask = torch.linspace(-1.0, 0.0, 30).expand(16, 30)
+    measured = attention_measures(query, key, stream_lengths=[30], mask=mask).slope.double()
+    expected = dense(query, key, [30], mask)["slope"]
+    torch.testing.assert_close(
+        measured, expected, atol=1e-3, rtol=0
+    )  # 3e-4; summed against the energies as they are 1.3
+
+
 def test_slope_at_a_gain_is_minus_gamma_times_the_variance_before_it():
     query, key = pair(20, 30)
     with_gain = attention_measures(query, 1.35 * key, stream_lengths=[30])

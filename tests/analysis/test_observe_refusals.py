@@ -199,7 +199,7 @@ def test_two_attentions_in_one_module_are_refused_with_the_blocks_to_leave_out()
 
 def test_maps_of_a_model_that_does_not_tell_its_frames_are_refused():
     pipe, call = cosmos3_i2v()
-    with pytest.raises(ObservationError, match=r"Cosmos3OmniTransformer does not tell how its tokens lie in frames"):
+    with pytest.raises(ObservationError, match=r"Cosmos3OmniTransformer does not say how its tokens lie in frames"):
         with observe(pipe, maps={"cat": ("text", [3])}):
             generate(pipe, call)
     assert hooks_on(pipe.transformer) == []

@@ -153,14 +153,14 @@ def test_a_pipeline_whose_second_transformer_is_attached_is_refused_whole():
 def test_a_failure_while_installing_leaves_nothing_behind(monkeypatch):
     pipe, call = wan22_i2v()
     expected, before = generate(pipe, call), snapshot(pipe)
-    from alignvid.attachment import attachment
+    from alignvid.attachment import in_force
 
-    def fail_on_the_second(gate, install=attachment.install_gate):
+    def fail_on_the_second(gate, install=in_force.install_gate):
         if gate.host.name == "transformer_2":
             raise KeyboardInterrupt
         install(gate)
 
-    monkeypatch.setattr(attachment, "install_gate", fail_on_the_second)
+    monkeypatch.setattr(in_force, "install_gate", fail_on_the_second)
     with pytest.raises(KeyboardInterrupt):
         alignvid.attach(pipe)
     assert snapshot(pipe) == before

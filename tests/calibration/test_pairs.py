@@ -39,7 +39,7 @@ def test_an_omit_folder_gives_its_pairs(data, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": None}, r"sample 2: the field 'prompt' is None; it must be a str"),
+        ({"prompt": None}, r"sample 2: the field 'prompt' is None; it must be text"),
         ({"image-path": 3}, r"sample 2: the field 'image-path' is 3"),
         ({"image-path": "../out.png"}, r"sample 2: .* leads out of the folder"),
         ({"image-path": "no.png"}, r"'sample_1', field 'image': Image .*no.png' does not exist"),
@@ -57,7 +57,7 @@ def test_a_bad_sample_is_told_by_row_and_field(data, tmp_path, changes, message)
     ("row", "message"),
     [
         ("{", r"line 2: not JSON"),
-        ('{"id": "b"}', r"line 2: the field 'prompt' is missing"),
+        ('{"id": "b"}', r"line 2 lacks the field 'prompt'"),
         ('{"id": "b", "prompt": "x"}', r"pair 'b' lacks the field 'image'"),
         ('{"id": "b", "prompt": "x", "image": "bad.png"}', r"pair 'b', field 'image': .*bad.png' is not an image"),
     ],

@@ -35,7 +35,7 @@ def test_a_damaged_line_in_the_middle_is_refused(tmp_path):
 
 def test_another_run_in_the_folder_is_refused_and_says_what_differs(tmp_path):
     WorkFolder(tmp_path, RUN)
-    with pytest.raises(InputError, match=r"calibration with other steps: 4 then, 5 now; give the same again to go on"):
+    with pytest.raises(InputError, match="with other steps: 4 then, 5 now; give the same again to resume it"):
         WorkFolder(tmp_path, RUN | {"steps": 5})
 
 
@@ -54,3 +54,21 @@ def test_damaged_pictures_are_left_out(tmp_path):
     assert list(folder.views()) == ["a"]
     (tmp_path / "views" / "a.safetensors").write_bytes(b"damaged")
     assert folder.views() == {}
+
+
+def test_a_last_row_without_its_line_break_is_a_row(tmp_path):
+    WorkFolder(tmp_path, RUN).append(ROW)
+    rows = tmp_path / "pairs.jsonl"
+    rows.write_bytes(b"\xef\xbb\xbf" + rows.read_bytes().rstrip(b"\n"))
+    folder = WorkFolder(tmp_path, RUN)
+    folder.append(PairRow("b", "1" * 64, 0.25, 0.3, None, ROW.blocks))
+    assert list(WorkFolder(tmp_path, RUN).rows) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", ['{"id": "b"}', "[]", "[" * 5000, '{"id": 1, "id": 2}'], ids=len)
+def test_a_damaged_row_or_run_is_named(tmp_path, damage):
+    WorkFolder(tmp_path, RUN).append(ROW)
+    for name in ("pairs.jsonl", "run.json"):
+        (tmp_path / name).write_text(f"{damage}\n")
+        with pytest.raises(InputError, match=rf"{name}' is damaged|with other id"):
+            WorkFolder(tmp_path, RUN)

@@ -37,7 +37,7 @@ def test_the_same_line_again_says_that_all_is_there(alignvid, out):
     [
         (["--seeds", "a"], "--seeds 'a' are no numbers"),
         (["--seeds", "0,0"], "A seed is given twice"),
-        (["--seeds", ""], "No seed is given"),
+        (["--seeds", ""], "Invalid value for '--seeds': it is empty"),
         (["--size", "big"], "--size 'big' is none"),
         (["--size", "50x64"], "width 50 is not a multiple of 16"),
         (["--shard", "4/4"], "shard 4/4 does not exist"),

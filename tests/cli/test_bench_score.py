@@ -68,10 +68,13 @@ def test_text_of_samples_stays_in_its_cell_of_the_markdown(alignvid, tmp_path):
     [
         (["--variants", "baseline,cfg"], "The run has no variant 'cfg'; choose from baseline, alignvid."),
         (["--judge", "gemini"], "There are no answers of --judge gemini; choose from: --judge rule"),
-        (["--margin", "flicker"], "'flicker' is no margin; write it as aesthetic_quality=0.01."),
+        (
+            ["--margin", "flicker"],
+            "'flicker' is no margin; write it as aesthetic_quality=0.01, with a loss of 0 or more.",
+        ),
         (["--margin", "aesthetic_quality=0.01"], "alignvid bench measure RUN --metrics aesthetic_quality"),
-        (["--margin", "flicker=-1"], "must be above 0"),
-        (["--margin", "flicker=nan"], "must be above 0"),
+        (["--margin", "flicker=-1"], "'flicker=-1' is no margin"),
+        (["--margin", "flicker=nan"], "'flicker=nan' is no margin"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -86,7 +89,7 @@ def test_a_run_file_that_holds_something_else_is_one_sentence(alignvid, run):
     (run / "run.json").write_text("[]")
     code, _, err = alignvid("bench", "score", run)
     assert code == 2
-    assert "is of another version of alignvid" in err and err.count("\n") == 1
+    assert "run.json' is []; it must be an object with the fields data, model" in err and err.count("\n") == 1
 
 
 def test_a_folder_that_is_no_run_is_one_sentence(alignvid, tmp_path):

@@ -46,7 +46,9 @@ def test_compare_writes_a_page_of_all_three(alignvid, wan, tmp_path):
     assert f"Open {tmp_path / 'index.html'}" in out
     page = (tmp_path / "index.html").read_text()
     for name in ("reference.png", "baseline.mp4", "alignvid.mp4", "side_by_side.mp4"):
-        assert f'src="{name}"' in page
+        assert (
+            f'{"href" if name == "side_by_side.mp4" else "src"}="{name}"' in page
+        )  # both halves in one are a download
 
 
 def test_options_reach_the_recipe(alignvid, wan, tmp_path):
@@ -101,8 +103,8 @@ BAD_INPUT = {
     "prompt only emoji": (["--prompt", "🐱"], "has no words"),
     "gamma zero": (["--gamma", "0"], "finite positive"),
     "gamma negative": (["--gamma", "-1"], "finite positive"),
-    "gamma NaN": (["--gamma", "nan"], "finite positive"),
-    "gamma infinite": (["--gamma", "inf"], "finite positive"),
+    "gamma NaN": (["--gamma", "nan"], "'nan' is no finite number"),
+    "gamma infinite": (["--gamma", "inf"], "'inf' is no finite number"),
     "window without a step": (["--steps-window", "0.5-0.5"], "contains no step"),
     "window unreadable": (["--steps-window", "early"], "not a step window"),
     "block missing": (["--blocks", "99"], "Block 99"),

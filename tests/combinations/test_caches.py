@@ -7,8 +7,7 @@ both edges; the proof compares the transformer's output there with that of a tra
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -20,17 +19,12 @@ from diffusers import (
     PyramidAttentionBroadcastConfig,
     TaylorSeerCacheConfig,
 )
-from torch import Tensor
 
 import alignvid
 from alignvid import StepWindow
+from cached_runs import EDGES, STEPS, TOLERANCE, WINDOW, calls_of, computed_at, counts, in_order, off_at_the_edges
 from five import BUILDERS, FIVE, RECIPE, SLOW_BUT_TWO
-from pipelines import generate
 
-STEPS = 6
-WINDOW = StepWindow.fraction(0.3, 0.6)  # steps 2 and 3
-EDGES = (2, 4)
-TOLERANCE = 1e-6  # the same kernels on the same inputs: zero but for a sum in another order
 ALWAYS = (-1, 1001)  # timesteps
 
 
@@ -101,46 +95,6 @@ def _after_a_step(pipe: DiffusionPipeline) -> Callable[[], int]:
     return timestep
 
 
-class Call(NamedTuple):
-    """One forward of the transformer in a run."""
-
-    step: int
-    arguments: dict[str, Any]
-    output: Tensor
-    computed: int
-    """Attentions that were computed, by their projections to keys."""
-
-
-def calls_of(pipe: DiffusionPipeline, call: dict[str, Any], *, is_named: bool) -> list[Call]:
-    """Every forward of a run; in one context for all of it where the pipeline names none itself."""
-    calls: list[Call] = []
-    timesteps: list[float] = []
-    computed: list[str] = []
-    hooks = [
-        module.register_forward_hook(lambda *_, name=name: computed.append(name))
-        for name, module in pipe.transformer.named_modules()
-        if name.endswith("to_k")
-    ]
-
-    def note(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        timestep = float(kwargs["timestep"].max())
-        if timestep not in timesteps:
-            timesteps.append(timestep)
-        calls.append(Call(timesteps.index(timestep), dict(kwargs), output[0].clone(), len(computed)))
-        computed.clear()
-
-    hooks.append(pipe.transformer.register_forward_hook(note, with_kwargs=True))
-    with nullcontext() if is_named else pipe.transformer.cache_context("the whole run"):
-        generate(pipe, call, num_inference_steps=STEPS)
-    for hook in hooks:
-        hook.remove()
-    return calls
-
-
-def computed_at(calls: list[Call], step: int) -> int:
-    return max(call.computed for call in calls if call.step == step)
-
-
 CACHES: dict[str, Callable[[DiffusionPipeline], Any]] = {
     "FirstBlockCache": first_block,
     "MagCache": mag,
@@ -169,31 +123,21 @@ def test_at_both_edges_the_transformer_computes_as_without_a_cache(
     uncached, call = BUILDERS[name]()
     unattached, _ = BUILDERS[name]()
     pipe, _ = BUILDERS[name]()
-    is_named = name not in UNNAMED
+    context = "the whole run" if name in UNNAMED else None
     unattached.transformer.enable_cache(CACHES[combination](unattached))
-    without = calls_of(unattached, call, is_named=is_named)
+    without = calls_of(unattached, call, context=context)
     config = CACHES[combination](pipe)
-    steps = [lambda: alignvid.attach(pipe, RECIPE, steps=WINDOW), lambda: pipe.transformer.enable_cache(config)]
-    for step in steps if is_attached_first else reversed(steps):
-        step()
-    attached = calls_of(pipe, call, is_named=is_named)
+    in_order(
+        is_attached_first,
+        lambda: alignvid.attach(pipe, RECIPE, steps=WINDOW),
+        lambda: pipe.transformer.enable_cache(config),
+    )
+    attached = calls_of(pipe, call, context=context)
     for edge in EDGES:
         assert computed_at(without, edge) < computed_at(without, 0)  # else nothing is proved
         assert computed_at(attached, edge) == computed_at(attached, 0)
-    for run in attached:
-        if run.step in EDGES:
-            assert (run.output - explicit(uncached, run)).abs().max() <= TOLERANCE
+    assert off_at_the_edges(attached, uncached) <= TOLERANCE
     record_property("pipeline", type(pipe).__name__)
-
-
-def explicit(uncached: DiffusionPipeline, run: Call) -> Tensor:
-    """What a transformer without a cache makes of the same arguments, in or out of the window."""
-    is_in_window = run.step == EDGES[0]
-    with torch.no_grad():
-        if not is_in_window:
-            return uncached.transformer(**run.arguments)[0]
-        with alignvid.attach(uncached.transformer, RECIPE, steps=StepWindow.all()):
-            return uncached.transformer(**run.arguments)[0]
 
 
 @pytest.mark.parametrize("combination", ["FirstBlockCache", "MagCache", "PAB"])
@@ -201,7 +145,7 @@ def test_within_the_window_and_outside_the_cache_skips_as_before(combination):
     pipe, call = BUILDERS["wan_i2v"]()
     pipe.transformer.enable_cache(CACHES[combination](pipe))
     alignvid.attach(pipe, RECIPE, steps=WINDOW)
-    calls = calls_of(pipe, call, is_named=True)
+    calls = calls_of(pipe, call)
     assert all(computed_at(calls, step) < computed_at(calls, 0) for step in (1, 3, 5))
 
 
@@ -217,7 +161,7 @@ def test_detaching_in_the_middle_of_a_run_forgets_what_was_computed_with_a_gain(
             attachment.detach()
         return kwargs
 
-    calls = calls_of(pipe, {**call, "callback_on_step_end": detach_after_the_second_step}, is_named=True)
+    calls = calls_of(pipe, {**call, "callback_on_step_end": detach_after_the_second_step})
     (after,) = [run for run in calls if run.step == 2]
     assert (after.output - uncached.transformer(**after.arguments)[0]).abs().max() <= TOLERANCE
 
@@ -226,7 +170,8 @@ def test_modulating_one_branch_leaves_the_cached_residual_of_the_other_alone():
     pipe, call = BUILDERS["wan_i2v"]()
     pipe.transformer.enable_cache(CACHES["FirstBlockCache"](pipe))
     alignvid.attach(pipe, RECIPE, steps=WINDOW, branch="cond")
-    calls = calls_of(pipe, call, is_named=True)
-    cond, uncond = calls[0::2], calls[1::2]
-    assert [run.computed == cond[0].computed for run in cond] == [True, False, True, False, True, False]
-    assert [run.computed == uncond[0].computed for run in uncond] == [True, False, False, False, False, False]
+    calls = calls_of(pipe, call)
+    whole, skipped = counts(calls)[0], counts(calls)[2]
+    assert skipped < whole
+    assert counts(calls[0::2]) == [whole, skipped, whole, skipped, whole, skipped]
+    assert counts(calls[1::2]) == [whole] + [skipped] * 5

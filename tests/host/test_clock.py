@@ -17,14 +17,27 @@ from torch import nn
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
-from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_of, noise_levels
+from alignvid.host.clock import Moment, StepClock
+from alignvid.host.given import Given
+from alignvid.host.noise import noise_levels
 from alignvid.host.passes import PassReader, active_samples, pass_named
 from alignvid.host.transformers import Host
 from alignvid.models.builtin.wan import FAMILY as WAN
+from alignvid.models.family import Time
 
 HELIOS = {"stage_range": [0, 1 / 3, 2 / 3, 1], "stages": 3}
 HOST = Host("transformer", nn.Identity(), nn.Identity(), WAN)
+ASCENDING = HOST._replace(family=replace(WAN, time=Time(scale=1.0, is_ascending=True)))
+
+
+def at(noise_level: float) -> dict[str, Any]:
+    """The arguments of a forward at that noise level, its timestep in memory of its own."""
+    return {"timestep": torch.tensor([1000.0 * noise_level])}
+
+
+def moment(run: int, step: int | None) -> Moment:
+    """The moment of a forward in step `step` of a run."""
+    return Moment(True, step, 0.5, run)
 
 
 @pytest.mark.parametrize(
@@ -71,23 +84,23 @@ def test_noise_runs_from_one_to_zero_whatever_the_scheduler_counts(timesteps, le
     ids=["scalar", "whole number", "per sample", "per token", "double", "python number"],
 )
 def test_the_noisiest_token_tells_the_noise_level(timestep):
-    assert noise_level_of(timestep, 1000.0, is_ascending=False) == pytest.approx(0.9)
+    assert Given(HOST, {"timestep": timestep}).level == pytest.approx(0.9)
 
 
 def test_an_ascending_timestep_is_0_at_pure_noise():
-    assert noise_level_of(torch.tensor([0.1, 0.9]), 1.0, is_ascending=True) == pytest.approx(0.9)
+    assert Given(ASCENDING, {"timestep": torch.tensor([0.1, 0.9])}).level == pytest.approx(0.9)
 
 
 def test_a_timestep_that_is_missing_is_an_error():
     with pytest.raises(ClockError, match="called without a timestep; pass timestep=…"):
-        noise_level_of(None, 1000.0, is_ascending=False)
+        Given(HOST, {}).level  # noqa: B018  # reading it is the test
 
 
 def test_without_a_pipeline_the_clock_has_no_step_index():
-    moment = StepClock(StepWindow.noise_above(0.9)).read(lambda: 0.95)
-    assert moment.is_in_window
-    assert moment.step_index is None
-    assert moment.noise_level == pytest.approx(0.95)
+    read = StepClock(StepWindow.noise_above(0.9)).read(HOST, at(0.95))
+    assert read.is_in_window
+    assert read.step_index is None
+    assert read.noise_level == pytest.approx(0.95)
 
 
 class Scheduled:
@@ -103,7 +116,7 @@ def acting_timesteps(clock: StepClock, scheduler: Any, left_out: int = 0) -> lis
     active = []
     for index, timestep in enumerate(timesteps):
         scheduler._step_index = index or None
-        if clock.read(lambda timestep=timestep: int(timestep) / 1000).is_in_window:
+        if clock.read(HOST, at(int(timestep) / 1000)).is_in_window:
             active.append(round(timestep))
     return active
 
@@ -143,7 +156,7 @@ def test_a_modular_pipeline_without_a_scheduler_is_taken_to_make_its_default_ste
     clock = StepClock(window, EchoDenoiseLoopStep().init_pipeline())
     *sigmas, _ = DEFAULT_ECHO_SIGMAS
     for run in (1, 2):
-        moments = [clock.read(lambda sigma=sigma: sigma) for sigma in sigmas]
+        moments = [clock.read(HOST, at(sigma)) for sigma in sigmas]
         assert [moment.step_index for moment in moments if moment.is_in_window] == acting
         assert clock.schedule_count == run
 
@@ -183,19 +196,19 @@ def test_an_announced_pass_is_known_by_its_name(context, branch):
 
 
 def test_a_pass_that_is_not_announced_is_known_by_its_order_within_the_step():
-    passes = PassReader()
-    read = [passes.read(1, step, HOST, {}) for step in (0, 0, 1, 1, 2, 2, 2)]
+    passes = PassReader(object())
+    read = [passes.read(moment(1, step), HOST, {}) for step in (0, 0, 1, 1, 2, 2, 2)]
     assert read == ["cond", "uncond", "cond", "uncond", "cond", "uncond", "unknown"]
 
 
 def test_a_new_schedule_begins_with_the_conditional_pass_even_at_the_same_step():
-    passes = PassReader()
-    assert [passes.read(section, 0, HOST, {}) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
+    passes = PassReader(object())
+    assert [passes.read(moment(section, 0), HOST, {}) for section in (1, 2, 3)] == ["cond", "cond", "cond"]
 
 
 def test_without_a_step_or_an_announcement_the_pass_is_unknown():
-    passes = PassReader()
-    assert [passes.read(0, None, HOST, {}) for _ in range(3)] == ["unknown"] * 3
+    passes = PassReader(object())
+    assert [passes.read(moment(0, None), HOST, {}) for _ in range(3)] == ["unknown"] * 3
 
 
 @pytest.mark.parametrize(
@@ -209,7 +222,8 @@ def test_without_a_step_or_an_announcement_the_pass_is_unknown():
         ("cond", "batched", [False, False, True, True]),
         ("uncond", "cond", False),
         ("uncond", "batched", [True, True, False, False]),
-        ("cond", "unknown", True),
+        ("cond", "unknown", False),
+        ("both", "unknown", True),
     ],
 )
 def test_the_branch_decides_which_samples_act(branch, running, acting):
@@ -248,5 +262,5 @@ class Guided:
     ids=["guided", "unguided", "silent, two", "silent, one", "bare transformer"],
 )
 def test_a_batch_that_is_not_announced_holds_all_branches_if_the_pipeline_is_guided(pipeline, samples, running):
-    host = HOST._replace(family=replace(WAN, batch_order=("uncond", "cond")))
-    assert PassReader(pipeline).read(1, None, host, {"hidden_states": torch.zeros(samples, 1)}) == running
+    host = HOST._replace(family=replace(WAN, time=Time(batch_order=("uncond", "cond"))))
+    assert PassReader(pipeline).read(moment(1, 0), host, {"hidden_states": torch.zeros(samples, 1)}) == running

@@ -72,7 +72,7 @@ _PART = {**_SMALL, "in_channels": 8, "norm_num_groups": 2}
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (lambda: DiTTransformer2DModel(**_SMALL, sample_size=8), "It is told a class and no prompt"),
+        (lambda: DiTTransformer2DModel(**_SMALL, sample_size=8), "It is given a class and no prompt"),
         (lambda: DreamLitePipeline(*[None] * 6), "It has a U-Net with a small transformer here and there"),
         (lambda: DreamLiteMobilePipeline(*[None] * 6), "It has a U-Net with a small transformer here and there"),
         (lambda: DreamLiteTransformer2DModel(**_PART), "It is a part of a U-Net"),
@@ -110,18 +110,18 @@ def test_a_model_without_weights_is_refused():
 def test_an_older_diffusers_is_refused_with_the_line_that_updates_it(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
     with pytest.raises(AttachmentError, match=rf"diffusers {installed} is older than 0\.42\.1.*pip install --upgrade"):
-        versions.check_diffusers()
+        versions.check_versions(FluxTransformer2DModel)
 
 
 @pytest.mark.parametrize("installed", ["0.42.1", "0.43.0.dev0", "1.0"])
 def test_a_newer_diffusers_is_not_refused(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
-    versions.check_diffusers()
+    versions.check_versions(FluxTransformer2DModel)
 
 
 def test_the_oldest_diffusers_is_the_one_that_the_package_asks_for():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert f"diffusers>={versions.OLDEST_DIFFUSERS}" in project["dependencies"]
+    assert f"diffusers>={versions.OLDEST_DIFFUSERS}" in project["optional-dependencies"]["diffusers"]
 
 
 def test_a_processor_of_somebody_elses_is_named_in_a_warning_and_the_gain_acts_if_it_runs_the_norm():

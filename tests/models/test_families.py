@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,11 +11,11 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 import alignvid
-from alignvid import Recipe, Scalar, StepWindow
-from alignvid.errors import AttachmentError
+from alignvid import Recipe, Scalar, StepWindow, presets
+from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host import hosts
 from alignvid.host.sites import refusals_of, targets_of
-from alignvid.models import families
+from alignvid.models import Family, families
 from alignvid.models.evidence import model_table, recorded
 from alignvid.recipe import Branch
 from pipelines import generate, other_prompt
@@ -131,6 +132,16 @@ def test_detaching_restores_the_output_bit_for_bit(name, run):
     assert torch.equal(made_by(run.pipe, run.call), run.made)
 
 
+def presets_that_attach(pipe: DiffusionPipeline, family: Family) -> list[str]:
+    """Presets of its family that do not refuse it; a tiny model has not all of their blocks, so all that it has."""
+    attached = []
+    for name in presets.names():
+        if presets.load(name).family == family.preset_family:
+            with suppress(UnknownTarget), alignvid.attach(pipe, name, blocks="all"):
+                attached.append(name)
+    return attached
+
+
 @pytest.mark.exercises("runs")
 def test_what_is_recorded_of_it_is_what_it_is(name, run, record_property, pytestconfig):
     host = hosts(run.pipe)[0]
@@ -141,6 +152,7 @@ def test_what_is_recorded_of_it_is_what_it_is(name, run, record_property, pytest
         "transformer": type(host.transformer).__name__,
         "targets": list(targets_of(host, run.pipe)),
         "refused": refusals_of(host, run.pipe),
+        "presets": presets_that_attach(run.pipe, host.family),
     }
     for fact, value in facts.items():
         record_property(fact, value)

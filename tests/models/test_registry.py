@@ -19,7 +19,7 @@ from diffusers import (
 )
 
 import alignvid
-from alignvid.errors import AlignvidError, UnsupportedModel
+from alignvid.errors import AlignvidError, ObservationError, UnsupportedModel
 from alignvid.models import Family, KeyNorm, Site, Stack, families, register, registry
 from pipelines import generate
 
@@ -98,16 +98,41 @@ def test_a_registered_family_is_attached_to_like_a_built_in_one(register_for_thi
     assert attachment.acted_count == 2 * 3  # blocks, steps; both CFG halves are one batch
 
 
+def _examples() -> list[str]:
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    return [part.partition("```")[0] for part in page.split("```python\n")[1:]]
+
+
 def test_the_worked_example_of_the_documentation_works_and_is_short(register_for_this_test, ltx):
     pipe, call = ltx
     plain = generate(pipe, call)
-    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
-    code = page.partition("```python\n")[2].partition("```")[0]
-    assert len(code.splitlines()) <= 25
-    exec(code, {"pipe": pipe})
-    assert not torch.equal(generate(pipe, call), plain)
-    alignvid.detach(pipe)
-    assert torch.equal(generate(pipe, call), plain)
+    example, with_counts = _examples()
+    assert len(example.splitlines()) <= 25
+    names: dict[str, Any] = {}
+    exec(example, names)
+    with alignvid.attach(pipe) as attachment:
+        assert not torch.equal(generate(pipe, call), plain)
+    assert attachment.gains == {"cross.text": 1.35}
+    with alignvid.observe(pipe, steps=(0.0, 0.2)) as trace:
+        assert torch.equal(generate(pipe, call), plain)
+    assert {(fact.site, fact.query, fact.keys) for fact in trace.facts} >= {
+        ("self", "video", "video"),
+        ("cross", "video", "text"),
+    }
+    assert trace.problems == []
+    exec(with_counts, names)  # it needs nothing but the first
+    latents = torch.empty(1, 8, 2, 4, 4)
+    assert names["reads"].token_counts(None, {"hidden_states": latents}) == {"video": 8}
+
+
+def test_a_family_whose_queries_are_nobodys_is_named_with_the_remedy(register_for_this_test, ltx):
+    pipe, call = ltx
+    register_for_this_test(LTX)  # cross-attention alone
+    expected = (
+        r"cross .* has 2 queries but 16 keys \(text\): the family does not say which stream asks. Set Site.queries"
+    )
+    with pytest.raises(ObservationError, match=expected), alignvid.observe(pipe, steps=(0.0, 0.1)):
+        generate(pipe, call)
 
 
 @pytest.mark.parametrize(

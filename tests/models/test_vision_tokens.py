@@ -169,7 +169,7 @@ def test_detaching_takes_the_hooks_off_the_language_model_even_after_an_error(ed
 def test_an_attachment_that_fails_leaves_no_hook(edited, monkeypatch):
     pipe, _ = edited
     before = hook_count(pipe.text_encoder)
-    monkeypatch.setattr("alignvid.attachment.attachment.install_gate", lambda gate: 1 / 0)
+    monkeypatch.setattr("alignvid.attachment.in_force.install_gate", lambda gate: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         alignvid.attach(pipe, streams=["text"])
     assert hook_count(pipe.text_encoder) == before
@@ -293,7 +293,7 @@ def test_an_observation_tells_vision_from_text_or_says_that_it_cannot(edited):
     assert not trace.problems
     with alignvid.observe(pipe) as trace:
         generate(pipe, without_prompts(call) | embeddings)
-    assert [problem.partition(":")[0] for problem in trace.problems] == ["vision was not told from text"]
+    assert [problem.partition(":")[0] for problem in trace.problems] == ["vision was not distinguished from text"]
 
 
 def test_a_pipeline_without_a_language_model_that_sees_has_no_such_stream():

@@ -74,7 +74,7 @@ def test_what_was_attached_before_wrapping_acts_through_the_wrapper(wrapper):
             return model(**arguments)[0]
 
     plain = run(pipe.transformer)
-    attachment = alignvid.attach(pipe.transformer, RECIPE)
+    attachment = alignvid.attach(pipe.transformer, RECIPE, schedule=[950.0])
     expected = run(pipe.transformer)
     wrapped = WRAPPERS[wrapper][0](pipe.transformer)
     assert torch.equal(run(wrapped), expected) and not torch.equal(expected, plain)

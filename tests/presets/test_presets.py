@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from alignvid import presets
 from alignvid.errors import RecipeError, UnknownPreset
+from alignvid.presets.fingerprint import Fingerprint
 from alignvid.schedule import StepWindow
 
 # Written out one by one from the released behaviour, so that a slip in a range of the TOML shows.
@@ -13,8 +17,8 @@ WAN_BLOCKS = [0, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 2
 F1_BLOCKS = [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 16, 18, 19, 20, 23, 25, 29, 32, 36, 37, 38, 39]
 V1_BLOCKS = [0, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 23, 25, 26, 27, 31, 33]
 
-WAN_14B = {"num_layers": 40, "num_attention_heads": 40, "image_dim": 1280, "pos_embed_seq_len": None}
-FRAMEPACK = {"num_layers": 20, "num_single_layers": 40}
+WAN_14B = Fingerprint("wan", {"blocks": 40}, heads=40, width=5120, image_keys=(1280,))
+FRAMEPACK = Fingerprint("framepack", {"transformer_blocks": 20, "single_transformer_blocks": 40}, 24, 3072)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,8 @@ def test_paper_wan_scales_each_side_once():
 @pytest.mark.parametrize("name", ["wan2.1-i2v-14b", "framepack", "framepack-f1"])
 def test_readings_differ_in_their_window_and_released_is_the_default(name):
     assert presets.load(name).name == f"{name}:released"
-    assert presets.load(name).recipe.steps == StepWindow.noise_above(0.9)
+    precision = "bfloat16" if name.startswith("framepack") else "exact"
+    assert presets.load(name).recipe.steps == StepWindow("noise", 0.9, 1.0, precision)
     assert presets.load(f"{name}:paper").recipe.steps == StepWindow.fraction(0.0, 0.3)
 
 
@@ -58,25 +63,24 @@ def test_every_preset_loads_says_its_provenance_and_round_trips(name):
 
 
 @pytest.mark.parametrize(
-    ("class_name", "config", "checkpoint", "expected"),
+    ("model", "expected"),
     [
-        ("WanTransformer3DModel", WAN_14B, "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "wan2.1-i2v-14b:released"),
-        ("WanTransformer3DModel", WAN_14B, "", "wan2.1-i2v-14b:released"),
-        ("WanTransformer3DModel", {**WAN_14B, "pos_embed_seq_len": 514}, "", "generic:generic"),
-        ("WanTransformer3DModel", {**WAN_14B, "image_dim": None}, "", "generic:generic"),
-        ("HunyuanVideoFramepackTransformer3DModel", FRAMEPACK, "lllyasviel/FramePackI2V_HY", "framepack:released"),
-        ("HunyuanVideoFramepackTransformer3DModel", FRAMEPACK, "", "framepack:released"),
-        (
-            "HunyuanVideoFramepackTransformer3DModel",
-            FRAMEPACK,
-            "lllyasviel/FramePack_F1_I2V_HY_20250503",
-            "framepack-f1:released",
-        ),
-        ("HunyuanVideoTransformer3DModel", {}, "", "generic:generic"),
+        (replace(WAN_14B, checkpoint="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"), "wan2.1-i2v-14b:released"),
+        (WAN_14B, "wan2.1-i2v-14b:released"),
+        (replace(WAN_14B, image_keys=(1280, 1280)), "generic:generic"),
+        (replace(WAN_14B, image_keys=()), "generic:generic"),
+        (replace(WAN_14B, layers={"blocks": 40, "vace_blocks": 8}), "generic:generic"),
+        (replace(WAN_14B, family="skyreels_v2"), "generic:generic"),
+        (replace(WAN_14B, heads=None, width=None), "generic:generic"),
+        (Fingerprint("wan", {"blocks": 6}, 4, 128, (64,)), "miniature:calibrated"),
+        (replace(FRAMEPACK, checkpoint="lllyasviel/FramePackI2V_HY"), "framepack:released"),
+        (FRAMEPACK, "framepack:released"),
+        (replace(FRAMEPACK, checkpoint="lllyasviel/FramePack_F1_I2V_HY_20250503"), "framepack-f1:released"),
+        (replace(FRAMEPACK, family="hunyuan_video"), "generic:generic"),
     ],
 )
-def test_preset_is_found_from_the_model(class_name, config, checkpoint, expected):
-    assert presets.find(class_name, config, checkpoint).name == expected
+def test_preset_is_found_from_the_model(model, expected):
+    assert presets.find(model).name == expected
 
 
 def test_unknown_preset_names_the_choices():
@@ -117,12 +121,22 @@ def test_a_calibration_is_given_as_data_and_a_preset_without_one_has_none(tmp_pa
     ("content", "message"),
     [
         (b"title = ", "not valid TOML"),
-        (PRESET_FILE.replace("title", "titel").encode(), "unknown field 'titel'"),
+        (PRESET_FILE.replace("title", "titel").encode(), "has no field 'titel'; its fields are title, family"),
         (PRESET_FILE.replace('family = "wan"', "").encode(), "lacks the field 'family'"),
         (PRESET_FILE.replace("gamma", "gama").encode(), "no field 'gama'"),
-        (PRESET_FILE.replace('provenance = "by hand"', "").encode(), "provenance and recipe"),
+        (
+            PRESET_FILE.replace('provenance = "by hand"', "").encode(),
+            "the field 'readings.a' lacks the field 'provenance'; its fields are provenance, recipe",
+        ),
         (b"\xff\xfe\x00", "cannot be read"),
-        (b"calibration = 3\n" + PRESET_FILE.encode(), r"has 3 as calibration; it must be a table, \[calibration\]"),
+        (PRESET_FILE.encode() + b"[match]\nlayer = 3\n", "'match' has no field 'layer'; its fields are layers, heads"),
+        (b"readings = 1\n" + PRESET_FILE.split("[readings.a]")[0].encode(), "the field 'readings' is 1; it must be"),
+        (
+            PRESET_FILE.replace("2.0", "0x" + "f" * 5000).encode(),
+            "'mine:a': .*'gamma' is a number without end",
+        ),
+        (b"a = " + b"[" * 5000, "not valid TOML"),
+        (b"calibration = 3\n" + PRESET_FILE.encode(), "the field 'calibration' is 3; it must be an object"),
     ],
     ids=[
         "truncated",
@@ -131,6 +145,10 @@ def test_a_calibration_is_given_as_data_and_a_preset_without_one_has_none(tmp_pa
         "unknown recipe field",
         "no provenance",
         "not UTF-8",
+        "unknown field of a match",
+        "readings are a number",
+        "endless number",
+        "deep",
         "no table",
     ],
 )
@@ -144,3 +162,10 @@ def test_damaged_preset_files_are_refused(tmp_path, content, message):
 def test_missing_preset_file_is_named(tmp_path):
     with pytest.raises(UnknownPreset, match="does not exist; built-in presets are"):
         presets.load(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.timeout(10)
+def test_a_preset_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "mine.toml")
+    with pytest.raises(RecipeError, match="it is a pipe"):
+        presets.load(str(tmp_path / "mine.toml"))

@@ -11,9 +11,16 @@ from playwright.sync_api import sync_playwright
 from alignvid.analysis.trace import Trace
 from alignvid.cli import main
 from alignvid.files import sha256_of_file
+from alignvid.generate.record import read_record
 from alignvid.media.videos import read_video, write_video
+from alignvid.plots import mean_map
 from alignvid.report.attention import ATTENTION_PAGE, write_attention_page
+from alignvid.report.rows import comparison_files
 from chromium import CHROMIUM, FLAGS, Links, needs_chromium
+
+ROLES = ("baseline", "alignvid")
+PANELS = 4 * 3 + 3 * 2
+"""Entropy of cross text, cross image and self in four ways; the shares of the two in cross-attention in three."""
 
 
 class Pictures(HTMLParser):
@@ -52,9 +59,29 @@ def test_inspect_makes_one_page_beside_the_videos(run, capsys):
 def test_the_page_shows_videos_maps_and_plots_and_describes_each(inspected_run):
     found = Pictures()
     found.feed((inspected_run / ATTENTION_PAGE).read_text())
-    assert found.texts["video"] == ["baseline", "AlignVid", "side by side", "“cat”, baseline", "“cat”, AlignVid"]
+    assert found.texts["video"] == ["baseline", "AlignVid", "“cat”, baseline", "“cat”, AlignVid"]
     assert found.texts["img"] == ["reference"]
-    assert len(found.texts["svg"]) == 7 and all(text and "n\u00a0=\u00a01" in text for text in found.texts["svg"])
+    assert len(found.texts["svg"]) == PANELS and all(text and "n\u00a0=\u00a01" in text for text in found.texts["svg"])
+
+
+def test_the_page_begins_with_what_the_word_gets(inspected_run):
+    page = (inspected_run / ATTENTION_PAGE).read_text()
+    shares = [100 * mean_map(Trace.load(inspected_run / f"{role}.trace").maps, "cat").mean() for role in ROLES]
+    label, value = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)[0]
+    assert label == "attention on “cat”"
+    assert value == " → ".join(f"{share:.1f} %" for share in shares)
+
+
+def test_the_page_and_that_of_the_comparison_lead_to_each_other(run):
+    (run / "index.html").write_bytes(comparison_files(read_record(run))["index.html"])
+    assert 'href="index.html"' in write_attention_page(run).read_text()
+    assert 'href="attention.html"' in (run / "index.html").read_text()
+
+
+def test_a_page_of_the_users_own_stays_as_it_is(run):
+    (run / "index.html").write_text("mine")
+    assert 'href="index.html"' not in write_attention_page(run).read_text()
+    assert (run / "index.html").read_text() == "mine"
 
 
 def test_the_page_opens_nothing_outside_its_folder(inspected_run):
@@ -112,11 +139,12 @@ def truncate(run):
     path.write_bytes(path.read_bytes()[:1000])
 
 
+NO_VIDEO = {"models": {}, "sha256": "", "file": "best.trace", "words": []}
 BAD_RUNS = {
     "no record": (lambda run: (run / "record.json").unlink(), "cannot be read as a record"),
     "record of nothing": (lambda run: (run / "record.json").write_text("[]"), "holds no record"),
-    "traces not described": (record_says({"alignvid": {}}), "names traces that it does not desc"),
-    "traces of no video": (record_says({"best": {"models": {}, "sha256": ""}}), "that it does not describe"),
+    "traces not described": (record_says({"alignvid": {}}), "'traces.alignvid' lacks the field 'file'"),
+    "traces of no video": (record_says({"best": NO_VIDEO}), "that it does not describe"),
     "not observed": (record_says({}), "was not observed; make it again with `alignvid generate --record"),
     "trace missing": (lambda run: (run / "alignvid.trace").unlink(), "There is no trace"),
     "trace cut short": (truncate, "is cut short or is no trace"),
@@ -187,7 +215,7 @@ def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(inspected_run
     page, log = inspected_run / ATTENTION_PAGE, tmp_path / "net.json"
     dom = browse(page, log, until=PLAYING)
     assert len(re.findall(r'class="time">([\d.]+) s<', dom)) == 2  # videos and maps play without a click
-    assert dom.count('role="img"') == 7
+    assert dom.count('role="img"') == PANELS
     assert not requested(log)
 
 

@@ -22,7 +22,7 @@ _POLL_S = {"job": 0.02, "write": 0.001}
 
 PROGRAM = """
 import sys
-from alignvid.bench.attempts import Attempts
+from alignvid.bench.runs.attempts import Attempts
 from alignvid.cli import main
 
 def note(self, job, begin=Attempts.begin):

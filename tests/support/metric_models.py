@@ -178,7 +178,7 @@ def save_run(folder: Path, clips: dict[str, np.ndarray | None], *, fps: float = 
         image = np.zeros((64, 96, 3), np.uint8) if frames is None else frames[0]
         Image.fromarray(image).save(folder / sample.image_path)
     info = RunInfo(
-        data={"name": "made"},
+        data={"name": "made", "unusable": []},
         model={"name": "none"},
         variants=[{"name": "baseline", "recipe": None, "settings": {}}],
         seeds=[0],

@@ -40,14 +40,21 @@ class Exchange:
         pictures = [item for url in urls for item in url.split("base64,")[1].split(",")]
         return [np.asarray(Image.open(io.BytesIO(base64.b64decode(item)))) for item in pictures]
 
-    def say(self, text: str | None, top: list[tuple[str, float]] | None = None) -> None:
-        """A chat completion."""
+    def say(
+        self,
+        text: str | list | None,
+        top: list[tuple[str | None, float | None]] | None = None,
+        *,
+        finish: str = "stop",
+        **message: Any,
+    ) -> None:
+        """A chat completion; `message` is what stands beside the content."""
         tokens = [{"token": token, "logprob": value, "bytes": None} for token, value in top or []]
         logprobs = {"content": [{**tokens[0], "top_logprobs": tokens}]} if tokens else None
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": text, **message},
+            "finish_reason": finish,
             "logprobs": logprobs,
         }
         self.send(200, {"id": "1", "object": "chat.completion", "created": 0, "model": MODEL, "choices": [choice]})
@@ -129,6 +136,9 @@ def stub_server(
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if self.path != "/v1/chat/completions":
+                Exchange(self, {}, 1).refuse(404, "Not Found")
+                return
             try:
                 stub.take(self, body)
             except (BrokenPipeError, ConnectionResetError):  # the client gave up, as some tests want

@@ -45,7 +45,7 @@ class Fact(NamedTuple):
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """What tells this fact from the others of a run."""
+        """What distinguishes this fact from the others of a run."""
         return (*self[:6], *self[7:11])
 
 

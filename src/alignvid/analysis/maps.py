@@ -5,16 +5,18 @@ One row block at a time (tiles.py), averaged over heads: the full matrix never e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignvid.analysis.tiles import exactly, tiles
 from alignvid.errors import ObservationError
+from alignvid.host.transformers import Host
+from alignvid.models.family import Arguments
 
 
 class ChosenKeys(NamedTuple):
@@ -44,17 +46,22 @@ def attention_to_keys(
     return shares.unflatten(0, (batch, heads)).mean(1)
 
 
-def patch_grid(transformer: nn.Module, arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of a latent frame in tokens, from a transformer's configuration and what it is given.
+def frame_grid(host: Host, arguments: Arguments) -> tuple[int, int]:
+    """Height and width of a latent frame in tokens, as the family reads them from what the transformer is given; else
+    from its configuration and the latents.
 
-    Raises: ObservationError if it is given no latents as such, as Cosmos 3 is not.
+    Raises: ObservationError if neither says, as with Cosmos 3, which is given no latents as such.
     """
-    hidden_states = arguments.get("hidden_states")
-    patch: Any = getattr(transformer.config, "patch_size", None)
+    read = next((grid for target, grid in host.family.grids.items() if target.endswith(".video")), None)
+    if read is not None:
+        grid = read(host.transformer, arguments)
+        return grid.height, grid.width
+    hidden_states, config = arguments.get("hidden_states"), getattr(host.transformer, "config", None)
+    patch: Any = getattr(config, "patch_size", None)
     if hidden_states is None or patch is None:
         raise ObservationError(
-            f"{type(transformer).__name__} does not tell how its tokens lie in frames, so that no maps of them can be "
-            "made; observe it without maps."
+            f"{type(host.transformer).__name__} does not say how its tokens lie in frames, so that no maps of them can "
+            "be made; observe it without maps, or give its family Reads.grids."
         )
     _, patch_height, patch_width = patch if isinstance(patch, Sequence) else (None, patch, patch)
     height, width = hidden_states.shape[-2:]

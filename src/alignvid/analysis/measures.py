@@ -141,6 +141,10 @@ def _measures_of(tile: Tile, stream_lengths: list[int]) -> Float[Tensor, "head r
     if tile.bias is not None:
         logits.masked_fill_(tile.bias.isneginf(), 0.0)  # there the weight is 0, and 0 x inf would be NaN
     mean = torch.linalg.vecdot(weights, logits)
+    if (
+        tile.bias is not None
+    ):  # one number off all energies leaves the slope as it is, and its digits, if they are large
+        tile.energy.sub_(torch.linalg.vecdot(weights, tile.energy).unsqueeze(-1))
     deviation = logits.sub_(mean.unsqueeze(-1))  # without a mask this overwrites the energy, which has served
     weighted = weights.mul_(deviation)
     variance = torch.linalg.vecdot(weighted, deviation)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.analysis.maps import patch_grid
+from alignvid.analysis.maps import frame_grid
 from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
@@ -20,11 +20,11 @@ from alignvid.analysis.trace import Trace
 from alignvid.attachment.gate import gate_of
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_in
 from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
-from alignvid.host.sites import Inserted, descend, holder_of
+from alignvid.host.sites import Inserted, holder_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
+from alignvid.models.paths import descend
 
 _MOST_BYTES_WAITING = 32 << 20  # of queries and keys; enough for a small model's whole forward
 
@@ -96,8 +96,7 @@ class Observation:
         hook = partial(self._begin_forward, host, inspect.signature(type(host.transformer).forward))
         self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
-        if host.family.watch is not None:
-            self._handles += host.family.watch(self._clock.pipeline)
+        self._handles += host.family.watch(self._clock.pipeline)
         if hasattr(host.transformer, "cache_context"):
             self._contexts.append((host.transformer, vars(host.transformer).get("cache_context")))
             object.__setattr__(host.transformer, "cache_context", _announcing(host.transformer, self._passes))
@@ -128,30 +127,30 @@ class Observation:
         self._place = None
         if host.family.prepares(arguments):
             return
-        moment = self._clock.read(lambda: noise_level_in(host.family, arguments))
-        running = self._passes.read(self._clock.schedule_count, moment.step_index, host, arguments)
+        moment = self._clock.read(host, arguments)
+        running = self._passes.read(moment, host, arguments)
         if moment.is_in_window:
             self._place = ForwardPlace(
-                section=max(self._clock.schedule_count - 1, 0),
+                section=max(moment.run - 1, 0),
                 step=-1 if moment.step_index is None else moment.step_index,
                 noise_level=moment.noise_level,
                 running=running,
                 batch_order=host.family.branches(arguments) or UNCONDITIONAL_FIRST,
                 token_counts=self._token_counts(host, arguments),
-                grid=patch_grid(transformer, arguments) if self._recorder.needs_grid else (1, 1),
+                grid=frame_grid(host, arguments) if self._recorder.needs_grid else (1, 1),
             )
         if (gate := gate_of(host)) is not None:
             attached = {"name": gate.name, "recipe": gate.recipe.to_dict()}
             self.trace.origin["attached"][host.name] = attached
 
     def _token_counts(self, host: Host, arguments: Arguments) -> dict[str, int]:
-        """Tokens by stream; where vision cannot be told from text, all are text, and the trace says so."""
-        counts = {} if host.family.token_counts is None else host.family.token_counts(host.transformer, arguments)
+        """Tokens by stream; where vision cannot be distinguished from text, all are text, and the trace says so."""
+        counts = host.family.token_counts(host.transformer, arguments)
         streams = {stream for site in self._sites for keys in site.keys for stream in keys.streams}
         untold = next((name for name, count in counts.items() if count is None and name in streams), None)
         problem = (
-            f"{untold} was not told from text: the prompt was encoded before the observation began, or its tokens lie "
-            "elsewhere in each prompt of a batch."
+            f"{untold} was not distinguished from text: the prompt was encoded before the observation began, or its "
+            "tokens lie elsewhere in each prompt of a batch."
         )
         if untold is not None and problem not in self.trace.problems:
             self.trace.problems.append(problem)
@@ -194,7 +193,7 @@ class Observation:
 
 
 def _announcing(transformer: Any, passes: PassReader) -> Any:
-    """The transformer's own cache context, which also tells the reader of passes its name."""
+    """The transformer's own cache context, which also gives the reader of passes its name."""
     own = vars(transformer).get("cache_context")
 
     @contextmanager

@@ -1,6 +1,6 @@
 """Record what attention does in a run, and change nothing: `with alignvid.observe(pipe) as trace:`.
 
-Hooks on the observed attentions tell which one is running, hooks on their key norms tell how many keys each stream
+Hooks on the observed attentions say which one is running, hooks on their key norms how many keys each stream
 has, and the attention call itself is overheard (softmaxes.py). All of it is gone when the block ends. What is measured
 are the queries and keys as the softmax sees them: after norm, rotary embedding and, if attached, the gain.
 """
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from torch import nn
 
 from alignvid.analysis.maps import ChosenKeys
 from alignvid.analysis.observation import Observation
@@ -21,6 +19,7 @@ from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.parallel import is_context_parallel
+from alignvid.host.registry import pipeline_of, runner_of
 from alignvid.host.transformers import Host, hosts
 from alignvid.schedule import BlockSet, StepWindow
 
@@ -48,7 +47,12 @@ def observe(
     Returns: a context manager that gives the `Trace` and fills it while the model runs.
     Raises: UnsupportedModel, UnknownTarget, ScheduleError or ObservationError; then the model is untouched.
     """
-    pipeline = None if isinstance(pipe_or_transformer, nn.Module) else pipe_or_transformer
+    runner, pipeline = runner_of(pipe_or_transformer), pipeline_of(pipe_or_transformer)
+    if runner.door is not None:
+        raise ObservationError(
+            f"The loop of {type(pipe_or_transformer).__name__} calls `{runner.door.attribute}`, through which "
+            "attention cannot be overheard yet; run and observe its transformer alone."
+        )
     observed, block_set, window = hosts(pipe_or_transformer), BlockSet.of(blocks), StepWindow.of(steps)
     sites = [site for host in observed for site in observed_sites(host, pipeline, block_set)]
     chosen = {name: ChosenKeys(*choice) for name, choice in (maps or {}).items()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import diffusers
 import torch
+from torch import nn
 
 import alignvid
 from alignvid.host.transformers import Host
@@ -16,9 +17,9 @@ from alignvid.schedule import BlockSet, StepWindow
 
 
 def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dict[str, Any]:
-    """Plain data that tells two runs of one model from runs of two models."""
+    """Plain data that distinguishes two runs of one model from runs of two models."""
     return {
-        "versions": {"alignvid": alignvid.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__},
+        "versions": {"alignvid": alignvid.__version__, "torch": torch.__version__, **_diffusers()},
         "models": {host.name: _model(host) for host in hosts},
         "blocks": str(blocks),
         "steps": steps.to_dict(),
@@ -26,11 +27,26 @@ def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dic
     }
 
 
+def _diffusers() -> dict[str, str]:
+    """Its version, where it is installed."""
+    try:
+        return {"diffusers": version("diffusers")}
+    except PackageNotFoundError:
+        return {}
+
+
 def _model(host: Host) -> dict[str, Any]:
-    config: Any = host.transformer.config
-    fields = {name: value for name, value in dict(config).items() if not name.startswith("_")}
+    fields = {name: value for name, value in _config_of(host.transformer).items() if not name.startswith("_")}
     return {
         "transformer": type(host.transformer).__name__,
         "family": host.family.name,
         "config_sha256": hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest(),
     }
+
+
+def _config_of(transformer: nn.Module) -> dict[str, Any]:
+    """The model's config; the shapes of its weights, if it has none that is a mapping."""
+    config = getattr(transformer, "config", None)
+    if isinstance(config, Mapping):
+        return dict(config)
+    return {name: tuple(weight.shape) for name, weight in transformer.named_parameters()}

@@ -162,17 +162,23 @@ def maps_of(passage: Passage, chosen: Mapping[str, ChosenKeys]) -> list[Attentio
 def query_streams(site: ObservedSite, softmax: Softmax, token_counts: Mapping[str, int]) -> tuple[Stream, ...]:
     """Streams of the queries of a softmax, in order."""
     count = softmax.call.query.shape[2]
-    return _last(softmax.keys, count) if site.has_own_queries else split_streams(site.query_names, count, token_counts)
+    if site.has_own_queries:
+        return _last(softmax.keys, count, site)
+    return split_streams(site.query_names, count, token_counts)
 
 
-def _last(streams: tuple[Stream, ...], count: int) -> tuple[Stream, ...]:
+def _last(streams: tuple[Stream, ...], count: int, site: ObservedSite) -> tuple[Stream, ...]:
     """The streams at the end that have so many tokens: Cosmos 3's text, at the beginning, asks in a softmax of its own.
 
     Raises: ObservationError if there are none.
     """
     first = next((i for i in range(len(streams)) if sum(one.length for one in streams[i:]) == count), None)
     if first is None:
-        raise ObservationError(f"{count} queries are not the last ones among {dict(streams)}, whose keys they meet.")
+        raise ObservationError(
+            f"Attention {site} has {count} queries but {sum(stream.length for stream in streams)} keys "
+            f"({', '.join(stream.name for stream in streams)}): the family does not say which stream asks. Set "
+            "Site.queries, or put self-attention first in the stack."
+        )
     return streams[first:]
 
 

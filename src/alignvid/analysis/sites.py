@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from alignvid.analysis.softmaxes import SoftmaxCall
 from alignvid.errors import ObservationError
-from alignvid.host.sites import chosen_blocks, descend, norm_of
+from alignvid.host.sites import chosen_blocks, norm_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import KeyNorm, Stack
+from alignvid.models.fit import check_fit
+from alignvid.models.paths import blocks_of, descend
 from alignvid.schedule import BlockSet
 
 
@@ -58,8 +60,9 @@ class Softmax(NamedTuple):
 def observed_sites(host: Host, pipeline: Any, blocks: BlockSet) -> list[ObservedSite]:
     """Every attention in the chosen blocks of a transformer.
 
-    Raises: UnknownTarget if a stack or a block does not exist.
+    Raises: UnknownTarget if a stack or a block does not exist, UnsupportedModel if the family does not fit.
     """
+    check_fit(host.family, host.transformer, pipeline)
     chosen = chosen_blocks(blocks, host, pipeline)
     stacks = host.family.stacks_of(host.transformer, pipeline)
     sites = [site for stack in stacks for site in _sites_of(host, stack, chosen.get(stack.name, ()))]
@@ -68,7 +71,7 @@ def observed_sites(host: Host, pipeline: Any, blocks: BlockSet) -> list[Observed
 
 
 def _refuse_shared(sites: Sequence[ObservedSite]) -> None:
-    """Two sites in one module run one after the other there, and nobody can tell from outside whose softmax is whose.
+    """Two sites in one module run one after the other there, and from outside it is not known whose softmax is whose.
 
     Raises: ObservationError if there are such.
     """
@@ -77,8 +80,8 @@ def _refuse_shared(sites: Sequence[ObservedSite]) -> None:
         if (other := first.setdefault(id(site.attention), site)) is not site:
             shared = sorted({item.block for item in sites if item.site == site.site and item.stack == site.stack})
             raise ObservationError(
-                f"Attentions {other.site} and {site} run in one module, where they cannot be told apart; choose other "
-                f"blocks than {', '.join(map(str, shared))}."
+                f"Attentions {other.site} and {site} run in one module, where they cannot be distinguished; choose "
+                f"other blocks than {', '.join(map(str, shared))}."
             )
 
 
@@ -136,7 +139,7 @@ def softmaxes_of(
 
 
 def _sites_of(host: Host, stack: Stack, blocks: Sequence[int]) -> Iterator[ObservedSite]:
-    modules = getattr(host.transformer, stack.name)
+    modules = blocks_of(host.transformer, stack.name)
     hidden = stack.sites[0].keys[0].streams  # the tokens that the blocks pass on, of which queries are made
     for block in blocks:
         for site in stack.sites:

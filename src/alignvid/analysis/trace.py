@@ -35,7 +35,7 @@ class Averages(NamedTuple):
 
 @dataclass(repr=False)
 class Trace:
-    """Facts of one run, in the order in which they happened. Printing it tells what there is."""
+    """Facts of one run, in the order in which they happened. Printing it says what there is."""
 
     origin: Mapping[str, Any]
     """Where the facts come from: the models, the versions, what was attached. Plain data."""

@@ -10,20 +10,38 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from alignvid.analysis.facts import AttentionMap, Fact
-from alignvid.errors import TraceError
+from alignvid.errors import TraceError, UnreadableFile
+from alignvid.fields import OPEN, json_values, read
+from alignvid.files import check_file
 
 SCHEMA_VERSION = 1
 
 _VERSION_KEY, _CONTENT_KEY = "alignvid_trace", "content"
 _WORDS = ("host", "stack", "site", "branch", "query", "keys", "measure")
 _INTEGERS = ("block", "section", "step")
+
+
+class _Origin(TypedDict):
+    """Where a trace comes from; it may say more."""
+
+    versions: NotRequired[dict[str, str]]
+    models: dict[str, dict[str, Any]]
+
+
+class _Written(TypedDict):
+    """The JSON in a trace's header."""
+
+    origin: Annotated[_Origin, OPEN]
+    problems: list[str]
+    vocabularies: dict[str, list[str]]
+    maps: list[dict[str, Any]]
 
 
 class Content(NamedTuple):
@@ -62,17 +80,21 @@ def encoded(
 def decoded(path: Path) -> Content:
     """Read a trace file. Raises: TraceError if it is missing, cut short, damaged, or of another schema version."""
     try:
+        check_file(path)
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise TraceError(f"There is no trace {str(path)!r}; give a file written by trace.save(…).") from None
-    except (SafetensorError, OSError) as error:
+    except UnreadableFile as error:
+        if error.is_missing:
+            raise TraceError(f"There is no trace {str(path)!r}; give a file written by trace.save(…).") from None
+        raise TraceError(f"{str(path)!r} is cut short or is no trace ({error.reason}); record it again.") from error
+    except (SafetensorError, OSError, UnicodeError) as error:
         raise TraceError(f"{str(path)!r} is cut short or is no trace ({error}); record it again.") from error
     _check_version(path, header)
     try:
-        return _content(json.loads(header[_CONTENT_KEY]), tensors)
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+        values = json_values(header[_CONTENT_KEY], error=ValueError)
+        return _content(read(_Written, values, what="its header", error=ValueError), tensors)
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise TraceError(f"The trace {str(path)!r} is damaged ({error!r}); record it again.") from error
 
 
@@ -86,7 +108,7 @@ def _check_version(path: Path, header: Mapping[str, str]) -> None:
         )
 
 
-def _content(written: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> Content:
+def _content(written: _Written, tensors: Mapping[str, np.ndarray]) -> Content:
     vocabularies = [written["vocabularies"][name] for name in _WORDS]
     facts = []
     for codes, integers, noise_level, values in zip(
@@ -102,4 +124,4 @@ def _content(written: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> Cont
             Fact(**words, **dict(zip(_INTEGERS, integers, strict=True)), noise_level=noise_level, values=present)
         )
     maps = [AttentionMap(**{**item, "weights": tensors[f"map.{i}"]}) for i, item in enumerate(written["maps"])]
-    return Content(written["origin"], facts, maps, written["problems"])
+    return Content(dict(written["origin"]), facts, maps, written["problems"])

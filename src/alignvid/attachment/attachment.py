@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import ref
 
-from torch.utils.hooks import RemovableHandle
-
-from alignvid.attachment.effect import Installed
-from alignvid.attachment.effects import effects_of
-from alignvid.attachment.gate import Gate, install_gate, remove_gate
+from alignvid.attachment.in_force import InForce
 from alignvid.attachment.placement import Placement
-from alignvid.attachment.swap import install, remove, remove_copies
+from alignvid.attachment.proof import Proof
 from alignvid.errors import AttachmentError
-from alignvid.host.clock import StepClock
-from alignvid.host.passes import PassReader
-from alignvid.host.sites import Inserted
 from alignvid.host.transformers import Host
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet
@@ -33,8 +27,13 @@ class Attachment:
         name: str,
         recipe: Recipe,
         hosts: Sequence[Host],
-        placements: Mapping[str, Sequence[Placement]],
+        placed: Sequence[Mapping[str, Sequence[Placement]]],
         pipeline: Any,
+        levels: Sequence[float] = (),
+        passes: Sequence[str] = (),
+        *,
+        proof: bool,
+        attach_again: Callable[[Any], None],
     ) -> None:
         """Prepared, not yet in force; use `alignvid.attach`.
 
@@ -42,59 +41,108 @@ class Attachment:
             name: the preset's name, or words for a recipe without one.
             recipe: what was asked for.
             hosts: the transformers.
-            placements: the norms and gains of each host, by its name.
-            pipeline: the pipeline, or None for a bare transformer.
+            placed: for each modulation of the recipe, the norms and gains of each host, by its name.
+            pipeline: what runs the model, or None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gave the schedule.
+            passes: those of a step, where the caller of a bare transformer gave them.
+            proof: whether to measure in each run what the gain changes.
+            attach_again: attaches to a copy of the pipeline in the same way.
         """
         self.name = name
         self.recipe = recipe
-        self.placements = {host: tuple(items) for host, items in placements.items()}
-        self.is_attached = False
-        self._pipeline = pipeline
-        clock, passes = StepClock(recipe.steps, pipeline), PassReader(pipeline)
-        self._installed: list[Installed] = []
-        locations = [item.location for items in self.placements.values() for item in items]
-        self._inserted = [Inserted(*where.holder, where.norm) for where in locations if where.is_elsewhere]
-        self._gates = [self._gate(host, clock, passes) for host in hosts]
-        self._watches: list[RemovableHandle] = []
+        self._prepared: InForce | None = InForce(
+            name,
+            recipe,
+            hosts,
+            placed,
+            pipeline,
+            levels,
+            passes,
+            proof=proof,
+            detach=self.detach,
+            attach_again=attach_again,
+        )
+        self._in_force: ref[InForce] | None = None
+        self._places = {host: _Places.of(items) for host, items in self._prepared.placements.items()}
+        self._parts = [
+            (part, {host: _Places.of(items) for host, items in by_host.items()})
+            for part, by_host in zip(recipe.parts, placed, strict=True)
+        ]
+        self._counts = self._prepared.counts
 
     def install(self) -> None:
         """Put the gains and gates in force; if anything fails, nothing stays."""
-        try:
-            for neutral in self._inserted:
-                neutral.put_in()
-            for installed in self._installed:
-                install(installed)
-            for gate in self._gates:
-                install_gate(gate)
-                self._watches += gate.watch(self._pipeline)
-            self.is_attached = True
-        except BaseException:
-            self._remove()
-            raise
+        in_force, self._prepared = self._prepared, None
+        if in_force is None:
+            raise AttachmentError(_DETACHED)
+        in_force.put_on()
+        self._in_force = ref(in_force)  # from here on the model holds it
 
     def detach(self) -> None:
         """Restore the model; doing it twice is fine.
 
-        Warns if the pipeline has another transformer by now, so that the gain has acted on nothing.
+        Warns if the pipeline has another transformer by now, so that the gain has acted on nothing since.
         """
-        if self.is_attached:
-            self._remove()
-            self._warn_of_other_transformers()
+        if (in_force := self.in_force) is not None:
+            problems, self._in_force = in_force.problems(), None
+            in_force.take_off()
+            for problem in problems:
+                warnings.warn(f"AlignVid {self.name} {problem}.", stacklevel=2)
+
+    @property
+    def in_force(self) -> InForce | None:
+        """What is on the model; None once it is detached or the model is gone."""
+        return None if self._in_force is None else self._in_force()
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a model carries it."""
+        return self.in_force is not None
+
+    @property
+    def placements(self) -> Mapping[str, Sequence[Placement]]:
+        """The norms and gains of each host, by its name; none once it is detached, which keeps no model alive."""
+        present = self._prepared or self.in_force
+        return {} if present is None else present.placements
+
+    def proof(self) -> Proof:
+        """By how much each attention's output is another one because of the gain.
+
+        With `attach(…, proof=True)` it was measured in the first forward of the last run in which the gain was on, and
+        is there after detaching, too. Else the last forward in which it was on is run once more, and each attention in
+        it twice. Counts are left as they are.
+        Raises: AttachmentError if the gain was on in no forward yet; or the attachment was detached and took no proofs.
+        """
+        in_force = self.in_force
+        measured = [counts.proved for counts in self._counts.values() if counts.proved is not None]
+        if not measured and in_force is None:
+            raise AttachmentError(
+                "This attachment was detached: ask for its proof inside the with block, or attach with proof=True, "
+                "which takes one in each run."
+            )
+        measured = measured or ([] if in_force is None else in_force.proofs())
+        if not measured:
+            raise AttachmentError(
+                f"The gain was on in none of {self.forward_count} forwards, so that there is nothing to measure; run "
+                "the pipeline first, with a step inside the window."
+            )
+        sites = tuple(change for changes, _ in measured for change in changes)
+        return Proof(sites, max(level for _, level in measured))
 
     @property
     def forward_count(self) -> int:
         """Transformer forwards seen since attaching."""
-        return sum(gate.forward_count for gate in self._gates)
+        return sum(counts.forwards for counts in self._counts.values())
 
     @property
     def active_forward_count(self) -> int:
         """Transformer forwards in which the gains were switched on."""
-        return sum(gate.active_forward_count for gate in self._gates)
+        return sum(counts.active_forwards for counts in self._counts.values())
 
     @property
     def site_count(self) -> int:
         """Attentions that are acted on, in all transformers together; or inputs of transformers, if it is these."""
-        return sum(self._sites_of(host) for host in self.placements)
+        return sum(places.site_count for places in self._places.values())
 
     @property
     def acted_count(self) -> int:
@@ -103,43 +151,34 @@ class Attachment:
         Attentions that a cache leaves out do not count, nor does what a checkpoint computes again. Compiled code is not
         looked into: a forward in which it met the gain counts as all of its attentions.
         """
-        return sum(gate.acted_count for gate in self._gates)
+        return sum(counts.acted for counts in self._counts.values())
 
     @property
     def gains(self) -> dict[str, float]:
-        """Factor on the logits of the keys, by target; the largest one where the modulation is not a constant."""
-        return {
-            f"{item.location.site}.{stream}": gain
-            for items in self.placements.values()
-            for item in items
-            for stream, gain in item.gains
-        }
+        """Factor on the logits of the keys, by target; the largest one where the modulation is not a constant, and the
+        product where several act.
+        """
+        gains: dict[str, float] = {}
+        for _, by_host in self._parts:
+            own = {target: gain for places in by_host.values() for target, gain in places.gains.items()}
+            gains |= {target: gains.get(target, 1.0) * gain for target, gain in own.items()}
+        return gains
 
     @property
     def actions(self) -> list[str]:
         """What happens to each target, such as "cross.text x1.35"."""
-        powers = {
-            f"{item.location.site}.{stream}": power
-            for items in self.placements.values()
-            for item in items
-            for stream, power in item.powers
-        }
-        words = self.recipe.modulation.words
-        return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
+        return [action for part, by_host in self._parts for action in _actions(part, by_host)]
 
     def blocks(self, host: str) -> dict[str, str]:
         """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
-        chosen: dict[str, set[int]] = {}
-        for item in self.placements[host]:
-            chosen.setdefault(item.location.stack, set()).add(item.location.block)
-        return {stack: str(BlockSet.of(sorted(blocks))) for stack, blocks in chosen.items()}
+        return dict(self._places[host].blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a record."""
         return {
             "name": self.name,
             "recipe": self.recipe.to_dict(),
-            "blocks": {host: self.blocks(host) for host in self.placements},
+            "blocks": {host: self.blocks(host) for host in self._places},
             "gains": self.gains,
             "sites": self.site_count,
             "forwards": self.forward_count,
@@ -149,7 +188,7 @@ class Attachment:
 
     def __enter__(self) -> Attachment:
         if not self.is_attached:
-            raise AttachmentError("This attachment was detached; attach again with alignvid.attach(pipe).")
+            raise AttachmentError(_DETACHED)
         return self
 
     def __exit__(
@@ -158,51 +197,54 @@ class Attachment:
         self.detach()
 
     def __str__(self) -> str:
-        places = "; ".join(
-            f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
-            for host in self.placements
-            for stack, blocks in (self.blocks(host) or {"": ""}).items()
-        )
-        state = "attached" if self.is_attached else "detached"
+        state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
         return (
-            f"AlignVid {self.name} ({state}): {places}; {self.recipe.steps}; CFG branch {self.recipe.branch}; "
-            f"{', '.join(self.actions)}; "
+            f"AlignVid {self.name} ({state}): {', then '.join(_described(*part) for part in self._parts)}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
 
-    def _gate(self, host: Host, clock: StepClock, passes: PassReader) -> Gate:
-        placements = self.placements[host.name]
-        installed = effects_of(self.recipe.modulation, host, placements)
-        self._installed.extend(installed)
-        return Gate(host, installed, placements, clock, passes, self.recipe, self.name, self.detach)
 
-    def _warn_of_other_transformers(self) -> None:
-        """A transformer that was put into the pipeline after attaching (a quantised one, say) carries no gain."""
-        for gate in self._gates:
-            present = getattr(self._pipeline, gate.host.name, None)
-            is_same = getattr(present, "_orig_mod", present) is gate.host.transformer  # torch.compile's wrapper of it
-            if self._pipeline is not None and not gate.forward_count and not is_same:
-                warnings.warn(
-                    f"AlignVid {self.name} has acted on nothing: the pipeline's `{gate.host.name}` is another one than "
-                    "when the gain was attached. Attach after putting a transformer into the pipeline.",
-                    stacklevel=3,
-                )
+def _actions(part: Recipe, by_host: Mapping[str, _Places]) -> list[str]:
+    """What one modulation does to each target."""
+    powers = {target: power for places in by_host.values() for target, power in places.powers.items()}
+    words = part.modulation.words
+    return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
 
-    def _sites_of(self, host: str) -> int:
-        locations = [item.location for item in self.placements[host]]
-        attentions = {(location.stack, location.block, location.site) for location in locations}
-        return len(attentions) if attentions else 1
 
-    def _remove(self) -> None:
-        for gate in self._gates:
-            remove_gate(gate)
-        for installed in self._installed:
-            remove(installed)
-        for gate in self._gates:
-            remove_copies(gate.host.transformer)
-        for neutral in self._inserted:
-            neutral.take_out()
-        while self._watches:
-            self._watches.pop().remove()
-        self.is_attached = False
+def _described(part: Recipe, by_host: Mapping[str, _Places]) -> str:
+    """Where, when and how one modulation acts."""
+    where = "; ".join(
+        f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
+        for host, places in by_host.items()
+        for stack, blocks in (places.blocks or {"": ""}).items()
+    )
+    return f"{where}; {part.steps}; CFG branch {part.branch}; {', '.join(_actions(part, by_host))}"
+
+
+class _Places(NamedTuple):
+    """Where one transformer is acted on, without holding it."""
+
+    blocks: Mapping[str, str]
+    """Ranges by stack."""
+    site_count: int
+    gains: Mapping[str, float]
+    """By target, as the powers."""
+    powers: Mapping[str, float]
+
+    @classmethod
+    def of(cls, placements: Sequence[Placement]) -> _Places:
+        """What can be said of some placements once the model is gone."""
+        chosen: dict[str, set[int]] = {}
+        for item in placements:
+            chosen.setdefault(item.location.stack, set()).add(item.location.block)
+        attentions = {(item.location.stack, item.location.block, item.location.site) for item in placements}
+        return cls(
+            {stack: str(BlockSet.of(sorted(blocks))) for stack, blocks in chosen.items()},
+            len(attentions) if attentions else 1,
+            {f"{item.location.site}.{stream}": gain for item in placements for stream, gain in item.gains},
+            {f"{item.location.site}.{stream}": power for item in placements for stream, power in item.powers},
+        )
+
+
+_DETACHED = "This attachment was detached; attach again with alignvid.attach(pipe)."

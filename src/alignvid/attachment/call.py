@@ -21,9 +21,19 @@ from typing import Any, NamedTuple
 class Acting(NamedTuple):
     """How the effects act in the forward that is running."""
 
-    samples: tuple[bool, ...]
-    """By sample of the batch, or one value for all."""
+    samples: tuple[Any, ...]
+    """By sample of the batch, or one value for all; one such tuple for each modulation of a recipe that has several."""
     noise_level: float
+
+
+class Edge(NamedTuple):
+    """Whether the gain begins or ends to act."""
+
+    run: int
+    """Number of the run."""
+    kind: Hashable
+    """What distinguishes the forwards of a step: the cache context that the pipeline announced, the samples."""
+    is_edge: bool
 
 
 class _Stack(threading.local):
@@ -52,8 +62,11 @@ class Call:
         """Attentions whose keys passed an effect, in force or not."""
         self.acted = 0
         """Attentions whose keys were multiplied."""
-        self.is_recomputing = False
-        """Whether a checkpoint is computing a part of it again: that is not counted."""
+        self.edge = Edge(0, None, False)
+        self.counts_as = 1
+        """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""
+        self.is_preparation = False
+        """Whether it belongs to no step."""
         self.is_taken_over = False
         """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
         self.has_turn = False
@@ -67,11 +80,9 @@ class Call:
         self._doors.add(door)
         return True
 
-    def count(self, *, is_active: bool) -> None:
-        """Note that the keys of one attention have passed."""
-        if not self.is_recomputing:
-            self.ran += 1
-            self.acted += is_active
+    def begin_again(self) -> None:
+        """Let its forward pass its doors once more."""
+        self._doors.clear()
 
     def enter(self) -> None:
         """Put it in force in this thread, and for compiled code."""
@@ -83,7 +94,7 @@ class Call:
         """Give the thread back to the call around this one, if there is one."""
         _stack.calls.pop()
         for effect in self.states:
-            outer = running_with(effect)
+            outer = running_with(effect) if _stack.calls else None
             effect.shared = effect.at_rest if outer is None else outer.states[effect]
 
 
@@ -95,7 +106,10 @@ def running() -> Call | None:
 
 def running_with(effect: object) -> Call | None:
     """The innermost call of this thread that an effect belongs to."""
-    return next((call for call in reversed(_stack.calls) if effect in call.states), None)
+    calls = _stack.calls
+    if calls and effect in calls[-1].states:  # nearly always; every norm asks
+        return calls[-1]
+    return next((call for call in reversed(calls) if effect in call.states), None)
 
 
 def running_through(gate: object) -> Call | None:

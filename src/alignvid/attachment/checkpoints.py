@@ -44,7 +44,7 @@ class Recomputed:
         """The block's output."""
         if running() is self.call:
             return self.block(*args, **kwargs)
-        self.call.is_recomputing = True
+        self.call.counts_as = 0
         self.call.enter()
         try:
             return self.block(*args, **kwargs)

@@ -138,6 +138,49 @@ def by_sample(numbers: Tensor, values: Tensor) -> Tensor:
     return numbers.to(values.device).view(-1, *[1] * (values.ndim - 1))
 
 
+class Several(Effect):
+    """Effects of several modulations on one module, one after the other."""
+
+    def __init__(self, effects: Sequence[Effect]) -> None:
+        """`effects`: in the order in which they act."""
+        super().__init__()
+        self.effects = tuple(effects)
+        self.is_neutral_in_graph = all(effect.is_neutral_in_graph for effect in effects)
+
+    def follow(self) -> None:
+        """Be on in this forward if one of them is; after they have been switched."""
+        self.now.is_active = any(effect.now.is_active for effect in self.effects)
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments, as all of them make them."""
+        for effect in self.effects:
+            if _is_on(effect):
+                args, kwargs = effect.on_input(module, args, kwargs)
+        return args, kwargs
+
+    def on_output(self, output: Any) -> Any:
+        """The output, as all of them make it."""
+        for effect in self.effects:
+            if _is_on(effect):
+                output = effect.on_output(output)
+        return output
+
+    def on_fresh_output(self, output: Any) -> Any:
+        """As `on_output`: what one of them makes is fresh for the next."""
+        for effect in self.effects:
+            if _is_on(effect):
+                output = effect.on_fresh_output(output)
+        return output
+
+
+def _is_on(effect: Effect) -> bool:
+    now = effect.now
+    if torch.compiler.is_compiling():
+        now.has_run = True
+        return effect.is_neutral_in_graph or now.is_active
+    return now.is_active
+
+
 class Installed(NamedTuple):
     """An effect and the module that it is for."""
 
@@ -145,6 +188,21 @@ class Installed(NamedTuple):
     effect: Effect
     is_counted: bool = True
     """Whether this module stands for its attention in counts: one module of each does."""
+
+
+def together(installed: Sequence[Installed]) -> list[Installed]:
+    """One effect for each module: where several modulations act on one, they do so one after the other."""
+    by_module: dict[int, list[Installed]] = {}
+    for item in installed:
+        by_module.setdefault(id(item.module), []).append(item)
+    shared: dict[tuple[int, ...], Several] = {}
+    joined = []
+    for items in by_module.values():
+        effects = [item.effect for item in items]
+        key = tuple(map(id, effects))
+        effect = effects[0] if len(effects) == 1 else shared.setdefault(key, Several(effects))
+        joined.append(Installed(items[0].module, effect, any(item.is_counted for item in items)))
+    return joined
 
 
 @cache

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from alignvid.errors import UnknownTarget
+from alignvid.errors import RecipeError, UnknownTarget
 from alignvid.host.sites import NormLocation, chosen_blocks, key_norms, refusals_of, targets_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import UNCONDITIONAL
@@ -57,6 +57,42 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
                 placements.append(_placement(location, chosen, recipe.modulation))
     _refuse_idle_targets(patterns, placements, recipe, host)
     return placements
+
+
+def place_parts(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) -> list[dict[str, list[Placement]]]:
+    """The norms that each modulation of a recipe acts on, by transformer.
+
+    Raises: UnknownTarget as `place_in_all`; RecipeError for modulations that cannot act on the same attention.
+    """
+    placed = [place_in_all(part, hosts, pipeline) for part in recipe.parts]
+    _refuse_together(recipe, placed)
+    norms: dict[tuple[int, str], Any] = {}  # a neutral norm that is put in serves all parts
+    return [
+        {host: [_with_shared_norm(item, norms) for item in items] for host, items in by_host.items()}
+        for by_host in placed
+    ]
+
+
+def _with_shared_norm(item: Placement, norms: dict[tuple[int, str], Any]) -> Placement:
+    where = item.location
+    norm = norms.setdefault((id(where.attention), where.keys.path), where.norm)
+    return item if norm is where.norm else replace(item, location=where._replace(norm=norm))
+
+
+def _refuse_together(recipe: Recipe, placed: Sequence[Mapping[str, Sequence[Placement]]]) -> None:
+    """Keys that are computed in advance, for a gain on queries, cannot be changed by another modulation meanwhile."""
+    met: dict[int, bool] = {}
+    for part, by_host in zip(recipe.parts, placed, strict=True):
+        kind = part.modulation.kind
+        attentions = {id(item.location.attention): item.location for items in by_host.values() for item in items}
+        for key, where in attentions.items():
+            if key in met and (part.modulation.looks_ahead or met[key]):
+                raise RecipeError(
+                    f"A modulation of kind {kind!r} and another act on the same attention, {where.site!r} of block "
+                    f"{where.block} of `{where.stack}`: conflict-aware scaling looks at keys before they pass their "
+                    "norm, where the other changes them. Give them different blocks or sites."
+                )
+        met |= dict.fromkeys(attentions, part.modulation.looks_ahead)
 
 
 def place_in_all(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) -> dict[str, list[Placement]]:

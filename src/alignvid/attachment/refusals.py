@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
+
+import torch
 
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError
 from alignvid.host.parallel import is_context_parallel
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
-from alignvid.modulation import Modulation, Scalar
+from alignvid.modulation import Modulation
+
+EXPORT_PROBLEM = (
+    "AlignVid is attached, and torch.export would keep the gain of one step for ever: detach with alignvid.detach, "
+    "export, and attach again."
+)
 
 
 def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
@@ -39,6 +47,12 @@ def refuse_replaced(locations: Sequence[NormLocation]) -> None:
         )
 
 
+def refuse_export(host: Host) -> None:
+    """Raises: AttachmentError while torch.export traces the transformer."""
+    if torch.compiler.is_exporting():
+        raise AttachmentError(f"The {host.name} cannot be exported: {EXPORT_PROBLEM}")
+
+
 def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placement]) -> None:
     """Refuse what needs a sequence whole where each process holds a part of it.
 
@@ -49,7 +63,7 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
     if not is_context_parallel(host.transformer):
         return
     problem = f"The {host.name} runs with context parallelism, where each process holds a part of every sequence: "
-    if not isinstance(modulation, Scalar):
+    if not modulation.is_uniform:
         raise AttachmentError(
             f"{problem}a modulation of kind {modulation.kind!r} needs the whole. Use a scalar one, or leave "
             "enable_parallelism out."
@@ -63,4 +77,15 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
             f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be told from others under the same key "
             f"norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, choose "
             "streams with a norm of their own, or leave enable_parallelism out."
+        )
+
+
+def refuse_of_pipeline(pipeline: Any, schedule: Any, passes: Any) -> None:
+    """Refuse what a bare transformer alone is given. Raises: AttachmentError for a pipeline, which has its own."""
+    given = [name for name, value in (("schedule", schedule), ("passes", passes)) if value is not None]
+    if pipeline is not None and given:
+        raise AttachmentError(
+            f"{' and '.join(given)} cannot be given for {type(pipeline).__name__}, whose scheduler and guidance say "
+            f"{'it' if len(given) == 1 else 'them'}; leave {'it' if len(given) == 1 else 'them'} out, or attach to its "
+            "transformer alone."
         )

@@ -1,88 +1,108 @@
 """The mechanism: an effect on what goes into a module or comes out of it, without touching its weights.
 
 The module's class is swapped in place for a subclass with the same name: weights, keys of the state dict and hooks
-stay. Where somebody else has put a forward on the instance (offloading does), a diffusers hook is used. The effect
-itself is a plain Python object, invisible to `state_dict`, offloading and LoRA.
+stay. Where others have put a forward on the instance (offloading does), it ends in the class's own, which is exchanged
+for ours (forwards.py); where that way is not known, ours lies around it. The effect itself is a plain Python object,
+invisible to `state_dict`, offloading, LoRA, copies and pickles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+import copy
+import copyreg
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import nn
 
 from alignvid.attachment.call import running_with
 from alignvid.attachment.effect import Effect, Installed
+from alignvid.attachment.forwards import forwards_on, is_bound, rebind, unwrap
 from alignvid.errors import AttachmentError
-from alignvid.host.versions import check_diffusers
 
-check_diffusers()  # an old one lacks what is imported next
+_MAKE_THEIR_OUTPUT = frozenset(
+    {
+        "diffusers.models.normalization.FP32LayerNorm",
+        "diffusers.models.normalization.MochiRMSNorm",
+        "diffusers.models.normalization.RMSNorm",
+        "torch.nn.modules.linear.Linear",
+        "torch.nn.modules.normalization.LayerNorm",
+        "torch.nn.modules.normalization.RMSNorm",
+    }
+)
+"""Classes whose output is a new tensor each time that nothing else refers to, autograd included; by name, so that
+attaching imports no library. An Identity gives what it was given, and what others have put on an instance may keep what
+it gives."""
 
-from diffusers.hooks import HookRegistry, ModelHook  # noqa: E402
-from diffusers.models.normalization import FP32LayerNorm, MochiRMSNorm, RMSNorm  # noqa: E402
 
-_MAKE_THEIR_OUTPUT = frozenset({nn.Linear, nn.LayerNorm, nn.RMSNorm, FP32LayerNorm, RMSNorm, MochiRMSNorm})
-"""Classes whose output is a new tensor each time that nothing else refers to, autograd included. An Identity gives what
-it was given, and what somebody else has put on an instance may keep what it gives."""
+_PREFIX = "_alignvid_"
+"""Of the attributes that an attachment puts on modules; copies leave them out."""
 
-
-_HOOK_NAME = "alignvid_effect"
-
-
-_ATTRIBUTE = "_alignvid_effect"
+_ATTRIBUTE = f"{_PREFIX}effect"
+_NONE: tuple[Effect | None, bool] = (None, False)
 
 
 def install(installed: Installed) -> None:
-    """Let an effect act on a module; at most one on each."""
+    """Let an effect act on a module; at most one on each. Doing it again puts back what others have taken off."""
     module, effect, is_counted = installed
     effect.at_rest.is_in_force = False
-    if "forward" in vars(module):
-        hook = _EffectHook(effect, is_counted)
-        HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, _HOOK_NAME)
-        return
+    if is_swapped(module):  # perhaps with another class over ours (FSDP's), which then is left
+        rebind(module, base_of(type(module)).forward, type(module).forward)
+    else:
+        swapped = _affected_class(type(module))
+        is_inside = rebind(module, type(module).forward, swapped.forward)
+        if "forward" in vars(module) and not is_inside:
+            _put_around(installed)
+            return
+        module.__class__ = swapped
     object.__setattr__(module, _ATTRIBUTE, (effect, is_counted))
-    if not is_swapped(module):  # else somebody's class is over ours (FSDP's is): ours acts again
-        module.__class__ = _affected_class(type(module))
 
 
 def remove(installed: Installed) -> None:
-    """Undo `install`: the class and the instance are as before."""
+    """Undo `install`: the class and the instance are as if it had not been called, whoever came meanwhile."""
     module, effect, _ = installed
     effect.at_rest.is_in_force = True
-    registry = getattr(module, "_diffusers_hook", None)
-    if registry is not None and registry.get_hook(_HOOK_NAME) is not None:
-        registry.remove_hook(_HOOK_NAME, recurse=False)
-        _drop_traces(module)
-        return
-    module.__class__ = base_of(type(module))
-    # Where somebody wrapped our forward or class meanwhile, it still reads the effect, now inert.
-    is_ours_beneath = "forward" in vars(module) or is_swapped(module)
-    if not is_ours_beneath:
-        vars(module).pop(_ATTRIBUTE, None)
+    if (around := _arounds.pop(module, None)) is not None:
+        around.effect = None
+        unwrap(module, _Around)
+    if base_of(type(module)) is not type(module):
+        rebind(module, type(module).forward, base_of(type(module)).forward)
+        module.__class__ = base_of(type(module))
+    vars(module).pop(_ATTRIBUTE, None)
 
 
-def remove_copies(model: nn.Module) -> None:
-    """Undo what a module brought along that was copied while an effect was installed on the original (peft copies
-    norms that are trained in full).
+def is_installed(installed: Installed) -> bool:
+    """Whether the effect is on its module still, as far as can be seen without running it."""
+    module, effect, is_counted = installed
+    around = _arounds.get(module)
+    if around is not None:
+        return around.effect is effect and any(forward is around for forward in forwards_on(module))
+    if vars(module).get(_ATTRIBUTE) != (effect, is_counted) or not is_swapped(module):
+        return False
+    plain = base_of(type(module)).forward
+    return plain is type(module).forward or not any(is_bound(forward, plain) for forward in forwards_on(module))
+
+
+def same_named_subclass(base: type, members: Mapping[str, Any], *, equals_base: bool = False) -> type:
+    """A subclass that saving, LoRA loading and messages take for its base; copies and pickles are of the base.
+
+    `equals_base`: `==` and dictionaries take it for the base, too; diffusers' `from_pipe` compares classes so.
     """
-    for module in model.modules():
-        is_ours = base_of(type(module)) is not type(module)  # and nobody's class is over it
-        if _ATTRIBUTE in vars(module) and is_ours and "forward" not in vars(module):
-            module.__class__ = base_of(type(module))
-            del vars(module)[_ATTRIBUTE]
+    plain_reduce: Any = base.__reduce_ex__
 
+    def reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
+        return _without_ours(plain_reduce(self, protocol))
 
-def same_named_subclass(base: type, members: Mapping[str, Any]) -> type:
-    """A subclass that saving, LoRA loading and messages take for its base."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    return type(base.__name__, (base,), {**names, "_alignvid_base": base, **members})
+    kind = _equal_to_base(type(base)) if equals_base else type(base)
+    return kind(base.__name__, (base,), {**names, "_alignvid_base": base, "__reduce_ex__": reduce, **members})
 
 
 def is_swapped(module: nn.Module) -> bool:
-    """Whether its class is one of ours, or somebody's over one of ours."""
+    """Whether its class is one of ours, or another's over one of ours."""
     return hasattr(type(module), "_alignvid_base")
 
 
@@ -91,17 +111,65 @@ def base_of(swapped: type) -> type:
     return vars(swapped).get("_alignvid_base", swapped)
 
 
-class _EffectHook(ModelHook):
-    def __init__(self, effect: Effect, is_counted: bool) -> None:
-        super().__init__()
-        self.effect = effect
-        self.is_counted = is_counted
+@cache
+def _equal_to_base(metaclass: type) -> type:
+    """A metaclass whose classes equal the one that they were made from."""
 
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        return self.effect.on_input(module, args, kwargs) if _acts(self.effect, self.is_counted) else (args, kwargs)
+    def equals(swapped: Any, other: object) -> bool:
+        return base_of(swapped) is (base_of(other) if isinstance(other, type) else other)
 
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
-        return self.effect.on_output(output) if _acts(self.effect, is_counted=False) else output
+    members = {"__eq__": equals, "__hash__": lambda swapped: hash(base_of(swapped))}
+    return type(f"{metaclass.__name__}EqualToBase", (metaclass,), members)
+
+
+def _without_ours(reduced: Any) -> tuple[Any, ...]:
+    """What `__reduce_ex__` gives, with the plain class in place of ours and without our attributes."""
+    function, args, *rest = reduced
+    function, args = _plain(function), tuple(map(_plain, args))
+    if getattr(function, "__name__", "") == "__newobj__":  # pickle takes that one for the object's present class alone
+        function, args = copyreg._reconstructor, (args[0], object, None)  # type: ignore[attr-defined]  # as protocol 1
+    if rest and isinstance(rest[0], dict):
+        rest[0] = {name: value for name, value in rest[0].items() if not name.startswith(_PREFIX)}
+    return (function, args, *rest)
+
+
+def _plain(value: Any) -> Any:
+    return base_of(value) if isinstance(value, type) else value
+
+
+class _Around:
+    """An effect around a forward on the instance from which no way to the class's own is known."""
+
+    def __init__(self, installed: Installed, inner: Callable[..., Any]) -> None:
+        self.module = ref(installed.module)  # weak, so that a module may be the key under which this is kept
+        self.effect: Effect | None = installed.effect
+        self.is_counted = installed.is_counted
+        self.inner = inner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        effect, module = self.effect, self.module()
+        if effect is None or module is None or not _acts(effect, self.is_counted):
+            return self.inner(*args, **kwargs)
+        args, kwargs = effect.on_input(module, args, kwargs)
+        return effect.on_output(self.inner(*args, **kwargs))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.inner, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (self.inner,)
+
+
+_arounds: WeakKeyDictionary[nn.Module, _Around] = WeakKeyDictionary()
+
+
+def _put_around(installed: Installed) -> None:
+    module = installed.module
+    if (earlier := _arounds.pop(module, None)) is not None:
+        earlier.effect = None  # it may lie within what is there now: only one may act
+        unwrap(module, _Around)
+    around = _arounds[module] = _Around(installed, vars(module)["forward"])
+    object.__setattr__(module, "forward", around)
 
 
 def _acts(effect: Effect, is_counted: bool) -> bool:
@@ -123,7 +191,9 @@ def _acts(effect: Effect, is_counted: bool) -> bool:
         return False
     is_active = call.states[effect].is_active
     if is_counted:
-        call.count(is_active=is_active)
+        call.ran += call.counts_as
+        if is_active:
+            call.acted += call.counts_as
     return is_active
 
 
@@ -131,18 +201,20 @@ def _refuse_outside() -> None:
     raise AttachmentError(
         "A part of the model that AlignVid is attached to ran outside of a forward of the transformer, so that the "
         "step and the pass are not known. Call the transformer itself, not one of its blocks nor a forward that was "
-        "taken from it; checkpoint by its own enable_gradient_checkpointing(); or detach first."
+        "taken from it; checkpoint by its own enable_gradient_checkpointing(); describe the host whose "
+        "loop runs the blocks itself (docs/hosts.md); or detach first."
     )
 
 
 @cache
 def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
     plain_forward = base.forward  # looked up here: some hosts' classes are opaque to torch.compile
-    makes_its_output = base in _MAKE_THEIR_OUTPUT
+    makes_its_output = f"{base.__module__}.{base.__qualname__}" in _MAKE_THEIR_OUTPUT
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        effect, is_counted = getattr(self, _ATTRIBUTE)
-        if not _acts(effect, is_counted):
+        # None: a copy, or another's wrapper kept this method beyond a detach
+        effect, is_counted = getattr(self, _ATTRIBUTE, None) or _NONE
+        if effect is None or not _acts(effect, is_counted):
             return plain_forward(self, *args, **kwargs)
         args, kwargs = effect.on_input(self, args, kwargs)
         output = plain_forward(self, *args, **kwargs)
@@ -150,14 +222,3 @@ def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
 
     # torch.compile takes every tensor size that it finds below a module of torch's own for a constant.
     return same_named_subclass(base, {"forward": forward, "__module__": __name__})
-
-
-def _drop_traces(module: nn.Module) -> None:
-    """A registry without hooks, and the class's own forward that it leaves on the instance, would stay for ever.
-
-    Later attachments would then take the slow path.
-    """
-    if not module._diffusers_hook.hooks:  # type: ignore[union-attr]  # the registry, by its user above
-        del module._diffusers_hook
-    if getattr(vars(module).get("forward"), "__func__", None) is type(module).forward:
-        del module.forward  # type: ignore[attr-defined]  # an instance attribute, checked above

@@ -8,3 +8,7 @@
 
 Each arrow of generate → judge → score leaves a record: judge again without generating, score again without judging.
 """
+
+from alignvid.extras import require
+
+require("bench", "The benchmark", "numpy", "PIL", "filelock")

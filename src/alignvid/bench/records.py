@@ -1,21 +1,23 @@
 """The rows that a run leaves, and the JSON Lines files that hold them.
 
-A row is appended whole and never rewritten. A process that was killed in the middle of a row leaves a torn last line:
-reading passes over it, appending removes it first.
+A row is appended whole and never rewritten. A process that was killed in the middle of a row leaves a part of it as the
+last line: reading passes over it, appending removes it first. A last line that is whole is a row, with a line break
+or without.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError, OutputError
+from alignvid.fields import Count, Duration, InnerPath, Positive, Share, json_bytes, json_values, read
+from alignvid.files import is_there, opened, read_lines
 
 SCHEMA_VERSION = 1
 NOT_LOADED = "not loaded"
@@ -40,17 +42,17 @@ class VideoRecord:
     status: Literal["done", "failed"]
     error: str | None = None
     """Why it failed, in one sentence."""
-    file: str | None = None
+    file: InnerPath | None = None
     """Relative to the run's folder."""
     sha256: str | None = None
     """Of the file."""
     frames_sha256: str | None = None
     """Of the frames before encoding."""
-    frames: int | None = None
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
-    seconds: float | None = None
+    frames: Positive | None = None
+    width: Positive | None = None
+    height: Positive | None = None
+    fps: Duration | None = None
+    seconds: Duration | None = None
     """Time that the pipeline took; no part of what is compared."""
 
 
@@ -72,12 +74,12 @@ class AnswerRecord:
     verdict: Verdict
     reply: str | None = None
     """The text, as it came."""
-    p_yes: float | None = None
+    p_yes: Share | None = None
     """Probability of yes among yes and no; protocol "logit" only."""
     error: str | None = None
     """Why it FAILED."""
-    attempts: int = 1
-    seconds: float | None = None
+    attempts: Count = 1
+    seconds: Duration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,22 +119,14 @@ def to_row(record: AnyRecord) -> dict[str, Any]:
 
 
 def from_row(kind: type[Row], values: Any) -> Row:
-    """Read a dict written by `to_row`. Raises: InputError for another version, a wrong or a missing field."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{str(values)[:40]!r} is no {kind.__name__}; remove the line.")
-    version = values.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise InputError(f"A record has schema version {version!r}, this alignvid reads {SCHEMA_VERSION}; run it anew.")
-    known = {item.name for item in fields(kind)}
-    if unknown := sorted(set(values) - known - {"schema_version"}):
-        raise InputError(f"A {kind.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}.")
-    row = {name: value for name, value in values.items() if name in known}
-    try:
-        if "verdict" in row:
-            row["verdict"] = Verdict(row["verdict"])
-        return kind(**row)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"This is no {kind.__name__}: {error}; remove the line.") from error
+    """Read a dict written by `to_row`. Raises: InputError for another version, or naming the field that is wrong."""
+    name = kind.__name__
+    if isinstance(values, Mapping):
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise InputError(f"{name} has schema version {version!r}, this alignvid reads {SCHEMA_VERSION}.")
+        values = {field: value for field, value in values.items() if field != "schema_version"}
+    return read(kind, values, what=name, error=InputError)
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
@@ -140,21 +134,20 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
 
     Raises: InputError naming file and line if any other line is no row.
     """
-    if not path.exists():
+    if not is_there(path):
         return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+    for number, line in read_lines(path):
+        place = f"{str(path)!r}, line {number}"
+        try:
+            values = json_values(line, error=InputError, mends_text=True)
+        except InputError as error:
             if not line.endswith(b"\n"):
                 return
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{str(path)!r}, line {number} is no JSON ({error}); mend or remove it.") from error
-            try:
-                row = from_row(kind, values)
-            except InputError as error:
-                raise InputError(f"{str(path)!r}, line {number}: {error}") from error
-            yield row
+            raise InputError(f"{place} is no JSON ({error}); mend or remove it.") from error
+        try:
+            yield from_row(kind, values)
+        except InputError as error:
+            raise InputError(f"{place} is no row: {_without_stop(error)}; mend or remove it.") from error
 
 
 def append_rows(path: Path, rows: Iterable[AnyRecord]) -> None:
@@ -164,9 +157,9 @@ def append_rows(path: Path, rows: Iterable[AnyRecord]) -> None:
 
     Raises: OutputError if they cannot be written; the rows before them stay.
     """
-    lines = [json.dumps(to_row(row), ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows]
+    lines = [json_bytes(to_row(row)) for row in rows]
     try:
-        remove_torn_line(path)
+        end_last_line(path)
         with path.open("ab", buffering=0) as file:
             for line in lines:
                 _write_all(file, line)
@@ -185,21 +178,28 @@ def _write_all(file: FileIO, line: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def remove_torn_line(path: Path) -> None:
-    """Cut off what follows the last line break: half a row of a process that was killed."""
-    if not path.exists() or _ends_whole(path):
+def end_last_line(path: Path) -> None:
+    """Make the file end in a line break: cut off a part of a row that a killed process left, or end a whole row."""
+    if not is_there(path) or _ends_whole(path):
         return
     with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) and file.read(1) == b"\n":
-            return
-        file.seek(0)
         content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+        begin = content.rfind(b"\n") + 1
+        try:
+            json_values(content[begin:], error=InputError)
+        except InputError:
+            file.truncate(begin)
+        else:
+            file.write(b"\n")
 
 
 def _ends_whole(path: Path) -> bool:
     """Whether the file is empty or ends in a line break; only its last byte is read."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 1, 0))
         return file.read() in (b"", b"\n")
+
+
+def _without_stop(error: Exception) -> str:
+    return str(error).rstrip(".")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.records import (
@@ -19,8 +19,19 @@ from alignvid.bench.records import (
     read_rows,
     to_row,
 )
-from alignvid.errors import InputError
-from alignvid.files import sha256_of_file, writable_folder, write_bytes, write_together
+from alignvid.errors import InputError, UnreadableFile
+from alignvid.fields import Count, json_bytes, json_values, read
+from alignvid.files import (
+    is_foreign,
+    is_there,
+    read_bytes,
+    read_json,
+    read_lines,
+    sha256_of_file,
+    writable_folder,
+    write_bytes,
+    write_together,
+)
 
 RUN_FILE, SAMPLES_FILE = "run.json", "samples.jsonl"
 ANSWERS_FILE, JUDGES_FILE, METRICS_FILE = "answers.jsonl", "judges.jsonl", "metrics.jsonl"
@@ -29,17 +40,56 @@ SCHEMA_VERSION = 1
 BASELINE = "baseline"
 
 
+class UnusableFacts(TypedDict):
+    """A sample that was counted and not run."""
+
+    sample: str
+    reason: str
+
+
+class DataFacts(TypedDict):
+    """A data set."""
+
+    name: str
+    revision: NotRequired[str | None]
+    digest: NotRequired[str]
+    samples: NotRequired[Count]
+    unusable: list[UnusableFacts]
+
+
+class ModelFacts(TypedDict):
+    """A model; revision or digest of the weights where it is known."""
+
+    name: str
+    pipeline: NotRequired[str]
+    revision: NotRequired[str | None]
+    digest: NotRequired[str | None]
+
+
+class CallSettings(TypedDict, total=False):
+    """What a variant changes in the pipeline's call."""
+
+    guidance: float
+    blur: float
+
+
+class VariantFacts(TypedDict):
+    """A variant."""
+
+    name: str
+    recipe: dict[str, Any] | None
+    """None for the baseline."""
+    settings: CallSettings
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """What was planned, and on what."""
 
-    data: dict[str, Any]
-    """Name, digest, and `unusable`: samples that were counted and not run, each with its reason."""
-    model: dict[str, Any]
-    """Name, pipeline class, revision, digest of the weights where known."""
-    variants: list[dict[str, Any]]
-    """Each with `name`, `recipe` (None for the baseline) and `settings` of the pipeline's call."""
-    seeds: list[int]
+    data: DataFacts
+    model: ModelFacts
+    variants: list[VariantFacts]
+    seeds: list[Count]
     settings: dict[str, Any]
     """Steps, guidance, size, … that all variants share."""
     versions: dict[str, str]
@@ -58,35 +108,42 @@ class RunFolder:
     """Reads and writes one run's folder."""
 
     def __init__(self, path: Path) -> None:
-        """A folder that holds a run or shall hold one; nothing is read yet."""
+        """A folder that holds a run or will hold one; nothing is read yet."""
         self.path = path
 
     def exists(self) -> bool:
         """Whether a run was planned here."""
-        return (self.path / RUN_FILE).exists()
+        return is_there(self.path / RUN_FILE)
 
     def info(self) -> RunInfo:
-        """What was planned. Raises: InputError if the folder holds no run, or one of another schema."""
+        """What was planned.
+
+        Raises: InputError if the folder holds no run, one of another schema, or naming the field that is wrong.
+        """
         file = self.path / RUN_FILE
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            values = read_json(file, mends_text=True)
+        except UnreadableFile as error:
             raise InputError(
-                f"{str(self.path)!r} holds no run ({error}); give a folder that `alignvid bench run` wrote."
+                f"{str(self.path)!r} holds no run ({RUN_FILE}: {error.reason}); "
+                "give a folder that `alignvid bench run` wrote."
             ) from error
-        known = {item.name for item in fields(RunInfo)}
-        if not isinstance(values, dict) or values.get("schema_version") != SCHEMA_VERSION or set(values) != known:
+        if isinstance(values, dict) and values.get("schema_version") != SCHEMA_VERSION:
             raise InputError(f"{str(file)!r} is of another version of alignvid; run the benchmark anew.")
-        return RunInfo(**values)
+        info = read(RunInfo, values, what=repr(str(file)), error=InputError)
+        _refuse_twice(file, "seed", info.seeds)
+        _refuse_twice(file, "variant", info.variant_names)
+        return info
 
     def samples(self) -> list[Sample]:
         """The samples that are run, in order. Raises: InputError naming the line that is no sample."""
         file = self.path / SAMPLES_FILE
         try:
-            lines = file.read_bytes().splitlines()
-        except OSError as error:
-            raise InputError(f"{str(file)!r} cannot be read ({error}); run the benchmark anew.") from error
-        return [_sample(file, number, line) for number, line in enumerate(lines, start=1)]
+            samples = [_sample(file, number, line) for number, line in read_lines(file)]
+        except UnreadableFile as error:
+            raise InputError(f"{str(error).rstrip('.')}; run the benchmark anew.") from error
+        _refuse_twice(file, "sample", [sample.id for sample in samples])
+        return samples
 
     def videos(self) -> list[VideoRecord]:
         """Records of the jobs that ended, done or failed, by sample, variant and seed. A planned job without one is
@@ -121,13 +178,13 @@ class RunFolder:
 
     def write_plan(self, info: RunInfo, samples: Iterable[Sample]) -> None:
         """Write what is planned; the run file appears last."""
-        lines = "".join(json.dumps(sample.to_dict(), ensure_ascii=False) + "\n" for sample in samples)
-        write_together(self.path, {SAMPLES_FILE: lines.encode(), RUN_FILE: _json(vars(info))})
+        lines = b"".join(json_bytes(sample.to_dict()) for sample in samples)
+        write_together(self.path, {SAMPLES_FILE: lines, RUN_FILE: json_bytes(vars(info), indent=2)})
 
     def write_image(self, name: str, content: bytes) -> None:
         """Write a sample's reference image, unless it is there; the name is relative to the run's folder."""
         path = self.path / name
-        if not path.exists() or path.read_bytes() != content:
+        if not is_there(path) or read_bytes(path) != content:
             write_together(writable_folder(path.parent), {path.name: content})
 
     def is_whole(self, record: VideoRecord) -> bool:
@@ -136,14 +193,14 @@ class RunFolder:
             return False
         try:
             return sha256_of_file(self.path / record.file) == record.sha256
-        except OSError:
+        except UnreadableFile:
             return False
 
     def write_video(self, record: VideoRecord, video: bytes | None) -> None:
         """Write a job's video and its record; the record appears last, and says by its presence that the job ended."""
         files = {} if video is None else {f"{record.job}.mp4": video}
         (self.path / VIDEOS).mkdir(parents=True, exist_ok=True)
-        write_together(self.path / VIDEOS, {**files, f"{record.job}.json": _json(to_row(record))})
+        write_together(self.path / VIDEOS, {**files, f"{record.job}.json": json_bytes(to_row(record), indent=2)})
 
     def add_answers(self, rows: Iterable[AnswerRecord]) -> None:
         """Append answers."""
@@ -164,24 +221,31 @@ class RunFolder:
         return self.path / name
 
     def _video_files(self) -> list[Path]:
-        return sorted((self.path / VIDEOS).glob("*.json"))
+        return sorted(file for file in (self.path / VIDEOS).glob("*.json") if not is_foreign(file))
 
 
 def _video(file: Path) -> VideoRecord:
     try:
-        return from_row(VideoRecord, json.loads(file.read_bytes()))
-    except ValueError as error:
-        raise InputError(f"{str(file)!r} is no record ({error}); remove it and resume the run.") from error
+        record = from_row(VideoRecord, read_json(file, mends_text=True))
+        if record.status == "done" and None in (record.file, record.sha256):
+            raise InputError("a job that is done has a file and its sha256")
+        return record
+    except InputError as error:
+        reason = error.reason if isinstance(error, UnreadableFile) else str(error).rstrip(".")
+        raise InputError(f"{str(file)!r} is no record ({reason}); remove it and resume the run.") from error
 
 
 def _sample(file: Path, number: int, line: bytes) -> Sample:
     try:
-        return Sample.from_dict(json.loads(line))
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{str(file)!r}, line {number} is no sample ({type(error).__name__}: {error}); run the benchmark anew."
-        ) from error
+        sample = read(Sample, json_values(line, error=InputError, mends_text=True), what="It", error=InputError)
+        if len({question.id for question in sample.questions}) < len(sample.questions):
+            raise InputError("two of its questions have one id")
+        return sample
+    except InputError as error:
+        reason = str(error).rstrip(".")
+        raise InputError(f"{str(file)!r}, line {number} is no sample ({reason}); run the benchmark anew.") from error
 
 
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def _refuse_twice(file: Path, what: str, names: list[Any]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{str(file)!r} has the {what} {twice[0]!r} twice; run the benchmark anew.")

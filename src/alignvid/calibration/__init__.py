@@ -3,6 +3,10 @@
 docs/calibration.md says what is measured, and why so.
 """
 
+from alignvid.extras import require
+
+require("calibrate", "Calibrating", "diffusers", "numpy", "PIL", "tqdm")
+
 from alignvid.calibration.foreground import SOURCES
 from alignvid.calibration.run import Calibration, calibrate
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from alignvid.calibration.pairs import Pair
 from alignvid.errors import InputError, MissingExtra
-from alignvid.files import sha256_of_bytes
+from alignvid.files import sha256_of_bytes, user_path
 from alignvid.media.images import fit_image, read_image
 from alignvid.miniature.drawing import foreground_mask
 
@@ -127,7 +127,7 @@ def _from_masks(folder: str | None, pairs: Sequence[Pair]) -> Foreground:
 
 
 def _mask_file(folder: str, pair: Pair) -> Path:
-    return Path(folder) / f"{pair.id}.png"
+    return user_path(folder) / f"{pair.id}.png"
 
 
 def _read_mask(file: Path, pair: Pair) -> UInt8[np.ndarray, "height width"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from alignvid.errors import InputError
-from alignvid.files import writable_folder, write_bytes
+from alignvid.errors import InputError, UnreadableFile
+from alignvid.files import found_below, is_there, read_json, user_path, writable_folder, write_bytes
 from alignvid.generate import GenerationSpec, Job, read_jobs
 from alignvid.generate.jobs import job_of
 from alignvid.media.images import png_bytes, read_image
@@ -25,7 +24,7 @@ RECOMMENDED = 50
 LEAST = 2
 """Pairs; an interval needs two."""
 
-_SCENES = re.compile(r"scenes(:(?P<first>\d+)-(?P<stop>\d+))?")
+_SCENES = re.compile(r"scenes(:(?P<first>[0-9]{1,9})-(?P<stop>[0-9]{1,9}))?")
 _META = "meta.json"
 _META_FIELDS = ("id", "prompt", "image-path")
 
@@ -67,7 +66,7 @@ def read_pairs(data: str, fields: Mapping[str, Any], *, count: int | None, pictu
         first, stop = int(match["first"] or 0), int(match["stop"] or (count or RECOMMENDED))
         pairs = _scene_pairs(first, stop if count is None else min(stop, first + count), fields, pictures)
     else:
-        pairs = [_pair(job) for job in _jobs(Path(data), dict(fields))[:count]]
+        pairs = [_pair(job) for job in _jobs(user_path(data), dict(fields))[:count]]
     if len(pairs) < LEAST:
         raise InputError(
             f"{data!r} gives {len(pairs)} pairs; a calibration needs at least {LEAST}, {RECOMMENDED} are recommended."
@@ -78,7 +77,7 @@ def read_pairs(data: str, fields: Mapping[str, Any], *, count: int | None, pictu
 def _jobs(path: Path, fields: dict[str, Any]) -> list[Job]:
     if path.is_dir():
         return _omit_jobs(path, fields)
-    if not path.exists():
+    if not is_there(path):
         raise InputError(
             f"The data {str(path)!r} is not there; give a JSON Lines file, a folder with a {_META}, or 'scenes'."
         )
@@ -98,16 +97,16 @@ def _pair(job: Job) -> Pair:
 def _omit_jobs(folder: Path, fields: dict[str, Any]) -> list[Job]:
     file = folder / _META
     try:
-        samples = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(file)!r} cannot be read as JSON: {error}; give OmitI2V's folder.") from error
+        samples = read_json(file)
+    except UnreadableFile as error:
+        raise InputError(f"{str(error).rstrip('.')}; give OmitI2V's folder.") from error
     if not isinstance(samples, list):
         raise InputError(f"{str(file)!r} holds {type(samples).__name__} instead of a list of samples.")
     jobs = [_omit_job(f"{str(file)!r}, sample {row}", folder, sample, fields) for row, sample in enumerate(samples, 1)]
     seen: set[str] = set()
     for job in jobs:
         if job.id in seen:
-            raise InputError(f"{str(file)!r}: the id {job.id!r} is there twice; give every sample an id of its own.")
+            raise InputError(f"{str(file)!r}: the id {job.id!r} is there twice; give each sample its own id.")
         seen.add(job.id)
     return jobs
 
@@ -117,13 +116,20 @@ def _omit_job(place: str, folder: Path, sample: Any, fields: dict[str, Any]) -> 
         raise InputError(f"{place}: {type(sample).__name__} instead of an object with {', '.join(_META_FIELDS)}.")
     for name in _META_FIELDS:
         if not isinstance(sample.get(name), str):
-            raise InputError(f"{place}: the field {name!r} is {sample.get(name)!r}; it must be a str.")
+            raise InputError(f"{place}: the field {name!r} is {sample.get(name)!r}; it must be text.")
     image = sample["image-path"]
-    if not (folder / image).resolve().is_relative_to(folder.resolve()):
+    if not _is_inside(folder, image):
         raise InputError(
             f"{place}: the field 'image-path' is {image!r}, which leads out of the folder; keep it inside."
         )
     return job_of(place, folder, {"id": sample["id"], "prompt": sample["prompt"], "image": image}, fields)
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    try:
+        return found_below(folder, name).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # no path can be so: reading it says why
+        return True
 
 
 def _scene_pairs(first: int, stop: int, fields: Mapping[str, Any], pictures: Path) -> list[Pair]:

@@ -181,7 +181,7 @@ def _ratios(used: Sequence[PairRow], setup: Setup, tau: float) -> list[BlockRati
             f"Only {len(used)} of {len(setup.pairs)} pairs have a foreground before a background; at least {LEAST} are "
             "needed, so give other pairs or masks."
         )
-    blocks = [Block(*block) for block in used[0].blocks]
+    blocks = [Block(str(stack), int(block)) for stack, block in used[0].blocks]
     values = np.array([row.ratios for row in used], np.float64)
     return block_ratios(values, blocks, tau=tau, usable=setup.usable, seed=setup.pairs[0].spec.seed)
 

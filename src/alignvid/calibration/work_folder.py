@@ -19,13 +19,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from alignvid.errors import InputError, OutputError
-from alignvid.files import writable_folder, write_bytes
+from alignvid.errors import InputError, OutputError, UnreadableFile
+from alignvid.fields import Share, json_bytes, json_values, read, read_as
+from alignvid.files import check_file, is_there, read_json, read_lines, writable_folder, write_bytes
 
 SCHEMA_VERSION = 1
 _RUN, _ROWS, _VIEWS = "run.json", "pairs.jsonl", "views"
 
-_REMEDY = "give the same again to go on, another --out to begin anew, or delete that folder"
+_REMEDY = "give the same again to resume it, another --out to begin anew, or delete that folder"
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class PairRow:
     id: str
     sha256: str
     """Of everything that the pair asks for."""
-    foreground_share: float
+    foreground_share: Share
     """Of the picture's pixels."""
     chance: float
     """Foreground ratio of a block that singles out nothing, for this picture."""
     ratios: list[float] | None
     """Foreground ratio by block, in the order of `blocks`; None if the picture has no foreground or nothing else."""
-    blocks: list[list[Any]]
+    blocks: list[list[str | int]]
     """Stack and index of each block."""
     schema_version: int = SCHEMA_VERSION
 
@@ -50,7 +51,7 @@ class WorkFolder:
     """What was measured so far for one preset."""
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
-        """Begin in a new folder, or go on in one that was begun with an equal run.
+        """Begin in a new folder, or resume one that was begun with an equal run.
 
         Raises: InputError if what it holds is of another run or damaged; OutputError if it cannot be written into.
         """
@@ -69,7 +70,7 @@ class WorkFolder:
         except OSError as error:
             raise OutputError(
                 f"Cannot write into {str(self.folder)!r}: {error.strerror}; free some space, then give the same "
-                "command to go on."
+                "command again."
             ) from error
 
     def save_view(self, id: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -80,18 +81,20 @@ class WorkFolder:
         """The pictures that were kept, by pair in the order of the rows; damaged ones are left out."""
         found = {}
         for id in self.rows:
+            file = self.folder / _VIEWS / f"{id}.safetensors"
             try:
-                found[id] = load_file(self.folder / _VIEWS / f"{id}.safetensors")
-            except (OSError, SafetensorError):
+                check_file(file)
+                found[id] = load_file(file)
+            except (UnreadableFile, OSError, SafetensorError):
                 continue
         return found
 
     def _check_run(self, run: dict[str, Any]) -> None:
         file, run = self.folder / _RUN, json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **run}))
-        if not file.exists():
-            write_bytes(file, (json.dumps(run, indent=2) + "\n").encode())
+        if not is_there(file):
+            write_bytes(file, json_bytes(run, indent=2))
             return
-        begun = _read_json(file)
+        begun = self._read_run(file)
         for name in sorted({*begun, *run}):
             if begun.get(name) != run.get(name):
                 raise InputError(
@@ -102,26 +105,36 @@ class WorkFolder:
     def _read_rows(self) -> dict[str, PairRow]:
         """The finished pairs. A last line that was cut short by a crash is taken off the file."""
         file = self.folder / _ROWS
-        data = file.read_bytes() if file.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        try:
-            rows = [PairRow(**json.loads(line)) for line in whole.splitlines()]
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{str(file)!r} is damaged ({error}); delete its folder to begin anew.") from error
-        if whole != data:
-            write_bytes(file, whole)
+        rows: list[PairRow] = []
+        is_ended = True
+        for number, line in read_lines(file) if is_there(file) else ():
+            is_ended = line.endswith(b"\n")
+            try:
+                rows.append(_row(line))
+            except InputError as error:
+                if is_ended:
+                    raise _damaged(file, f"line {number}: {error}") from error
+        if not is_ended:
+            write_bytes(file, b"".join(map(_line, rows)))
         return {row.id: row for row in rows}
+
+    def _read_run(self, file: Path) -> dict[str, Any]:
+        try:
+            return read_as(dict[str, Any], read_json(file), what="it", error=InputError)
+        except InputError as error:
+            raise _damaged(file, str(error)) from error
 
 
 def _line(row: PairRow) -> bytes:
-    return (json.dumps(asdict(row), allow_nan=False) + "\n").encode()
+    return json_bytes(asdict(row))
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{str(file)!r} is damaged ({error}); delete its folder to begin anew.") from error
+def _row(line: bytes) -> PairRow:
+    return read(PairRow, json_values(line, error=InputError), what="it", error=InputError)
+
+
+def _damaged(file: Path, reason: str) -> InputError:
+    return InputError(f"{str(file)!r} is damaged ({reason.rstrip('.')}); delete its folder to begin anew.")
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.option("--protocol", help="Which way of asking, where there are several.")
 @click.option("--settings", help="Beginning of the settings' digest, where there are several.")
 @click.option("--count", default=200, show_default=True, type=click.IntRange(min=1), help="Questions to draw.")
-@click.option("--seed", default=0, show_default=True, help="Of the draw, and of the intervals.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draw, and of the intervals."
+)
 @click.option("--answers", type=click.Path(path_type=Path), help="A file that the page saved, to compare with.")
 @json_option
 def audit(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.bench.judges.judging import Tally
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any) -> None:
     """Answer the questions about the videos of RUN, those that have no answer yet.
 
-    The same line again goes on where it stopped, and asks again what FAILED. Exit code 1: some questions FAILED.
+    To resume a stopped one, repeat the command: it asks again what FAILED. Exit code 1: some questions FAILED.
     """
     from alignvid.bench.judges import JudgeOptions, open_judge
     from alignvid.bench.judges.judging import judge_run
@@ -55,6 +55,8 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
         print_json(_as_dict(tally, counts))
     else:
         _print(tally, counts)
+    if tally.warning:
+        click.echo(f"Warning: {tally.warning}", err=True)
     sys.exit(1 if counts["failed"] else 0)
 
 
@@ -76,9 +78,9 @@ class _Progress:
         if row.verdict == "failed":
             self._failures += 1
             if self._failures <= self._MOST_LINES:
-                click.echo(f"{row.sample}, {row.question}: {row.error}", err=True)
+                say(f"{row.sample}, {row.question}: {row.error}")
             elif self._failures == self._MOST_LINES + 1:
-                click.echo("… more failures: see answers.jsonl", err=True)
+                say("… more failures: see answers.jsonl")
         self._bar.update()
         if self._bar.n == open_count:
             self._bar.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, say, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.bench.metrics import Measured
@@ -79,16 +80,16 @@ def _sources(options: Sequence[str]) -> dict[str, str]:
 def _ratio(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    width, _, height = text.partition(":")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    match = re.fullmatch(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", text)
+    if match is None:
         raise click.UsageError(f"--ratio {text!r} is not W:H; write --ratio 16:9.")
-    return int(width), int(height)
+    return int(match[1]), int(match[2])
 
 
 def _tell(row: MetricRecord) -> None:
     """Progress, for who watches; failures are counted at the end."""
     if shows_progress():
-        click.echo(f"{row.metric} {row.job}: {row.error if row.value is None else f'{row.value:.4f}'}", err=True)
+        say(f"{row.metric} {row.job}: {row.error if row.value is None else f'{row.value:.4f}'}")
 
 
 def _print(measured: Measured) -> None:
@@ -98,7 +99,7 @@ def _print(measured: Measured) -> None:
         click.echo(f"{measured.without_video} jobs have no video.")
     for count in measured.counts:
         if count.error:
-            click.echo(f"{count.metric} cannot run: {count.error}", err=True)
+            say(f"{count.metric} cannot run: {count.error}")
 
 
 def _as_dict(measured: Measured) -> dict:

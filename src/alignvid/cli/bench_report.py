@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from alignvid.cli.bench_score import scorecard, scoring_options
-from alignvid.cli.terminal import examples, json_option, print_json
+from alignvid.cli.terminal import examples, json_option, print_json, say
 
 
 @click.command(
@@ -29,7 +29,7 @@ def report(run: Path, out: Path | None, as_json: bool, **asked: Any) -> None:
 
     page, damaged = write_report(run, out or run / "report", card)
     for sentence in damage(damaged):
-        click.echo(sentence, err=True)
+        say(sentence)
     if as_json:
         counts = {"videos": len(card.run.videos), "damaged": len(damaged), "samples": len(card.run.samples)}
         print_json({"page": str(page), **counts})

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.bench.records import VideoRecord
     from alignvid.bench.runs.running import RunResult
 
-_SIZE = re.compile(r"(\d+)x(\d+)")
-_SHARD = re.compile(r"(\d+)/(\d+)")
+_SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})")
+_SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 _RUN_OPTIONS = (
     click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
@@ -27,7 +27,7 @@ _RUN_OPTIONS = (
         help='With commas: baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps=0.7-1.0 guidance=3". '
         "baseline,alignvid unless given; the first is compared with.",
     ),
-    click.option("--seeds", default="0", show_default=True, help="With commas; each sample has a noise of its own."),
+    click.option("--seeds", default="0", show_default=True, help="With commas; each sample has its own noise."),
     click.option("--limit", type=int, help="The first so many samples only."),
     click.option("--half", type=click.Choice(["development", "claim"]), help="The samples of one half only."),
     click.option("--steps", type=int, help="Denoising steps."),
@@ -45,8 +45,14 @@ _RUN_OPTIONS = (
 
 _RAY_OPTIONS = (
     click.option("--ray", help='Run on Ray\'s workers: "local", "auto" or a cluster\'s address.'),
-    click.option("--workers", type=int, default=1, show_default=True, help="How many; with --ray."),
-    click.option("--gpus-per-worker", type=float, default=0.0, show_default=True, help="0.5: two on one; with --ray."),
+    click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many; with --ray."),
+    click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        help="0.5: two on one; with --ray.",
+    ),
 )
 
 
@@ -66,7 +72,7 @@ def _run_options(command: Any) -> Any:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder; continued if it exists.")
 @json_option
 def run(out: Path, as_json: bool, **options: Any) -> None:
-    """Make the videos of samples × variants × seeds. The same line again goes on where it was stopped."""
+    """Make the videos of samples × variants × seeds. To resume a stopped run, repeat the command."""
     pool = {name: options.pop(name) for name in ("ray", "workers", "gpus_per_worker")}
     spec = _spec(options)
     quiet_libraries()
@@ -122,7 +128,7 @@ class _Progress:
         from tqdm import tqdm
 
         for sample, reason in result.unusable.items():
-            click.echo(f"unusable: {sample}: {reason}", err=True)
+            say(f"unusable: {sample}: {reason}")
         self._bar = tqdm(
             total=result.planned, initial=result.done_before, desc="videos", unit="", disable=not shows_progress()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,20 @@ class Margin(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
         """Split and check the form; whether the metric was measured is found out later."""
-        metric, _, loss = str(value).partition("=")
-        try:
-            return metric, float(loss)
-        except ValueError:
-            self.fail(f"{value!r} is no margin; write it as aesthetic_quality=0.01.", param, ctx)
+        metric, _, text = str(value).partition("=")
+        loss = _number(text)
+        if not metric.strip() or loss is None or not 0 <= loss < math.inf:
+            self.fail(
+                f"{value!r} is no margin; write it as aesthetic_quality=0.01, with a loss of 0 or more.", param, ctx
+            )
+        return metric, loss
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 _OPTIONS = (
@@ -80,6 +90,8 @@ def score(run: Path, as_json: bool, as_csv: bool, **asked: Any) -> None:
     Accuracy is the mean over samples of the share of questions right, with a 95 % interval. docs/scores.md says what is
     done with unparsed replies, failed answers and missing videos.
     """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other; give one of them.")
     card = scorecard(run, **asked)
     from alignvid.report.long_table import csv_text
     from alignvid.report.scores_files import write_scores

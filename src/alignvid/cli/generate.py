@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, shows_progress
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
 
 if TYPE_CHECKING:
     from alignvid.generate import JobResult, ObservationSpec
@@ -184,10 +184,11 @@ def _observation(watched: dict[str, str | None]) -> ObservationSpec:
 def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:
     from alignvid.generate import read_jobs, run_jobs
     from alignvid.report.page import write_page
-    from alignvid.report.rows import jobs_page
+    from alignvid.report.rows import jobs_page, write_own_pages
 
     jobs = read_jobs(path, fields)
     results = run_jobs(jobs, out, compare=compare, show_progress=shows_progress(), on_result=_tell)
+    write_own_pages(results, back="All jobs")
     page = write_page(out, jobs_page(results))
     if as_json:
         print_json([result.to_dict() for result in results])
@@ -202,4 +203,4 @@ def _tell(result: JobResult) -> None:
     """A failure always, progress to who watches."""
     if result.error or shows_progress():
         state = "was there" if result.was_finished else "done"
-        click.echo(f"{result.id}: {result.error or state}", err=True)
+        say(f"{result.id}: {result.error or state}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -12,11 +13,14 @@ from alignvid.cli.bench import bench
 from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
 from alignvid.cli.look import doctor, inspect, models, presets
-from alignvid.cli.terminal import examples
+from alignvid.cli.terminal import examples, give_up_stdout, ready_streams, say
+from alignvid.cli.values import check_values
 from alignvid.errors import AlignvidError, is_interrupt
+from alignvid.extras import needs
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_STDOUT_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _INTERRUPT = "Interrupted; nothing unfinished was kept."
 
 
@@ -34,14 +38,18 @@ def cli() -> None:
 
 for command in (generate, demo, calibrate, bench, presets, models, inspect, doctor):
     cli.add_command(command)
+check_values(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    if closed := ready_streams():
+        sys.exit(_say(closed, _BAD_INPUT))
     try:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="alignvid", standalone_mode=False
         )
+        sys.stdout.flush()
     except click.ClickException as error:
         code = _say(error.format_message(), _BAD_INPUT)
     except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
@@ -51,11 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = _say(_INTERRUPT, _INTERRUPTED)
         elif isinstance(error, AlignvidError):
             code = _say(str(error), _BAD_INPUT)
+        elif isinstance(error, OSError) and error.filename is None and error.errno in _STDOUT_IS_FULL:
+            code = _say(f"The result cannot be printed: {error.strerror}; what was made is kept.", _BAD_INPUT)
+            give_up_stdout()
+        elif isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("alignvid"):
+            code = _say(needs("generate", "This command", error.name.partition(".")[0]), _BAD_INPUT)
         else:
             raise
     sys.exit(code)
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"alignvid: {' '.join(message.split())}", err=True)
+    say(f"alignvid: {' '.join(message.split())}")
     return code

@@ -1,5 +1,9 @@
 """From a GenerationSpec to a video and its record."""
 
+from alignvid.extras import require
+
+require("generate", "Generating", "diffusers", "transformers", "accelerate", "numpy", "PIL", "av")
+
 from alignvid.generate.jobs import Job, JobResult, read_jobs, run_jobs
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.observing import ObservationSpec, parse_words, read_traces

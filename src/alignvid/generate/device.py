@@ -35,7 +35,7 @@ def choose_device(device: str | None, dtype: str | None, offload: str | None) ->
 
     Raises: InputError if the device does not exist here, or cannot offload.
     """
-    name = device or device_names()[0]
+    name = device_names()[0] if device is None else device
     if name not in device_names():
         raise InputError(
             f"Device {name!r} does not exist here; choose one of {', '.join(device_names())} "

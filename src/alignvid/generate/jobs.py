@@ -1,17 +1,18 @@
-"""Many generations with one model: a file of jobs, each in a folder of its own, finished ones skipped."""
+"""Many generations with one model: a file of jobs, each in its own folder, finished ones skipped."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
-from alignvid.files import sha256_of_file, writable_folder
+from alignvid.errors import AlignvidError, InputError, UnreadableFile, pass_on_interrupt
+from alignvid.fields import json_values, read
+from alignvid.files import found_below, read_lines, sha256_of_file, user_path, writable_folder
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.record import Record, is_finished, read_record
@@ -22,8 +23,18 @@ from alignvid.generate.spec import GenerationSpec
 logger = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_FIELDS = {"id": str, "prompt": str, "image": str, "negative_prompt": str, "seed": int}
-_REQUIRED = ("id", "prompt")
+PAGE_FILE = "index.html"
+"""Of all jobs, beside their folders."""
+
+
+class _Written(TypedDict):
+    """A line of a jobs file."""
+
+    id: str
+    prompt: str
+    image: NotRequired[str]
+    negative_prompt: NotRequired[str]
+    seed: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,8 @@ def read_jobs(path: str | Path, fields: dict[str, Any]) -> list[Job]:
         )
     seen: dict[str, int] = {}
     for number, job in enumerate(jobs, start=1):
-        if seen.setdefault(job.id.lower(), number) != number:  # file systems may not tell upper from lower case
-            raise InputError(f"{str(path)!r}: the id {job.id!r} is there twice; give every job an id of its own.")
+        if seen.setdefault(job.id.lower(), number) != number:  # to some file systems, upper and lower case are one
+            raise InputError(f"{str(path)!r}: the id {job.id!r} is there twice; give each job its own id.")
     return jobs
 
 
@@ -116,7 +127,7 @@ def run_jobs(
 
 
 def _load(spec: GenerationSpec, show_progress: bool) -> Model:
-    """The model of all jobs; a recipe that does not fit it is wrong for all of them, so it is told here and at once."""
+    """The model of all jobs; a recipe that does not fit it is wrong for all of them, so it is said here and at once."""
     source = find_model(spec.model)
     resolve(sketch(source), spec.preset, spec.recipe_overrides)
     return load_model(source, spec, show_progress=show_progress)
@@ -137,7 +148,7 @@ def _run(job: Job, folder: Path, model: Model, compare: bool) -> JobResult:
 def _finished(job: Job, folder: Path, compare: bool) -> JobResult | None:
     try:
         digest = sha256_of_file(Path(job.spec.image)) if job.spec.image else None
-    except OSError:
+    except UnreadableFile:
         return None
     roles = {BASELINE, ALIGNVID, SIDE_BY_SIDE} if compare else {ALIGNVID}
     if not is_finished(folder, job.spec.to_dict(), digest, roles):
@@ -145,23 +156,19 @@ def _finished(job: Job, folder: Path, compare: bool) -> JobResult | None:
     return JobResult(job.id, job.spec, folder, read_record(folder), None, was_finished=True)
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
+def _lines(path: Path) -> list[tuple[int, bytes]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise InputError(f"{str(path)!r}, line {line}: not UTF-8 ({error.reason}); save the file as UTF-8.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"The jobs file {str(path)!r} cannot be read: {error}; give a JSON Lines file.") from error
-    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        return list(read_lines(path))
+    except UnreadableFile as error:
+        raise InputError(f"The jobs file {str(error).rstrip('.')}; give a JSON Lines file.") from error
 
 
-def _job(path: Path, number: int, line: str, fields: dict[str, Any]) -> Job:
+def _job(path: Path, number: int, line: bytes, fields: dict[str, Any]) -> Job:
     place = f"{str(path)!r}, line {number}"
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: not JSON ({error}); write one object on each line.") from error
+        values = json_values(line, error=InputError)
+    except InputError as error:
+        raise InputError(f"{place}: not JSON ({error}); write one object on each line, as UTF-8.") from error
     return job_of(place, path.parent, values, fields)
 
 
@@ -176,27 +183,24 @@ def job_of(place: str, folder: Path, values: Any, fields: dict[str, Any]) -> Job
 
     Raises: InputError naming place and field.
     """
-    _check_fields(place, values)
-    if not _ID.fullmatch(values["id"]):
+    written = read(_Written, values, what=place, error=InputError)
+    id, others = written["id"], {name: value for name, value in written.items() if name != "id"}
+    if not _ID.fullmatch(id):
         raise InputError(
-            f"{place}: the field 'id' is {values['id']!r}; it names a folder, so use letters, digits, '.', '_' and '-'."
+            f"{place}: the field 'id' is {id!r}; it names a folder, so use letters, digits, '.', '_' and '-'."
         )
-    job_fields = {name: value for name, value in values.items() if name != "id"}
-    if "image" in job_fields:
-        job_fields["image"] = str(folder / job_fields["image"])
+    if id.lower() == PAGE_FILE:
+        raise InputError(f"{place}: the field 'id' is {id!r}, which is the name of the page; choose another.")
+    if "image" in written:
+        others["image"] = str(_image(folder, written["image"]))
     try:
-        return Job(values["id"], GenerationSpec(**{**fields, **job_fields}))
+        return Job(id, GenerationSpec(**{**fields, **others}))
     except AlignvidError as error:
         raise InputError(f"{place}: {error}") from error
 
 
-def _check_fields(place: str, values: Any) -> None:
-    if not isinstance(values, dict):
-        raise InputError(f"{place}: {type(values).__name__} instead of an object; write {{…}} with id and prompt.")
-    if unknown := sorted(set(values) - set(_FIELDS)):
-        raise InputError(f"{place}: the field {unknown[0]!r} is unknown; the fields are {', '.join(_FIELDS)}.")
-    for name, kind in _FIELDS.items():
-        if name in _REQUIRED and name not in values:
-            raise InputError(f"{place}: the field {name!r} is missing; every job needs {' and '.join(_REQUIRED)}.")
-        if name in values and (not isinstance(values[name], kind) or isinstance(values[name], bool)):
-            raise InputError(f"{place}: the field {name!r} is {values[name]!r}; it must be a {kind.__name__}.")
+def _image(folder: Path, name: str) -> Path:
+    """The file of that name; one that cannot be is found out when its job runs, so that the other jobs run, too."""
+    with contextlib.suppress(InputError):
+        name = str(user_path(name))
+    return found_below(folder, name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignvid.errors import InputError, UnsupportedModel
+from alignvid.errors import InputError, UnreadableFile, UnsupportedModel
+from alignvid.files import is_there, read_json, user_path
 from alignvid.generate.spec import MINIATURE
 from alignvid.models import families
 from alignvid.models.family import UNCONDITIONAL
@@ -81,8 +81,8 @@ def find_model(name: str) -> ModelSource:
     """
     if name == MINIATURE:
         source = _local_source(name, _miniature_folder())
-    elif Path(name).expanduser().exists():
-        source = _local_source(name, Path(name).expanduser())
+    elif name.strip() and is_there(folder := user_path(name)):
+        source = _local_source(name, folder)
     elif _HUB_ID.fullmatch(name) and not name.startswith("."):
         source = _hub_source(name)
     else:
@@ -247,11 +247,11 @@ def _download(repo: str, path: str) -> Path:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{str(file)!r} is missing. {_COMPLETE}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(file)!r} cannot be read as JSON: {error}; save the model again.") from error
+        content = read_json(file)
+    except UnreadableFile as error:
+        if error.is_missing:
+            raise InputError(f"{str(file)!r} is missing. {_COMPLETE}") from error
+        raise InputError(f"{str(file)!r} cannot be read as JSON: {error.reason}; save the model again.") from error
     if not isinstance(content, dict):
         raise InputError(f"{str(file)!r} holds no JSON object; save the model again.")
     return content

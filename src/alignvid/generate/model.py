@@ -13,6 +13,7 @@ import torch
 
 from alignvid.generate.device import Device, choose_device, place
 from alignvid.generate.loading import ModelSource, load_pipeline
+from alignvid.generate.record import ModelFacts
 from alignvid.generate.spec import GenerationSpec
 
 
@@ -45,7 +46,7 @@ class Model:
         finally:
             torch.set_num_threads(before)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ModelFacts:
         """What a record says of it."""
         return {
             "name": self.source.name,

@@ -14,7 +14,7 @@ from alignvid.analysis.trace import Trace
 from alignvid.errors import InputError, TraceError
 from alignvid.files import sha256_of_bytes, sha256_of_file
 from alignvid.generate.call import token_limit
-from alignvid.generate.record import Record
+from alignvid.generate.record import Record, TraceFacts
 from alignvid.generate.spec import parse_blocks
 from alignvid.host import hosts
 from alignvid.schedule import StepWindow
@@ -69,7 +69,7 @@ def trace_files(traces: Mapping[str, Trace]) -> dict[str, bytes]:
     return {_file(role): trace.to_bytes() for role, trace in traces.items()}
 
 
-def trace_facts(traces: Mapping[str, Trace], files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+def trace_facts(traces: Mapping[str, Trace], files: Mapping[str, bytes]) -> dict[str, TraceFacts]:
     """What a record says of the traces: enough to know them again."""
     return {
         role: {
@@ -102,7 +102,7 @@ def read_traces(folder: Path, record: Record) -> dict[str, Trace]:
 
 def _is_described(record: Record, role: str) -> bool:
     facts, video = record.traces[role], record.outputs.get(role)
-    return isinstance(facts, dict) and {"models", "sha256"} <= set(facts) and video is not None
+    return facts["file"] == _file(role) and video is not None
 
 
 def _read(path: Path, facts: Mapping[str, Any]) -> Trace:

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from alignvid.errors import UnsupportedModel
+from alignvid.files import user_path
 from alignvid.generate.call import (
     Defaults,
     Settings,
@@ -58,7 +59,7 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
 
     Raises: AlignvidError naming what is wrong and what to do.
     """
-    reference = None if spec.image is None else read_image(spec.image, max_pixels=spec.max_pixels)
+    reference = None if spec.image is None else read_image(user_path(spec.image), max_pixels=spec.max_pixels)
     source = source or find_model(spec.model)
     pipeline_class = pipeline_class_of(source)
     check_accepts(pipeline_class, spec)

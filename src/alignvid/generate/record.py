@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -10,35 +9,108 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from alignvid.errors import InputError
-from alignvid.files import sha256_of_file
+from alignvid.errors import InputError, UnreadableFile
+from alignvid.fields import OPEN, Count, Duration, InnerPath, Positive, json_bytes, read
+from alignvid.files import read_json, sha256_of_file
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 _PACKAGES = ("alignvid", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pillow", "av")
 
 
+class SpecFacts(TypedDict):
+    """What was asked for; `GenerationSpec.from_dict` reads all of it."""
+
+    prompt: str
+    seed: Count
+
+
+class SettingsFacts(TypedDict):
+    """The numbers that the spec left open, decided."""
+
+    width: Positive
+    height: Positive
+    frames: Positive | None
+    steps: Positive
+    guidance: float | None
+    fps: Duration
+
+
+class ModelFacts(TypedDict):
+    """A model."""
+
+    name: str
+    pipeline: str
+    location: str | None
+    revision: str | None
+
+
+class AttachmentFacts(TypedDict):
+    """What acted, and how often; an attachment may say more."""
+
+    name: str
+    gains: dict[str, float]
+    acted: Count
+    forwards: Count
+    active_forwards: Count
+
+
+class ImageFacts(TypedDict):
+    """The reference image, and its copy as the model got it."""
+
+    sha256: str
+    size: list[Positive]
+    file: InnerPath
+    pixels_sha256: str
+
+
+class OutputFacts(TypedDict):
+    """A video."""
+
+    file: InnerPath
+    sha256: str
+    frames_sha256: str
+    frames: Positive
+    width: Positive
+    height: Positive
+
+
+class MachineFacts(TypedDict):
+    """Where it ran; a machine may say more."""
+
+    dtype: str
+
+
+class TraceFacts(TypedDict):
+    """What attention did in the making of a video."""
+
+    file: InnerPath
+    sha256: str
+    models: dict[str, Any]
+    words: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """All facts about one generation. `to_dict` is what is written."""
 
-    spec: dict[str, Any]
+    spec: Annotated[SpecFacts, OPEN]
     """What was asked for."""
-    settings: dict[str, Any]
-    """The numbers that the spec left open, decided: size, frames, steps, guidance, fps."""
-    model: dict[str, Any]
+    settings: SettingsFacts
+    """The numbers that the spec left open, decided."""
+    model: ModelFacts
     """Name, location, pipeline class and revision."""
     recipe: dict[str, Any]
     """The recipe that acted, whatever the preset of that name says today."""
-    attachment: dict[str, Any]
+    attachment: Annotated[AttachmentFacts, OPEN]
     """Preset, blocks, gains, and how often it acted."""
-    image: dict[str, Any] | None
+    image: ImageFacts | None
     """Digests of the reference image, and its copy as the model got it."""
-    outputs: dict[str, dict[str, Any]]
+    outputs: dict[str, OutputFacts]
     """Every video by its role: file, digest, size, length."""
-    machine: dict[str, Any]
+    machine: Annotated[MachineFacts, OPEN]
     """Device, number format, offload, processor."""
     timings: dict[str, float]
     """Seconds by part."""
@@ -50,7 +122,7 @@ class Record:
     """UTC, ISO 8601."""
     schema_version: int = SCHEMA_VERSION
     """Of this format."""
-    traces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    traces: dict[str, TraceFacts] = field(default_factory=dict)
     """What attention did, by the role of the video; empty if the run was not observed."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,23 +131,20 @@ class Record:
 
     def to_json(self) -> bytes:
         """The record's file."""
-        return (json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return json_bytes(self.to_dict(), indent=2)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
         """Read a dict written by `to_dict`.
 
-        Raises: InputError for another schema version, an unknown field or a missing one.
+        Raises: InputError for another schema version, or naming the field that is unknown, missing or wrong.
         """
         if values.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
                 f"The record has schema version {values.get('schema_version')!r}, this one reads {SCHEMA_VERSION}; "
                 "repeat it with the version of alignvid that it names."
             )
-        known = {field.name for field in fields(cls)}
-        if wrong := sorted((set(values) ^ known) - {"traces"}):  # records of before there were traces lack the field
-            raise InputError(f"The record's field {wrong[0]!r} is unknown or missing; its fields are {sorted(known)}.")
-        return cls(**values)
+        return read(cls, values, what="The record", error=InputError)
 
 
 def read_record(path: Path) -> Record:
@@ -85,12 +154,15 @@ def read_record(path: Path) -> Record:
     """
     file = path / RECORD_FILE if path.is_dir() else path
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(file)!r} cannot be read as a record: {error}; give a {RECORD_FILE}.") from error
+        values = read_json(file, mends_text=True)
+    except UnreadableFile as error:
+        raise InputError(f"{str(file)!r} cannot be read as a record: {error.reason}; give a {RECORD_FILE}.") from error
     if not isinstance(values, dict):
         raise InputError(f"{str(file)!r} holds no record; give a {RECORD_FILE} that `alignvid generate` wrote.")
-    return Record.from_dict(values)
+    try:
+        return Record.from_dict(values)
+    except InputError as error:
+        raise InputError(f"{str(file)!r} cannot be read as a record: {error}") from error
 
 
 def is_finished(folder: Path, spec: Mapping[str, Any], image_sha256: str | None, roles: set[str]) -> bool:
@@ -109,7 +181,7 @@ def outputs_are_whole(folder: Path, record: Record) -> bool:
     """Whether every video that the record names is there with its digest."""
     try:
         return all(sha256_of_file(folder / output["file"]) == output["sha256"] for output in record.outputs.values())
-    except OSError:
+    except UnreadableFile:
         return False
 
 

@@ -22,7 +22,20 @@ from alignvid.generate.model import Model, load_model
 from alignvid.generate.observing import ObservationSpec, check_words, observing, trace_facts, trace_files
 from alignvid.generate.plan import Plan, plan, tell
 from alignvid.generate.prompts import unread_tokens_note
-from alignvid.generate.record import RECORD_FILE, Record, machine_facts, now, package_versions, read_record
+from alignvid.generate.record import (
+    RECORD_FILE,
+    AttachmentFacts,
+    ImageFacts,
+    MachineFacts,
+    OutputFacts,
+    Record,
+    SettingsFacts,
+    SpecFacts,
+    machine_facts,
+    now,
+    package_versions,
+    read_record,
+)
 from alignvid.generate.spec import GenerationSpec
 from alignvid.media.images import png_bytes, read_image
 from alignvid.media.videos import Frames, encode_video, side_by_side
@@ -185,14 +198,14 @@ def _encode(frames: Mapping[str, Frames], planned: Plan) -> dict[str, bytes]:
 
 def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[str, bytes], notes: list[str]) -> Record:
     return Record(
-        spec=planned.spec.to_dict(),
-        settings=planned.settings.to_dict(),
+        spec=SpecFacts(**planned.spec.to_dict()),
+        settings=SettingsFacts(**planned.settings.to_dict()),
         model=model.facts(),
         recipe=rendering.attachment.recipe.to_dict(),
-        attachment=rendering.attachment.to_dict(),
+        attachment=AttachmentFacts(**rendering.attachment.to_dict()),
         image=_image_facts(planned),
         outputs={role: _output_facts(role, clip, files) for role, clip in rendering.frames.items()},
-        machine={**model.device.to_dict(), **machine_facts(), "threads": model.threads},
+        machine=MachineFacts(**{**model.device.to_dict(), **machine_facts(), "threads": model.threads}),
         timings={name: round(seconds, 3) for name, seconds in rendering.timings.items()},
         notes=[*notes, *rendering.notes],
         versions=package_versions(),
@@ -201,7 +214,7 @@ def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[s
     )
 
 
-def _image_facts(planned: Plan) -> dict[str, Any] | None:
+def _image_facts(planned: Plan) -> ImageFacts | None:
     if planned.reference is None or planned.image is None:
         return None
     given = replace(planned.reference, pixels=planned.image)
@@ -213,7 +226,7 @@ def _image_facts(planned: Plan) -> dict[str, Any] | None:
     }
 
 
-def _output_facts(role: str, clip: Frames, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _output_facts(role: str, clip: Frames, files: Mapping[str, bytes]) -> OutputFacts:
     name = next(name for name in files if Path(name).stem == role and Path(name).suffix != ".trace")
     length, height, width, _ = clip.shape
     return {

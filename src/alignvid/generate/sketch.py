@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.placement import place_in_all, powers_for_streams
+from alignvid.attachment.placement import place_parts, powers_for_streams
 from alignvid.errors import InputError, UnknownPreset
 from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.host import Host
+from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import key_norms, refusals_of, targets_of
 from alignvid.models import family_of
+from alignvid.models.paths import blocks_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
 
@@ -68,14 +70,21 @@ def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, 
         powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     rest = {key: value for key, value in overrides.items() if key != "streams"}
     recipe = recipe.override(powers=powers, **rest)
-    placements = place_in_all(recipe, hosts, model)
-    return Attachment(name, recipe, [host for host in hosts if host.name in placements], placements, model)
+    placed = place_parts(recipe, hosts, model)
+    return Attachment(
+        name,
+        recipe,
+        [host for host in hosts if any(host.name in by_host for by_host in placed)],
+        placed,
+        model,
+        proof=False,
+        attach_again=lambda copied: None,
+    )
 
 
 def find_preset(model: Sketch) -> Preset:
     """The preset made for this model, else the generic one."""
-    transformer: Any = model.hosts[0].transformer
-    return presets.find(type(transformer).__name__, transformer.config, model.source.location)
+    return presets.find(replace(fingerprint_of(model.hosts[0], model), checkpoint=model.source.location))
 
 
 def inspect_model(name: str, preset: str | None) -> dict[str, Any]:
@@ -123,7 +132,7 @@ def _describe_host(model: Sketch, host: Host) -> dict[str, Any]:
         "name": host.name,
         "class": type(host.transformer).__name__,
         "stacks": [
-            {"name": stack.name, "blocks": len(getattr(host.transformer, stack.name)), "sites": streams[stack.name]}
+            {"name": stack.name, "blocks": len(blocks_of(host.transformer, stack.name)), "sites": streams[stack.name]}
             for stack in stacks
             if stack.name in streams
         ],
@@ -134,7 +143,7 @@ def _named_recipe(model: Sketch, preset: str | Recipe | None) -> tuple[str, Reci
     if isinstance(preset, Recipe):
         return "recorded recipe", preset
     chosen = find_preset(model) if preset is None else presets.load(preset)
-    family = model.hosts[0].family.name
+    family = model.hosts[0].family.preset_family
     if chosen.family not in ("*", family):
         raise UnknownPreset(
             f"The preset {chosen.name} is for the family {chosen.family}, but {model.source.name!r} is of {family}; "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from alignvid.errors import InputError, RecipeError
+from alignvid.fields import read
 from alignvid.generate.prompts import check_prompt
 from alignvid.media.images import MAX_PIXELS
 from alignvid.modulation import check_gamma
@@ -100,14 +101,9 @@ class GenerationSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationSpec:
         """Read a dict written by `to_dict`.
 
-        Raises: InputError for a field that a spec does not have, or without a prompt.
+        Raises: InputError naming the field that is unknown, missing, of another type or out of range.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise InputError(f"A generation spec has no field {unknown[0]!r}; its fields are {', '.join(known)}.")
-        if "prompt" not in values:
-            raise InputError("The generation spec lacks the field 'prompt'; say in words what the video should show.")
-        return cls(**values)
+        return read(cls, values, what="A generation spec", error=InputError)
 
     def _check_recipe_parts(self) -> None:
         if self.blocks is not None:

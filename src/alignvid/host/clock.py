@@ -1,21 +1,42 @@
-"""The step clock: which step is running, at which noise level. All of it on the host.
+"""The step clock: which step is running, at which noise level.
 
-With a pipeline the clock reads its scheduler: `step_index`, and the list of timesteps, fetched once per schedule. Only
-while the scheduler does not say its step, which is before the first one, the timestep of the forward is looked up
-there. Nothing is counted, so skipped forwards, two transformers and restarting sections do not shift it. A bare
-transformer has no schedule, nor has Echo: there the clock reads the timestep that the transformer is given (one
-transfer per forward where it lies on a GPU). What timesteps mean is in noise.py.
+A forward's step is found from the timestep that it is given (given.py): it is looked up in the schedule of the attached
+pipeline, and checked against the step that its scheduler says. Nothing is counted, so skipped forwards, two
+transformers and restarting sections do not shift it, and a forward that somebody runs in between (in a callback; in
+another pipeline that shares the transformer) is not taken for one of the run:
+
+own    the forward is the step that the attached pipeline's scheduler is at; or there is no pipeline to ask.
+other  its timestep is a view of a whole schedule, which is another one: a pipeline that shares the transformer.
+stray  neither; or of the schedule, but of another step than the running one.
+
+The fraction of steps done is known in the first two, and in the third where the timestep stands in the schedule; else
+a window in fractions does not act, and a warning says so. A bare transformer is acted on by the schedule that its
+caller gave, or that its timestep is a view of; without one, 1 - noise level is taken, with a warning. What timesteps
+mean is in noise.py. What was read is kept by thread, because two may run pipelines that share a transformer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 
-from alignvid.host.noise import default_levels, first_step, levels_of, nearest, other_stages
+from alignvid.errors import AttachmentError
+from alignvid.host.given import Given, given_levels
+from alignvid.host.noise import first_step, is_logarithm, nearest, other_stages, said_step
+from alignvid.host.registry import runner_of
+from alignvid.host.transformers import Host
+from alignvid.models.family import Arguments
 from alignvid.schedule import StepWindow
+
+Source = Literal["own", "other", "stray"]
+"""Whose run a forward belongs to; see above."""
+
+_ROUNDED = 1e-3  # of a noise level: other code starts at 999 of 1000 where the formula starts at 1000
 
 
 class Moment(NamedTuple):
@@ -26,73 +47,228 @@ class Moment(NamedTuple):
     """Index from the start of the loop; None if there is no schedule to count in."""
     noise_level: float
     """From 1 (pure noise) to 0."""
+    run: int = 0
+    """Number of the run, or of its section where a pipeline restarts its schedule; below 1 if no schedule is known."""
+    step_count: int | None = None
+    """How many steps the run has; None if no schedule is known."""
+    source: Source = "own"
+
+
+@dataclass
+class Run:
+    """One pass through a schedule, as one thread sees it."""
+
+    timesteps: torch.Tensor | None
+    """The very tensor, kept so that no other one can lie at its address."""
+    levels: list[float]
+    """Noise levels of the whole schedule."""
+    reads_logarithm: bool = False
+    first: int = 0
+    """Where in the schedule this run begins."""
+    active: Sequence[bool] = ()
+    """Whether each step from `first` on is in the window; empty until the run has begun."""
+    number: int = 0
+    step: int | None = None
+    """The step of this run that was read last."""
+
+    def index_of(self, given: Given, said: int | None, slack: float = 0.0) -> int | None:
+        """Index into the whole schedule by noise level, of equal ones the one that is said; None if it is in none."""
+        level = given.logarithm_level if self.reads_logarithm else given.level
+        tolerance = given.tolerance + slack
+        if said is not None and 0 <= said < len(self.levels) and abs(self.levels[said] - level) <= tolerance:
+            return said
+        index = nearest(self.levels, level) if self.levels else 0
+        return index if self.levels and abs(self.levels[index] - level) <= tolerance else None
+
+    def moment(self, step: int, source: Source) -> Moment:
+        """The moment of a forward at a step of this run."""
+        level = self.levels[self.first + step]
+        return Moment(self.active[step], step, level, self.number, len(self.active), source)
+
+
+class _Thread(threading.local):
+    """What one thread has read."""
+
+    def __init__(self) -> None:
+        self.own: Run | None = None
+        self.other: Run | None = None
+        self.given: Given | None = None
+        self.level_without_schedule = -1.0
+        self.run_without_schedule = 0
+        self.warned_in: int | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Thread, ()  # a copy of an attachment has read nothing yet
 
 
 class StepClock:
-    """Reads the moment from a pipeline's scheduler, or from the timestep if there is none."""
+    """Finds the moment of a forward from its timestep and the pipeline's scheduler."""
 
-    def __init__(self, window: StepWindow, pipeline: Any = None) -> None:
-        """A clock for one step window; `pipeline` is None for a bare transformer."""
+    def __init__(self, window: StepWindow, pipeline: Any = None, levels: Sequence[float] = ()) -> None:
+        """A clock for one step window.
+
+        Args:
+            window: the steps to know.
+            pipeline: what runs the model; None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gives them.
+        """
         self.window = window
         self.pipeline = pipeline
-        self._timesteps: torch.Tensor | None = None
-        self._first = 0
-        self._noise_levels: list[float] = []
-        self._default_levels = default_levels(pipeline)
-        self._active = window.active_steps(self._default_levels)
-        self._step: int | None = None
+        self._levels = list(levels)
+        self._runner = runner_of(pipeline)
+        self._default_levels = self._runner.default_levels(pipeline)
+        self._thread = _Thread()
+        self._has_warned = False
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
 
     @property
     def is_past_window(self) -> bool:
         """Whether the step that was read last, or an earlier one, is the last of its schedule inside the window."""
-        return self._step is not None and not any(self._active[self._step + 1 :])
+        run = self._thread.own
+        return run is not None and run.step is not None and not any(run.active[run.step + 1 :])
 
-    def read(self, noise_level: Callable[[], float]) -> Moment:
-        """The moment of the forward that is about to run.
+    def forget(self) -> None:
+        """Keep nothing of the runs that were read, in any thread."""
+        self._thread = _Thread()
 
-        `noise_level`: reads it from what the transformer is given; asked only where the scheduler does not tell.
-        Raises: ClockError if neither the scheduler nor the timestep tells.
+    def read(self, host: Host, arguments: Arguments) -> Moment:
+        """The moment of the forward that a transformer is about to run with these arguments.
+
+        Raises: ClockError if the timestep is needed and was not given; AttachmentError if it is not in the schedule
+        that the caller gave.
         """
-        scheduler: Any = getattr(self.pipeline, "scheduler", None)
-        if getattr(scheduler, "num_inference_steps", None) is None:  # a bare transformer, or no run was begun yet
-            return self._unscheduled(noise_level())
-        if scheduler.timesteps is not self._timesteps:
-            self._begin_schedule(scheduler, noise_level)
-        self._step = step_index = self._step_index(scheduler, noise_level)
-        if step_index is None:
-            return self._unscheduled(noise_level())
-        return Moment(self._active[step_index], step_index, self._noise_levels[step_index])
+        given = self._thread.given = Given(host, arguments).or_same(self._thread.given)
+        if self._levels or self._default_levels:
+            return self._on_levels(given, host)
+        scheduler = self._runner.scheduler(self.pipeline)
+        moment = None
+        if getattr(scheduler, "timesteps", None) is not None:
+            moment = self._on_scheduler(scheduler, given, host)
+        return moment or self._on_view(given) or self._without_schedule(given)
 
-    def _begin_schedule(self, scheduler: Any, noise_level: Callable[[], float]) -> None:
-        """Fetch the schedule; the steps of this run are those from its first one on."""
-        self._timesteps = scheduler.timesteps
-        levels = levels_of(scheduler, self.pipeline)
-        self._first = first_step(scheduler, levels, noise_level)
-        self._noise_levels = levels[self._first :]
-        before, after = other_stages(scheduler, len(self._noise_levels))
-        active = self.window.active_steps([*before, *self._noise_levels, *after])
-        self._active = active[len(before) : len(before) + len(self._noise_levels)]
-        self.schedule_count += 1
+    def _on_scheduler(self, scheduler: Any, given: Given, host: Host) -> Moment | None:
+        """In the schedule of the attached pipeline; None if the timestep does not stand there."""
+        run = self._thread.own
+        if run is None or run.timesteps is not scheduler.timesteps:
+            read = self._runner.levels
+            timesteps = scheduler.timesteps
+            levels = given_levels(timesteps, host) if read is None else read(self.pipeline, scheduler)
+            run = self._thread.own = Run(scheduler.timesteps, levels, is_logarithm(scheduler))
+        said = said_step(scheduler)
+        index = given.offset_in(scheduler.timesteps)
+        if index is None and given.whole is None:  # a view of other numbers is not looked for among these
+            index = run.index_of(given, said)
+        if index is None or index >= len(run.levels):
+            return None
+        is_again = said is None and index == run.first and run.step == len(run.active) - 1 > 0
+        if not run.active or is_again:  # again: the schedule was run to its end, and is begun anew as it is
+            run.step, first = None, first_step(scheduler, index)
+            self._begin(run, first, other_stages(scheduler, len(run.levels) - first))
+        step = index - run.first
+        if not 0 <= step < len(run.active):
+            return None
+        is_due = step >= (run.step or 0) if said is None else index == said
+        if is_due:
+            run.step = step
+        return run.moment(step, "own" if is_due else "stray")
 
-    def _step_index(self, scheduler: Any, noise_level: Callable[[], float]) -> int | None:
-        """Index into this run's steps; None if the scheduler has run out, so that this forward is not of its run."""
-        if getattr(scheduler, "step_index", None) is None:  # before the first step, or a scheduler that does not say
-            is_told = hasattr(scheduler, "step_index") and scheduler.begin_index is not None
-            return 0 if is_told else nearest(self._noise_levels, noise_level())
-        index = scheduler.step_index - self._first
-        return index if 0 <= index < len(self._noise_levels) else None
+    def _on_view(self, given: Given) -> Moment | None:
+        """In the schedule that the timestep is a view of; None if it is a view of none."""
+        if given.whole is None:
+            return None
+        run, offset = self._thread.other, given.timestep.storage_offset()
+        if run is None or run.timesteps is None or given.offset_in(run.timesteps) is None:
+            if (levels := given.schedule()) is None:
+                return None
+            run = self._thread.other = Run(given.whole, levels)
+        if offset >= len(run.levels):
+            return None
+        is_again = offset == run.first and bool(run.step)
+        if not run.active or offset < run.first or is_again:
+            run.step = None
+            # Of a pipeline, the steps before are left out (video-to-video); a bare transformer may be called at any.
+            self._begin(run, 0 if self.pipeline is None else offset)
+        step = offset - run.first
+        is_due = step >= (run.step or 0)
+        if is_due:
+            run.step = step
+        return run.moment(step, "stray" if not is_due else "own" if self.pipeline is None else "other")
 
-    def _unscheduled(self, level: float) -> Moment:
-        """Without a schedule the fraction of steps done is taken as 1 - noise level, exact for an unshifted flow; or,
-        if the pipeline makes certain steps unless it is told others, that of the one whose noise level is nearest.
-        """
+    def _on_levels(self, given: Given, host: Host) -> Moment:
+        """In the schedule that the caller gave; or in the steps that a modular pipeline takes if it is given none."""
+        run = self._thread.own
         if self._default_levels:
-            step = nearest(self._default_levels, level)
-            if self._step is None or step <= self._step:
-                self.schedule_count += 1
-            self._step = step
-            return Moment(self._active[step], step, level)
-        position = level if self.window.unit == "noise" else min(1.0 - level, 1.0 - 1e-6)
-        return Moment(self.window.contains(position), None, level)
+            index = nearest(self._default_levels, given.level)
+        else:
+            earlier = Run(None, self._levels) if run is None else run
+            index = self._given_index(earlier, given, host)
+        is_later_pass = bool(self._levels) and run is not None and run.step == index
+        if run is None or run.step is None or index < run.step or (index == run.step and not is_later_pass):
+            run = self._thread.own = Run(None, self._levels or self._default_levels)
+            self._begin(run, 0)
+        run.step = index
+        return run.moment(index, "own")
+
+    def _given_index(self, run: Run, given: Given, host: Host) -> int:
+        index = run.index_of(given, run.step, slack=_ROUNDED)
+        if index is None:
+            levels = ", ".join(f"{level:.4g}" for level in self._levels[:4])
+            raise AttachmentError(
+                f"{type(host.transformer).__name__} was given a timestep at noise level {given.level:.4g}, which is no "
+                f"step of the schedule that alignvid.attach was given ({len(self._levels)} steps: {levels} …). Give as "
+                "`schedule` the timesteps that the loop runs, or a FlowSchedule of its steps and shift."
+            )
+        return index
+
+    def _without_schedule(self, given: Given) -> Moment:
+        """By the noise level alone. Of a bare transformer, the fraction of steps done is taken as 1 - noise level,
+        exact for an unshifted flow; of a pipeline it is not known.
+        """
+        thread, level = self._thread, given.level
+        if level > thread.level_without_schedule:
+            thread.run_without_schedule -= 1
+        thread.level_without_schedule = level
+        run, window = thread.run_without_schedule, self.window
+        if window.unit == "noise" or window.is_all_or_none:
+            is_in_window = window.contains(level if window.unit == "noise" else 0.0)
+        elif self.pipeline is None:
+            is_in_window = window.contains(min(1.0 - level, 1.0 - 1e-6))
+            self._warn_of_unshifted()
+        else:
+            is_in_window = False
+            self._warn_of_unknown(level)
+        return Moment(is_in_window, None, level, run, None, "own" if self.pipeline is None else "stray")
+
+    def _begin(self, run: Run, first: int, stages: tuple[list[float], list[float]] = ([], [])) -> None:
+        """The steps of this run are those from its first one on, between stages that are schedules of their own."""
+        self.schedule_count += 1
+        before, after = stages
+        levels = run.levels[first:]
+        active = self.window.active_steps([*before, *levels, *after])
+        run.first, run.number = first, self.schedule_count
+        run.active = active[len(before) : len(before) + len(levels)]
+
+    def _warn_of_unshifted(self) -> None:
+        """Once."""
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"The window {self.window} needs to know which step is running. No schedule was given, so that the "
+                "fraction of steps done is taken as 1 - noise level, which is right for a flow without shift alone. "
+                "Give alignvid.attach the schedule: its timesteps, or schedule=FlowSchedule(steps=40, shift=3.0).",
+                stacklevel=5,
+            )
+
+    def _warn_of_unknown(self, level: float) -> None:
+        """Once a run."""
+        thread = self._thread
+        if thread.warned_in != thread.run_without_schedule:
+            thread.warned_in = thread.run_without_schedule
+            warnings.warn(
+                f"A forward at noise level {level:.4g} is none of the run of the {type(self.pipeline).__name__} that "
+                f"is attached to, so that it is not known whether it lies within {self.window}: it runs without a "
+                "gain. Attach to the pipeline that runs it, choose a window of noise levels, or attach to "
+                "the transformer alone, with the schedule.",
+                stacklevel=5,
+            )

@@ -1,13 +1,26 @@
-"""Which pass of classifier-free guidance a forward is, and which samples of its batch are acted on."""
+"""Which pass of classifier-free guidance a forward is, and which samples of its batch are acted on.
+
+A pass is known by the name that the pipeline announces, by the guider of a modular one, or by what its batch holds.
+Where a pipeline says nothing (HunyuanVideo I2V, FramePack), the first step of a run shows which text each pass is
+given, the conditional one first; from then on the text says which pass it is, and a forward that fits neither is
+unknown. How a batch is laid out is learned from the first forward of a run, too, so that it does not depend on a
+guidance scale that changes on the way. A bare transformer says nothing: its caller gives the passes of a step.
+"""
 
 from __future__ import annotations
 
-import math
+import threading
+import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
+from alignvid.errors import AttachmentError
+from alignvid.host.clock import Moment
+from alignvid.host.registry import runner_of
+from alignvid.host.texts import Texts, is_equal, parts_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
 from alignvid.recipe import Branch
@@ -22,52 +35,246 @@ BATCHED = "cond_uncond"
 
 UNCONDITIONAL_FIRST = ("uncond", "cond")
 
+_RUNS_KEPT = 3
+"""Whose texts are kept: the running one, one that runs in between, and the one before."""
+
+
+class Layout(NamedTuple):
+    """How a run lays its branches out in a batch."""
+
+    samples: int
+    is_batched: bool
+
+
+@dataclass
+class RunPasses:
+    """What one run has shown of its passes."""
+
+    texts: Texts = field(default_factory=Texts)
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    """By transformer."""
+    first_step: tuple[int | None, float] | None = None
+    step: tuple[int | None, float] | None = None
+    order: int = 0
+    """Of the forward that was read last among those of its step."""
+    declared: tuple[str, ...] = ()
+    """Branches in the batch that was read last, where the caller of a bare transformer gave them."""
+    has_names: bool = False
+    has_warned: bool = False
+
+    def count(self, moment: Moment) -> None:
+        """Note a forward of a step, known by its index, or by its noise level where no schedule is known."""
+        step = (moment.step_index, moment.noise_level)
+        self.order = self.order + 1 if step == self.step else 0
+        self.step = step
+        self.first_step = self.first_step or step
+
+
+class _Thread(threading.local):
+    """What one thread has read."""
+
+    def __init__(self) -> None:
+        self.announced: str | None = None
+        self.runs: dict[int, RunPasses] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Thread, ()  # a copy of an attachment has read nothing yet
+
 
 class PassReader:
-    """Tells the CFG branch of a forward: by the name that the pipeline announces, else by the guider of a modular one,
-    else by its order within the step.
+    """Reads the CFG branch of a forward: see above."""
 
-    Pipelines without announced names (HunyuanVideo I2V, FramePack) run the conditional pass first, the other one
-    second; or both in one batch, if the family says so.
-    """
+    def __init__(self, pipeline: Any = None, passes: Sequence[str] = ()) -> None:
+        """A reader of the passes of one model.
 
-    def __init__(self, pipeline: Any = None) -> None:
-        """`pipeline` is None for a bare transformer."""
-        self._pipeline = pipeline
-        self.announced: str | None = None
-        """Name of the cache context that the pipeline has entered, such as "cond"."""
-        self._step: tuple[int, int | None] | None = None
-        self._order = 0
-
-    def read(self, schedule_count: int, step_index: int | None, host: Host, arguments: Arguments) -> Pass:
-        """The branch of the forward that a transformer is about to run, with these arguments."""
-        step = (schedule_count, step_index)
-        self._order = self._order + 1 if step == self._step and step_index is not None else 0
-        self._step = step
-        name = self.announced or self._guided_pass(host.name)
-        branches = host.family.branches(arguments)
-        is_silent_batch = name is None and self._pipeline is not None and bool(branches)
-        if name == BATCHED or is_silent_batch:
-            is_told = callable(host.family.batch_order) and bool(branches)
-            return "batched" if is_told or self._is_guided(samples_in(arguments)) else "cond"
-        if name is not None:
-            return pass_named(name)
-        return "cond" if step_index is not None and self._order == 0 else "uncond" if self._order == 1 else "unknown"
-
-    def _guided_pass(self, transformer: str) -> str | None:
-        """What the guider of a transformer calls the pass that is next in this step; None without one. The second pass
-        is not always the unconditional one: `SkipLayerGuidance` alone runs "pred_cond" and "pred_cond_skip".
+        Args:
+            pipeline: what runs the model; None for a bare transformer.
+            passes: those of a step in their order, where the caller of a bare transformer gives them; see
+                `check_passes`.
         """
-        guider = getattr(self._pipeline, transformer.replace("transformer", "guider"), None)
-        if guider is None or guider.get_state()["step"] is None:  # no guider, or it has not been asked for a step
-            return None
-        passes = [getattr(batch, guider._identifier_key) for batch in guider.prepare_inputs({})]
-        return passes[self._order] if self._order < len(passes) else None
+        self._pipeline = pipeline
+        self._runner = runner_of(pipeline)
+        self._passes = tuple(passes)
+        self._thread = _Thread()
 
-    def _is_guided(self, samples: int) -> bool:
-        """Whether a batch that may hold all branches does: as the pipeline says, else by its scale and even size."""
-        has_scale = getattr(self._pipeline, "guidance_scale", math.inf) > 1.0
-        return getattr(self._pipeline, "do_classifier_free_guidance", has_scale and samples % 2 == 0)
+    @property
+    def announced(self) -> str | None:
+        """Name of the cache context that the pipeline has entered in this thread, such as "cond"."""
+        return self._thread.announced
+
+    @announced.setter
+    def announced(self, name: str | None) -> None:
+        self._thread.announced = name
+
+    def forget(self) -> None:
+        """Keep nothing of the runs that were read, in any thread."""
+        self._thread = _Thread()
+
+    def samples(self, branch: Branch, moment: Moment, host: Host, arguments: Arguments) -> bool | list[bool]:
+        """Which samples of the forward at this moment are of that branch; one value if all are alike.
+
+        A pass that cannot be known is not: warned of once a run, where a window is open.
+        Raises: AttachmentError for an unknown pass of a bare transformer.
+        """
+        if branch == "both":
+            return True
+        running = self.read(moment, host, arguments)
+        if running == "unknown":
+            self._complain(branch, moment, host)
+        declared = self._run(moment.run).declared
+        return active_samples(branch, running, arguments, declared or host.family.branches(arguments))
+
+    def read(self, moment: Moment, host: Host, arguments: Arguments) -> Pass:
+        """The pass that the forward at this moment is. Raises: AttachmentError if a bare one fits no pass given."""
+        run = self._run(moment.run)
+        run.declared = ()
+        if moment.source != "stray":
+            run.count(moment)
+        text = arguments.get(host.family.time.text)
+        name = self.announced or (
+            self._runner.pass_name(self._pipeline, host.name, run.order) if moment.source == "own" else None
+        )
+        if name is None and self._passes:
+            return self._declared(run, moment, host, arguments, text)
+        is_silent_batch = name is None and self._pipeline is not None and bool(host.family.branches(arguments))
+        if name == BATCHED or is_silent_batch:
+            return self._batched(run, moment, host, arguments, text)
+        if name is not None:
+            run.has_names = True
+            return self._learned(run, text, pass_named(name))
+        return self._by_text(run, moment, text)
+
+    def _run(self, number: int) -> RunPasses:
+        runs = self._thread.runs
+        if number not in runs:
+            runs[number] = RunPasses()
+            while len(runs) > _RUNS_KEPT:
+                del runs[next(iter(runs))]
+        return runs[number]
+
+    def _by_text(self, run: RunPasses, moment: Moment, text: Any) -> Pass:
+        """By its text; by its order in the first step, or where the text is missing or the same in both passes."""
+        if self._pipeline is None or run.has_names:
+            return _pass(run.texts.branch_of(text))
+        passes = self._runner.passes
+        by_order = _pass(passes[run.order] if run.order < len(passes) else None)
+        if moment.source == "stray" or moment.step_index is None:
+            return _pass(run.texts.branch_of(text))
+        if run.step == run.first_step:
+            return self._learned(run, text, by_order)
+        return by_order if text is None or run.texts.is_shared(text) else _pass(run.texts.branch_of(text))
+
+    def _learned(self, run: RunPasses, text: Any, running: Pass) -> Pass:
+        if running in ("cond", "uncond"):
+            run.texts.learn(text, running)
+        return running
+
+    def _declared(self, run: RunPasses, moment: Moment, host: Host, arguments: Arguments, text: Any) -> Pass:
+        """As the caller said, by order; a forward beyond these, or an earlier step again, by its text."""
+        known = self._text_of_any_run(text)
+        order = run.order % len(self._passes) if moment.step_count == 1 else run.order
+        if order >= len(self._passes):
+            if known != "unknown":
+                return known
+            raise AttachmentError(
+                f"This is forward {order + 1} of the step at noise level {moment.noise_level:.4g}, but passes="
+                f"{self._passes!r} names {len(self._passes)}. Give alignvid.attach the passes of a step, in their "
+                f"order: {_ALLOWED}."
+            )
+        if known != "unknown" and run.step != run.first_step:
+            return known
+        parts = self._passes[order].split("+")
+        if len(parts) > 1:
+            if (samples := samples_in(arguments)) % len(parts):
+                raise AttachmentError(
+                    f"A batch of {samples} samples does not hold {len(parts)} branches in equal parts, as passes="
+                    f"{self._passes!r} says. Give alignvid.attach the passes of a step: {_ALLOWED}."
+                )
+            run.declared = tuple(parts)
+            for part, branch in zip(parts_of(text, len(parts)), parts, strict=False):
+                run.texts.learn(part, branch)
+            return "batched"
+        return self._learned(run, text, _pass(parts[0]))
+
+    def _text_of_any_run(self, text: Any) -> Pass:
+        branches = (run.texts.branch_of(text) for run in reversed(self._thread.runs.values()))
+        return _pass(next((branch for branch in branches if branch is not None), None))
+
+    def _batched(self, run: RunPasses, moment: Moment, host: Host, arguments: Arguments, text: Any) -> Pass:
+        """A batch that may hold all branches; how it is laid out is learned from the first forward of a run."""
+        parts = host.family.branches(arguments) or UNCONDITIONAL_FIRST
+        samples = samples_in(arguments)
+        if callable(host.family.time.batch_order) and host.family.branches(arguments):  # it is counted in the arguments
+            return "batched"
+        layout = run.layouts.get(host.name)
+        if layout is None:
+            is_batched = self._is_guided(moment, len(parts), arguments)
+            if moment.source == "stray":
+                return "batched" if is_batched else "unknown"
+            layout = run.layouts[host.name] = Layout(samples, is_batched)
+            pairs = zip(parts_of(text, len(parts)), parts, strict=False) if is_batched else [(text, "cond")]
+            for part, branch in pairs:
+                run.texts.learn(part, branch)
+        if samples == layout.samples and moment.source != "stray":
+            return "batched" if layout.is_batched else "cond"
+        found = [run.texts.branch_of(part) for part in parts_of(text, len(parts))]
+        if samples == layout.samples and layout.is_batched:
+            return "batched" if found == list(parts) else "unknown"
+        if layout.is_batched:  # one branch alone, as where guidance ends early or a third pass skips layers
+            return _pass(run.texts.branch_of(text)) if samples * len(parts) == layout.samples else "unknown"
+        if samples == layout.samples:
+            return _pass(run.texts.branch_of(text))
+        has_begun = samples == len(parts) * layout.samples and len(found) == len(parts)
+        return "batched" if has_begun and found[parts.index("cond")] == "cond" else "unknown"
+
+    def _is_guided(self, moment: Moment, parts: int, arguments: Arguments) -> bool:
+        """Whether a batch that may hold all branches does: as the pipeline says; else if all parts have one noise."""
+        if self._pipeline is None:  # its caller has announced that it does
+            return samples_in(arguments) % parts == 0
+        says = self._runner.is_guided(self._pipeline) if moment.source == "own" else None
+        if says is not None:
+            return says
+        first, *others = parts_of(_batch_in(arguments), parts) or [None]
+        return bool(others) and len(first) > 0 and all(is_equal(first, part) for part in others)
+
+    def _complain(self, branch: Branch, moment: Moment, host: Host) -> None:
+        if self._pipeline is None:
+            raise AttachmentError(
+                f"A gain in the {branch} branch needs to know which pass of guidance a forward is, and "
+                f"{type(host.transformer).__name__} alone does not say. Give alignvid.attach the passes of a step in "
+                f"their order, passes={UNCONDITIONAL_FIRST[::-1]!r} for example ({_ALLOWED}); attach to the pipeline; "
+                "or choose branch='both'."
+            )
+        run = self._run(moment.run)
+        if moment.is_in_window and not run.has_warned:
+            run.has_warned = True
+            why = (
+                "it is not a forward of the running step"
+                if moment.source == "stray"
+                else "its text is none of those of the first step"
+            )
+            warnings.warn(
+                f"Which branch of guidance a forward of {type(host.transformer).__name__} is (step "
+                f"{moment.step_index}, noise level {moment.noise_level:.4g}) is not known: {why}. AlignVid acts in the "
+                f"{branch} branch alone, so that this forward runs without a gain. Give it the text of a pass, or "
+                "choose branch='both'.",
+                stacklevel=5,
+            )
+
+
+_ALLOWED = "each 'cond', 'uncond', or one batch of them such as 'uncond+cond'"
+
+
+def check_passes(passes: Sequence[str]) -> tuple[str, ...]:
+    """The passes of a step: each "cond" or "uncond", or a batch that holds them in this order, "uncond+cond".
+
+    Raises: AttachmentError if a word is none of these, or there is none.
+    """
+    given = (passes,) if isinstance(passes, str) else tuple(passes)
+    words = [word for item in given for word in str(item).split("+")]
+    if not words or any(word not in ("cond", "uncond") for word in words):
+        raise AttachmentError(f"passes={passes!r} does not say the passes of a step: {_ALLOWED}.")
+    return given
 
 
 def pass_named(context: str) -> Pass:
@@ -81,8 +288,16 @@ def pass_named(context: str) -> Pass:
 
 def samples_in(arguments: Arguments) -> int:
     """Samples in the batch of a forward: those of its hidden states, or of the first tensor or list if it has none."""
+    return len(_batch_in(arguments))
+
+
+def _batch_in(arguments: Arguments) -> Any:
     tensors = (value for value in arguments.values() if isinstance(value, torch.Tensor | list))
-    return len(arguments.get("hidden_states", next(tensors, ())))
+    return arguments["hidden_states"] if "hidden_states" in arguments else next(tensors, ())
+
+
+def _pass(branch: str | None) -> Pass:
+    return branch if branch in get_args(Pass) else "unknown"  # type: ignore[return-value]  # one of them
 
 
 def active_samples(
@@ -90,7 +305,7 @@ def active_samples(
 ) -> bool | list[bool]:
     """Does the gain act in this pass? A list by sample where a batch holds several branches.
 
-    An unknown pass is modulated, as the released code modulates every pass.
+    In a pass that is not known it acts only if it acts in all.
 
     Args:
         branch: the branch to modulate.
@@ -98,7 +313,7 @@ def active_samples(
         arguments: of the forward.
         batch_order: branches in a batch; none means the unconditional half first.
     """
-    if branch == "both" or running == "unknown":
+    if branch == "both":
         return True
     if running == "batched":
         parts = batch_order or UNCONDITIONAL_FIRST

@@ -10,6 +10,8 @@ from torch import nn
 from alignvid.errors import UnknownTarget
 from alignvid.host.transformers import Host
 from alignvid.models.family import KeyNorm, Site
+from alignvid.models.fit import check_fit
+from alignvid.models.paths import blocks_of, descend
 from alignvid.schedule import BlockSet
 
 
@@ -45,9 +47,10 @@ class NormLocation(NamedTuple):
 
     @property
     def foreign_processor(self) -> str:
-        """Somebody else's attention processor, of which nobody can tell from outside whether it runs the key norm."""
+        """An attention processor from elsewhere, of which cannot be seen from outside whether it runs the key norm."""
         processor = getattr(self.attention, "processor", None)
-        code = getattr(type(processor), "forward" if isinstance(processor, nn.Module) else "__call__", None)
+        is_called_as_module = type(processor).__call__ is nn.Module.__call__
+        code = getattr(type(processor), "forward" if is_called_as_module else "__call__", None)
         module = getattr(code, "__module__", "diffusers")
         is_foreign = processor is not None and module.partition(".")[0] != "diffusers"
         return f"{type(processor).__name__} of {module}" if is_foreign else ""
@@ -72,9 +75,13 @@ class Inserted(NamedTuple):
 
 
 def key_norms(host: Host, pipeline: Any = None) -> Iterator[NormLocation]:
-    """Every key norm of a transformer, stack by stack, block by block. Absent norms are passed over."""
+    """Every key norm of a transformer, stack by stack, block by block. Norms that may be absent are passed over.
+
+    Raises: UnsupportedModel if the family's description does not fit the transformer.
+    """
+    check_fit(host.family, host.transformer, pipeline)
     for stack in host.family.stacks_of(host.transformer, pipeline):
-        for index, block in enumerate(getattr(host.transformer, stack.name)):
+        for index, block in enumerate(blocks_of(host.transformer, stack.name)):
             for site in stack.sites:
                 attention = descend(block, site.path)
                 if attention is None or site.refusal or not site.is_in(index):
@@ -132,16 +139,7 @@ def chosen_blocks(
                 f"`{name}` is not a stack of {type(host.transformer).__name__}; choose from {', '.join(names)}."
             )
     return {
-        stack.name: blocks.indices(stack.name, len(getattr(host.transformer, stack.name)), is_main=stack.is_main)
+        stack.name: blocks.indices(stack.name, len(blocks_of(host.transformer, stack.name)), is_main=stack.is_main)
         for stack in stacks
         if stack.name in blocks.stacks or sites is None or any(site.name in sites for site in stack.sites)
     }
-
-
-def descend(module: nn.Module, path: str) -> nn.Module | None:
-    """The module at a dotted path below another; None if there is none."""
-    for name in path.split(".") if path else ():
-        module = getattr(module, name, None)  # type: ignore[assignment]  # None ends the walk below
-        if module is None:
-            return None
-    return module

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from alignvid.errors import AttachmentError, UnsupportedModel
-from alignvid.models.family import UNCONDITIONAL, Family, class_name
-from alignvid.models.registry import check_refused, family_of
+from alignvid.host.registry import runner_of
+from alignvid.host.versions import check_versions
+from alignvid.models.family import Family
+from alignvid.models.registry import family_of
 
 
 class Host(NamedTuple):
@@ -25,43 +26,30 @@ class Host(NamedTuple):
 
 
 def hosts(model: Any) -> list[Host]:
-    """The supported transformers of a pipeline, or of a bare transformer.
+    """The supported transformers of a pipeline or another host's object, or of a bare transformer.
 
     Raises: UnsupportedModel if none is described by a family; AttachmentError if a pipeline has none loaded.
     """
-    if isinstance(model, nn.Module):
-        return [_host("transformer", model)]
     if isinstance(model, type):
         raise UnsupportedModel(f"{model.__name__} is a class; pass a model, as its from_pretrained gives it.")
-    if not hasattr(model, "components"):
-        raise UnsupportedModel(
-            f"{type(model).__name__} is neither a diffusers pipeline nor a transformer; pass one, as from_pretrained "
-            "gives it."
-        )
-    check_refused(class_name(model))
-    components = dict(_transformer_components(model))
-    if not components:
+    transformers = runner_of(model).transformers(model)
+    if not transformers:
         raise UnsupportedModel(
             f"{type(model).__name__} has no transformer, so that there is nothing to act on; `alignvid models` lists "
             "the pipelines that are supported."
         )
-    found = [(name, module) for name, module in components.items() if module is not None]
+    found = [(name, module) for name, module in transformers.items() if module is not None]
     if not found:
-        names = f"{' and '.join(components)} {'is' if len(components) == 1 else 'are'} None"
+        names = f"{' and '.join(transformers)} {'is' if len(transformers) == 1 else 'are'} None"
         raise AttachmentError(f"{type(model).__name__} has no transformer loaded ({names}); load it, then attach.")
     return [_host(name, module) for name, module in found]
-
-
-def _transformer_components(pipeline: Any) -> Iterator[tuple[str, nn.Module | None]]:
-    for name, module in pipeline.components.items():
-        if name in ("transformer", UNCONDITIONAL) or name.startswith("transformer_"):
-            yield name, module
 
 
 def _host(name: str, called: nn.Module) -> Host:
     transformer = getattr(called, "_orig_mod", called)  # torch.compile(model) keeps the model there
     if _has_no_weights(transformer):
         raise AttachmentError(f"The {name} has no weights yet (it is on the meta device); load them, then attach.")
+    check_versions(type(transformer))
     return Host(name, called, transformer, family_of(transformer))
 
 

@@ -11,11 +11,16 @@ OLDEST_DIFFUSERS = "0.42.1"
 """The lower bound of pyproject.toml, which a test compares."""
 
 
-def check_diffusers() -> None:
-    """Refuse a diffusers older than the oldest tested one, before anything is imported from it.
+def check_versions(model: type) -> None:
+    """Refuse a model of a diffusers older than the oldest tested one; a model of another library needs none.
+
+    Args:
+        model: class of the transformer.
 
     Raises: AttachmentError naming both versions.
     """
+    if not any(base.__module__.partition(".")[0] == "diffusers" for base in model.__mro__):
+        return
     installed = version("diffusers")
     if _numbers(installed) < _numbers(OLDEST_DIFFUSERS):
         raise AttachmentError(

@@ -12,8 +12,8 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import UInt8
 
-from alignvid.errors import InputError, OutputError
-from alignvid.files import write_bytes
+from alignvid.errors import InputError, OutputError, UnreadableFile
+from alignvid.files import check_file, write_bytes
 
 CONSTANT_RATE_FACTOR = 12
 """x264's quality, 0 lossless to 51; at 12 a clip is a few grey levels away from its frames."""
@@ -73,6 +73,10 @@ def read_video(path: str | Path) -> Clip:
 
     Raises: InputError if there is no such file, or no video in it.
     """
+    try:
+        check_file(path)
+    except UnreadableFile as error:
+        raise InputError(f"Video {error} Give an MP4, WebM or MOV file.") from error
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]

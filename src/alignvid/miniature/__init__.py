@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignvid.errors import InputError
+from alignvid.extras import require
 
 if TYPE_CHECKING:
     from diffusers import WanImageToVideoPipeline
@@ -25,8 +26,9 @@ def weights_folder() -> Path:
 def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
     """The miniature on the CPU in single precision, silent; from another folder if one is given.
 
-    Raises: InputError if the folder holds no pipeline.
+    Raises: InputError if the folder holds no pipeline; MissingExtra without diffusers.
     """
+    require("generate", "The miniature", "diffusers", "transformers", "ftfy")
     import torch
     from diffusers import WanImageToVideoPipeline
 

@@ -30,6 +30,8 @@ class PipelineFacts:
     """Keys that can be acted on, `site.stream`, in any of its variants."""
     refused: Mapping[str, str]
     """Keys that cannot be acted on, and why."""
+    presets: tuple[str, ...]
+    """Presets of its family that attach to one of its variants, blocks aside; the generic one attaches to all."""
     exercised: tuple[str, ...]
     """What passed on one of its variants at least, and failed on none; empty if it was not run."""
     variants: tuple[str, ...]
@@ -72,6 +74,7 @@ def _facts(family: Family, pipeline: str, variants: list[tuple[str, dict[str, An
         transformer=entries[0]["transformer"] if entries else ", ".join(family.transformers),
         targets=tuple(sorted({target for entry in entries for target in entry["targets"]})),
         refused={target: reason for entry in entries for target, reason in entry["refused"].items()},
+        presets=tuple(sorted({preset for entry in entries for preset in entry.get("presets", ())})),
         exercised=tuple(sorted(passed - failed)),
         variants=tuple(name for name, _ in variants),
     )

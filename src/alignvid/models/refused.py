@@ -18,13 +18,13 @@ _UNET = (
 
 REFUSED = {
     "AceStepTransformer1DModel": _SOUND,
-    "DiTTransformer2DModel": "It is told a class and no prompt: there is no text to follow.",
+    "DiTTransformer2DModel": "It is given a class and no prompt: there is no text to follow.",
     "DreamLiteMobilePipeline": _UNET,
     "DreamLitePipeline": _UNET,
     "DreamLiteTransformer2DModel": "It is a part of a U-Net: there is no stack of blocks to attach to.",
     "DreamLiteUNetModel": _UNET,
     "HunyuanDiTPAGPipeline": _PERTURBED,
-    "Kandinsky6SRTransformer3DModel": "It enlarges a video and is told no prompt: there is no text to follow.",
+    "Kandinsky6SRTransformer3DModel": "It enlarges a video and is given no prompt: there is no text to follow.",
     "LongCatAudioDiTTransformer": _SOUND,
     "MiniMaxMusic3Transformer1DModel": _SOUND,
     "PixArtSigmaPAGPipeline": _PERTURBED,
@@ -38,7 +38,7 @@ REFUSED = {
     "TransformerTemporalModel": "It is a part of U-Nets that looks from frame to frame: there is no text to follow.",
     "UVit2DModel": _MASKED,
     "ZImageOmniPipeline": (
-        "Each sample of its batch has its text end elsewhere, so that streams cannot be told apart; use ZImagePipeline."
+        "Each sample of its batch has its text end elsewhere, so that streams cannot be separated; use ZImagePipeline."
     ),
 }
 """Reason, as sentences, by the name of a pipeline's class or a transformer's."""

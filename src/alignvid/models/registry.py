@@ -37,13 +37,16 @@ def families() -> dict[str, Family]:
 def family_of(transformer: nn.Module) -> Family:
     """The family that describes a transformer.
 
-    Raises: UnsupportedModel naming the nearest supported classes; AttachmentError if it is wrapped by another tool.
+    A family that was registered in this process goes before an installed one that describes the same class.
+    Raises: UnsupportedModel naming the nearest supported classes, or the package of one that merely bears a known
+    name; AttachmentError if it is wrapped by another tool.
     """
-    class_names = [base.__name__ for base in type(transformer).__mro__]
-    for family in families().values():
-        if any(name in class_names for name in family.transformers):
-            return family
+    for kind in type(transformer).__mro__:  # the nearest described class counts: ours over it is a subclass, too
+        for family in (*_registered.values(), *families().values()):
+            if family.describes(kind):
+                return family
     check_refused(type(transformer).__name__)
+    _refuse_lookalike(type(transformer))
     if (path := _supported_inside(transformer)) is not None:
         raise AttachmentError(
             f"The transformer is wrapped in {type(transformer).__name__}, which alignvid does not see through; "
@@ -54,9 +57,25 @@ def family_of(transformer: nn.Module) -> Family:
 
 
 def _supported_inside(wrapper: nn.Module) -> str | None:
-    """Path of a supported transformer within a module of somebody else's, such as DataParallel's or PEFT's."""
-    supported = supported_transformers()
-    return next((path for path, module in wrapper.named_modules() if type(module).__name__ in supported), None)
+    """Path of a supported transformer within a module of another tool, such as DataParallel's or PEFT's."""
+    known = families().values()
+    return next(
+        (path for path, module in wrapper.named_modules() if any(family.describes(type(module)) for family in known)),
+        None,
+    )
+
+
+def _refuse_lookalike(kind: type) -> None:
+    """Raises: UnsupportedModel for a class of another package that bears the name of one that a family describes."""
+    name, module = kind.__name__, kind.__module__
+    for family in families().values():
+        if named := next((known for known in family.transformers if known.rpartition(":")[2] == name), None):
+            package = named.rpartition(":")[0] or "diffusers"
+            raise UnsupportedModel(
+                f"This {name} is of {module}; the family {family.name} describes the class of that name in {package}, "
+                "and another may name its blocks otherwise. Describe it by a family of transformers="
+                f'("{module}:{name}",); docs/families.md shows how.'
+            )
 
 
 def supported_transformers() -> list[str]:
@@ -65,7 +84,7 @@ def supported_transformers() -> list[str]:
 
 
 def what_is_supported(wanted: str, supported: Collection[str]) -> str:
-    """The few names that come nearest, how many there are, and the way to one's own: the end of a message."""
+    """The few names that come nearest, how many there are, and how to describe another: the end of a message."""
     nearest = ", ".join(get_close_matches(wanted, supported, n=_NEAREST, cutoff=0.0))
     return (
         f"nearest among the {len(supported)} that are supported: {nearest} (`alignvid models` lists all). "

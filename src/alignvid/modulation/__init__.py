@@ -40,6 +40,6 @@ def from_dict(settings: Mapping[str, Any]) -> Modulation:
     Raises: ModulationError for an unknown kind or field.
     """
     kind = settings.get("kind", Scalar.kind)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ModulationError(f"The modulation kind {kind!r} is unknown; choose one of {', '.join(KINDS)}.")
     return KINDS[kind].from_dict(settings)

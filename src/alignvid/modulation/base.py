@@ -7,7 +7,6 @@ is {cross.text: 2, cross.image: 1}, because its scaled query meets the text keys
 
 from __future__ import annotations
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 from alignvid.errors import ModulationError
+from alignvid.fields import is_finite_number, read
 
 DEFAULT_GAMMA = 1.35  # the paper's value for every model
 DEFAULT_POWERS: Mapping[str, float] = {"*.text": 1.0, "*.vision": 1.0, "*.image": 1.0}
@@ -58,6 +58,10 @@ class Modulation(ABC):
     """Name in files."""
     requirement: ClassVar[str] = ""
     """What a model must have, as a sentence for those whose model does not."""
+    is_uniform: ClassVar[bool] = False
+    """Whether keys of one target get one factor each, whatever they and the other keys are."""
+    looks_ahead: ClassVar[bool] = False
+    """Whether it computes the keys of an attention before they pass their norm."""
     gamma: float
     """The knob: the factor on attention logits, or the largest that this kind gives; docs/modulations.md has each."""
     powers: Mapping[str, float]
@@ -92,6 +96,11 @@ class Modulation(ABC):
         """Names of what a user can set."""
         return tuple(field.name for field in fields(cls) if field.init)  # type: ignore[arg-type]  # as above
 
+    @classmethod
+    def number_names(cls) -> tuple[str, ...]:
+        """Names of those settings that are one number."""
+        return tuple(field.name for field in fields(cls) if field.init and field.type == "float")  # type: ignore[arg-type]  # as above
+
     def to_dict(self) -> dict[str, Any]:
         """A dict that `from_dict` reads back."""
         values = {name: getattr(self, name) for name in self.settings()}
@@ -99,16 +108,13 @@ class Modulation(ABC):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Modulation:
-        """Read a dict written by `to_dict`. Raises: ModulationError for another kind or an unknown field."""
-        if unknown := sorted(set(settings) - {"kind", *cls.settings()}):
-            raise ModulationError(
-                f"A modulation of kind {cls.kind!r} has no field {unknown[0]!r}; it has kind, {cls._setting_names()}."
-            )
+        """Read a dict written by `to_dict`. Raises: ModulationError for another kind or a wrong field."""
         if settings.get("kind", cls.kind) != cls.kind:
             raise ModulationError(
                 f"{settings['kind']!r} is not the kind {cls.kind!r}; use alignvid.modulation.from_dict."
             )
-        return cls(**{name: value for name, value in settings.items() if name != "kind"})
+        values = {name: value for name, value in settings.items() if name != "kind"}
+        return read(cls, values, what=f"A modulation of kind {cls.kind!r}", error=ModulationError)
 
     @classmethod
     def _setting_names(cls) -> str:
@@ -137,11 +143,6 @@ def split_target(target: str) -> tuple[str, str]:
     _check_target(target)
     site, _, stream = target.partition(".")
     return site, stream
-
-
-def is_finite_number(value: object) -> bool:
-    """Whether a value is a number that is neither infinite nor NaN; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_target(target: object) -> None:

@@ -18,6 +18,7 @@ from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_ga
 class ConflictAware(Modulation):
     """γ = 1 + C per query and head, with C clipped to 0 ≤ C ≤ gamma − 1; it multiplies that query's row of logits."""
 
+    looks_ahead: ClassVar[bool] = True
     kind: ClassVar[str] = "conflict-aware"
     requirement: ClassVar[str] = (
         "It compares text and image keys that one query meets in cross-attention, as in Wan 2.1 image-to-video."

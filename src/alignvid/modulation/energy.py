@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from alignvid.errors import ModulationError
+from alignvid.fields import is_finite_number
 from alignvid.modulation.base import (
     DEFAULT_GAMMA,
     DEFAULT_POWERS,
@@ -18,7 +19,6 @@ from alignvid.modulation.base import (
     Powers,
     check_gamma,
     factor,
-    is_finite_number,
 )
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from alignvid.errors import ModulationError
-from alignvid.modulation.base import Modulation, Powers, is_finite_number
+from alignvid.fields import is_finite_number
+from alignvid.modulation.base import Modulation, Powers
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class Scalar(Modulation):
     """The paper's main setting: one constant gain per target, `gamma ** power`."""
 
     kind: ClassVar[str] = "scalar"
+    is_uniform: ClassVar[bool] = True
 
     gamma: float = DEFAULT_GAMMA
     """Factor on attention logits; above 1 sharpens, 1 changes nothing."""

@@ -7,6 +7,10 @@
 Needs the extra `plots` (matplotlib), and no torch.
 """
 
+from alignvid.extras import require
+
+require("plots", "Drawing", "numpy", "PIL")
+
 from alignvid.plots.attention import Runs, change, heat_maps, lines
 from alignvid.plots.overlay import mean_map, overlaid
 from alignvid.plots.rates import ratio_bars, sweep_curve

@@ -74,7 +74,7 @@ def grid(traces: Sequence[Trace], attention: Attention, measure: str) -> Grid:
 
 
 def title(attention: Attention, among: Sequence[Attention]) -> str:
-    """What a panel is called: as little as tells it from the others."""
+    """What a panel is called: as little as distinguishes it from the others."""
     place = [attention.host] if len({item.host for item in among}) > 1 else []
     place += [attention.stack] if len({(item.host, item.stack) for item in among}) > len(place) + 1 else []
     place += [attention.site]

@@ -14,6 +14,13 @@ from alignvid.plots.style import drawn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PAGE_COLOURS = {
+    "fill: #ffffff": "fill: none",
+    "#000000": "currentColor",
+    "#333333": "currentColor",
+    "#e3e3e3": "var(--line, #e3e3e3)",
+}
+"""Of ground, ink and grid: an inline picture has the page's own, so that it is dark where the page is."""
 _IDS = re.compile(r'(\bid="|\burl\(#|\bhref="#)')
 
 
@@ -50,13 +57,18 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """The figure as an element of an HTML page, with its caption as its text for who cannot see it.
+    """The figure as an element of an HTML page, in the page's colours, for the page to write its caption below.
+
+    The caption (`figure.get_label()`) is in the element as text for who cannot see it.
 
     Args:
-        figure: what to show.
+        figure: what to show; its caption is taken out of the picture.
         name: unique on the page; the names inside the picture begin with it.
     """
+    figure.supxlabel("").set_in_layout(False)
     text = svg_bytes(figure).decode()
     picture = _IDS.sub(rf"\g<1>{name}-", text[text.index("<svg") :])
+    for colour, of_page in _PAGE_COLOURS.items():
+        picture = picture.replace(colour, of_page)
     label = escape(str(figure.get_label()))
     return picture.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

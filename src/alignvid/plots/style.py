@@ -32,7 +32,7 @@ UNKNOWN = "#d9d9d9"
 
 
 class Pen(NamedTuple):
-    """How one curve is told from the others, by any of three features."""
+    """How one curve is distinguished from the others, by any of three features."""
 
     colour: str
     dash: str | tuple[int, tuple[float, ...]]

@@ -12,17 +12,44 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from alignvid.errors import RecipeError, UnknownPreset
+from alignvid.errors import AlignvidError, RecipeError, UnknownPreset, UnreadableFile
+from alignvid.fields import read
+from alignvid.files import is_foreign, read_bytes, user_path
+from alignvid.presets.fingerprint import Fingerprint
 from alignvid.recipe import Recipe
 
 GENERIC = "generic"
 """Preset of any model that has no calibrated one."""
 
-_FILE_FIELDS = {"title", "family", "default", "match", "readings", "calibration"}
-_OPTIONAL_FIELDS = {"match", "calibration"}
-_READING_FIELDS = {"provenance", "recipe"}
+_MAX_BYTES = 16 << 20  # a calibration of 10,000 blocks has 1 MB
+
+
+class _Reading(TypedDict):
+    provenance: str
+    recipe: Mapping[str, Any]
+
+
+class _Match(TypedDict):
+    """What a preset recognises its model by; what it leaves out may be anything."""
+
+    layers: NotRequired[Mapping[str, int]]
+    heads: NotRequired[int]
+    width: NotRequired[int]
+    image_keys: NotRequired[list[int]]
+    checkpoint_contains: NotRequired[str]
+
+
+class _Written(TypedDict):
+    """A preset's file."""
+
+    title: str
+    family: str
+    default: str
+    readings: Mapping[str, _Reading]
+    match: NotRequired[_Match]
+    calibration: NotRequired[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +80,8 @@ def load(name: str) -> Preset:
     Raises: UnknownPreset if there is none of that name; RecipeError if a file is not a preset.
     """
     if name.endswith(".toml"):
-        return _preset(Path(name).stem, _read_file(Path(name)), None)
+        path = user_path(name)
+        return _preset(path.stem, _read_file(path), None)
     stem, _, reading = name.partition(":")
     if stem not in _built_in_names():
         raise UnknownPreset(
@@ -62,26 +90,15 @@ def load(name: str) -> Preset:
     return _preset(stem, _built_in(stem), reading or None)
 
 
-def find(class_name: str, config: Mapping[str, Any], checkpoint: str) -> Preset:
-    """The preset made for a transformer, else the generic one.
-
-    Args:
-        class_name: class of the transformer.
-        config: its config.
-        checkpoint: where it was loaded from; tells apart models of one architecture.
-    """
-    fitting = [name for name in _built_in_names() if _fits(_built_in(name)["match"], class_name, config, checkpoint)]
+def find(model: Fingerprint) -> Preset:
+    """The preset made for a model, else the generic one. Of several that fit the one that asks for the most."""
+    fitting = [name for name in _built_in_names() if _fits(_built_in(name), model)]
     best = max(fitting, key=lambda name: len(_built_in(name)["match"]), default=GENERIC)
     return load(best)
 
 
-def _fits(match: Mapping[str, Any], class_name: str, config: Mapping[str, Any], checkpoint: str) -> bool:
-    return (
-        class_name == match.get("transformer")
-        and all(config.get(key) == value for key, value in match.get("config", {}).items())
-        and all(config.get(key) is None for key in match.get("absent", []))
-        and match.get("checkpoint_contains", "").lower() in checkpoint.lower()
-    )
+def _fits(content: Mapping[str, Any], model: Fingerprint) -> bool:
+    return content["family"] == model.family and bool(content["match"]) and model.fits(content["match"])
 
 
 def _preset(stem: str, content: Mapping[str, Any], reading: str | None) -> Preset:
@@ -89,19 +106,18 @@ def _preset(stem: str, content: Mapping[str, Any], reading: str | None) -> Prese
     reading = reading or content["default"]
     if reading not in readings:
         raise UnknownPreset(f"The preset {stem!r} has no reading {reading!r}; choose from {', '.join(readings)}.")
-    chosen = readings[reading]
-    if set(chosen) != _READING_FIELDS:
-        raise RecipeError(
-            f"The reading {reading!r} of {stem!r} must have the fields provenance and recipe, not {sorted(chosen)}."
-        )
-    recipe = Recipe.from_dict(chosen["recipe"])
-    name, calibration = f"{stem}:{reading}", content["calibration"]
-    return Preset(name, content["title"], content["family"], chosen["provenance"], recipe, calibration)
+    name, chosen = f"{stem}:{reading}", readings[reading]
+    try:
+        recipe = Recipe.from_dict(chosen["recipe"])
+    except AlignvidError as error:
+        raise type(error)(f"Preset {name!r}: {error}") from error
+    return Preset(name, content["title"], content["family"], chosen["provenance"], recipe, content["calibration"])
 
 
 @cache
 def _built_in_names() -> tuple[str, ...]:
-    return tuple(sorted(Path(file.name).stem for file in files(__name__).iterdir() if file.name.endswith(".toml")))
+    found = [Path(file.name) for file in files(__name__).iterdir()]
+    return tuple(sorted(file.stem for file in found if file.suffix == ".toml" and not is_foreign(file)))
 
 
 @cache
@@ -111,27 +127,21 @@ def _built_in(name: str) -> Mapping[str, Any]:
 
 def _read_file(path: Path) -> Mapping[str, Any]:
     try:
-        return _parse(str(path), path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UnknownPreset(
-            f"The preset file {path} does not exist; built-in presets are {', '.join(_built_in_names())}."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The preset file {path} cannot be read: {error}.") from error
+        return _parse(str(path), read_bytes(path, max_bytes=_MAX_BYTES).decode("utf-8-sig"))
+    except UnreadableFile as error:
+        if error.is_missing:
+            raise UnknownPreset(
+                f"The preset file {str(path)!r} does not exist; built-in presets are {', '.join(_built_in_names())}."
+            ) from None
+        raise RecipeError(f"The preset file {error} Give a TOML file.") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"The preset file {str(path)!r} cannot be read: {error}; save it as UTF-8.") from error
 
 
 def _parse(path: str, text: str) -> Mapping[str, Any]:
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not valid TOML: {error}.") from error
-    if unknown := sorted(set(content) - _FILE_FIELDS):
-        raise RecipeError(
-            f"{path} has the unknown field {unknown[0]!r}; a preset has {', '.join(sorted(_FILE_FIELDS))}."
-        )
-    if missing := sorted(_FILE_FIELDS - _OPTIONAL_FIELDS - set(content)):
-        raise RecipeError(f"{path} lacks the field {missing[0]!r}; a preset has {', '.join(sorted(_FILE_FIELDS))}.")
-    for name in _OPTIONAL_FIELDS:
-        if not isinstance(content.get(name, {}), dict):
-            raise RecipeError(f"{path} has {content[name]!r} as {name}; it must be a table, [{name}].")
+    content = read(_Written, values, what=f"The preset file {path!r}", error=RecipeError)
     return {"match": {}, "calibration": {}, **content}

@@ -58,7 +58,7 @@ function about(sample) {
 
 function clips(sample) {
   const figures = shownVideos(sample).map((video, variant) => clip(sample, video, variant));
-  return make("div", { className: "clips" }, reference(sample), ...figures);
+  return make("div", { className: `clips${figures.length > 1 ? " pair" : ""}` }, reference(sample), ...figures);
 }
 
 function figure(size, picture, ...caption) {
@@ -70,7 +70,9 @@ function figure(size, picture, ...caption) {
 
 function reference(sample) {
   const image = make("img", { src: sample.image, alt: "reference image", loading: "lazy" });
-  return figure(sample, image, make("span", { className: "label", textContent: "reference" }));
+  const element = figure(sample, image, make("span", { className: "label", textContent: "reference" }));
+  element.classList.add("reference");
+  return element;
 }
 
 function clip(sample, video, variant) {
@@ -92,11 +94,14 @@ function score(sample, variant) {
 
 function controls(sample) {
   if (!shownVideos(sample).some((video) => video.file)) return [];
+  const larger = make("button", { type: "button", className: "enlarge", textContent: "Enlarge" });
+  const full = make("button", { type: "button", className: "full-screen", textContent: "Full screen" });
   const play = make("button", { type: "button", className: "play", textContent: "▶", title: "Play or pause this row" });
   play.setAttribute("aria-label", "Play or pause this row");
   const seek = make("input", { type: "range", className: "seek", min: 0, max: 1, step: "any", value: 0 });
   seek.setAttribute("aria-label", "Position");
-  return [make("div", { className: "controls" }, play, seek, make("output", { className: "time", textContent: "0.00 s" }))];
+  const time = make("output", { className: "time", textContent: "0.00 s" });
+  return [make("div", { className: "controls" }, make("div", { className: "playback" }, play, seek, time), larger, full)];
 }
 
 function questions(sample) {
@@ -209,6 +214,9 @@ choice("order").addEventListener("change", () => { sort(); filter(); });
 choice("clear").addEventListener("click", () => {
   for (const id of ["search", "main_category", "sub_category", "domain", "question_category", "outcome"]) choice(id).value = "";
   filter();
+});
+choice("more").addEventListener("click", () => {
+  choice("more").setAttribute("aria-expanded", choice("filters").classList.toggle("open"));
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") document.activeElement.blur();

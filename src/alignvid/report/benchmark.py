@@ -126,7 +126,7 @@ def _place(source: Path, target: Path) -> None:
 
 
 def _page(card: Scorecard, drawn: list[Plot], damage: list[str]) -> str:
-    tables = [*score_tables(card), *metric_tables(card), published_table(card)]
+    tables = [table.without_empty() for table in (*score_tables(card), *metric_tables(card), published_table(card))]
     return template("benchmark.html.jinja").render(
         title=f"Benchmark: {card.run.info.data.get('name')} on {card.run.info.model.get('name')}",
         sentences=[*sentences(card), *damage],

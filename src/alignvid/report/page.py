@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, Template
 
+from alignvid.fields import mended
 from alignvid.files import write_bytes
 
 PAGE_FILE = "index.html"
@@ -39,11 +40,13 @@ class Clip:
     width: int
     height: int
     verdicts: tuple[Verdict, ...] = ()
+    is_reference: bool = False
+    """Whether it is what the model was given, and not what it made."""
 
     @property
     def url(self) -> str:
         """The path as a relative link."""
-        return "/".join(quote(part) for part in Path(self.file).parts)
+        return relative_url(self.file)
 
     @property
     def is_image(self) -> bool:
@@ -59,6 +62,21 @@ class Clip:
     def aspect(self) -> float:
         """Width by height."""
         return self.width / self.height
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file beside the page: another page, or something to keep."""
+
+    text: str
+    file: str
+    """Path relative to the page."""
+    is_download: bool = False
+
+    @property
+    def url(self) -> str:
+        """The path as a relative link."""
+        return relative_url(self.file)
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,18 @@ class Row:
     """Path of the record, relative to the page."""
     is_large: bool = False
     """Whether its clips have details to be read: shown larger, and loaded at once, so that a print has them."""
+    links: tuple[Link, ...] = ()
+    """Its own pages, and files to keep."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether there are clips to compare, which stand side by side on the narrowest screen, too."""
+        return sum(not clip.is_reference for clip in self.clips) > 1
+
+    @property
+    def has_video(self) -> bool:
+        """Whether anything in it can be played."""
+        return not all(clip.is_image for clip in self.clips)
 
 
 @dataclass(frozen=True)
@@ -90,13 +120,21 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A figure of numbers below the rows."""
+class Panel:
+    """One picture of a plot."""
 
-    id: str
     title: str
     svg: str
     """An SVG element; the only text that is not escaped."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Figures of one thing, below the rows: side by side where there is room."""
+
+    id: str
+    title: str
+    panels: tuple[Panel, ...]
     lead: str = ""
     """How to read it, in a sentence or two."""
 
@@ -111,6 +149,8 @@ class Page:
     rows: tuple[Row, ...]
     counts: tuple[Count, ...] = ()
     plots: tuple[Plot, ...] = ()
+    links: tuple[Link, ...] = ()
+    """Other pages on the same videos."""
 
 
 def write_page(folder: Path, page: Page) -> Path:
@@ -122,9 +162,15 @@ def write_page(folder: Path, page: Page) -> Path:
 
 def render_page(page: Page) -> str:
     """The page as HTML. Every text in it is escaped: a prompt with tags is shown, not run."""
-    return template("page.html.jinja").render(
+    html = template("page.html.jinja").render(
         page=page, style=part("page.css"), script=part("player.js") + part("page.js")
     )
+    return mended(html)
+
+
+def relative_url(file: str) -> str:
+    """A path relative to the page, as a link."""
+    return "/".join(quote(part) for part in Path(file).parts)
 
 
 def template(name: str) -> Template:

@@ -16,6 +16,7 @@ function makeRow(element) {
 function connect(row) {
   const element = row.element;
   row.videos = [...element.querySelectorAll("video")];
+  connectView(row);
   row.leader = row.videos[0];
   if (!row.leader) return row;
   row.frame = 1 / Number(element.dataset.fps);
@@ -32,6 +33,25 @@ function connect(row) {
   }, HOLD_MS));
   leader.addEventListener("timeupdate", () => { if (row.leader === leader) show(row); });
   return row;
+}
+
+// The two ways to see a row larger. Not every browser, a phone's least of all, lets a part of a page fill the screen.
+function connectView(row) {
+  const larger = row.element.querySelector(".enlarge"), full = row.element.querySelector(".full-screen");
+  if (!larger) return;
+  larger.setAttribute("aria-pressed", row.element.classList.contains("enlarged"));
+  larger.addEventListener("click", () => enlarge(row));
+  full.hidden = !document.fullscreenEnabled;
+  full.addEventListener("click", () => fillScreen(row));
+}
+
+function enlarge(row) {
+  const isLarge = row.element.classList.toggle("enlarged");
+  row.element.querySelector(".enlarge")?.setAttribute("aria-pressed", isLarge);
+}
+
+function fillScreen(row) {
+  if (document.fullscreenElement) document.exitFullscreen(); else row.element.requestFullscreen().catch(() => {});
 }
 
 function duration(row) { return row.leader.duration || 1; }
@@ -138,6 +158,8 @@ function onKey(event) {
     "+": () => changeRate(1),
     "=": () => changeRate(1),
     "-": () => changeRate(-1),
+    e: () => enlarge(row),
+    f: () => document.fullscreenEnabled && fillScreen(row),
   };
   if (!actions[event.key]) return;
   event.preventDefault();

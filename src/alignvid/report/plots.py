@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,7 +21,11 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 _MARKERS = "osD^vPX*"
 _TEXT, _LINE = "#010203", "#040506"
 """Colours that stand for the page's own, put in after drawing."""
-_WIDTH_IN = 6.2
+_WIDTH_IN = 4.0
+"""So that letters stay legible where the page is as wide as a phone."""
+_LABEL_CHARACTERS = 17
+_LEAST_GAIN = 5.0
+"""Points to either side of 0 that an axis of gains always shows: half a point must not look like a leap."""
 _BAND_IN = 0.17
 """Height of one variant within a group."""
 
@@ -64,7 +69,7 @@ def _plot(name: str, caption: str, draw: Callable[[Any], float], card: Scorecard
         figure = figure_class(layout="constrained")
         axes = figure.add_subplot()
         height = draw(axes)
-        columns = min(4, len(card.run.variants))
+        columns = min(3 if max(map(len, card.run.variants)) <= 12 else 1, len(card.run.variants))
         figure.legend(*_unique_labels(axes), loc="outside upper left", ncols=columns, frameon=False)
         legend_rows = -(-len(card.run.variants) // columns)
         figure.set_size_inches(_WIDTH_IN, height + 0.2 * legend_rows + 0.6)
@@ -78,6 +83,7 @@ def _accuracy(card: Scorecard, axes: Any) -> float:
     for index, variant in enumerate(card.run.variants):
         found = [card.score(variant, *group).accuracy for group in groups]
         _dots(axes, found, index, len(card.run.variants), variant)
+    _percent_axis(axes.set_xlim, axes.set_xticks)
     return _finish(axes, groups, len(card.run.variants), "accuracy, %")
 
 
@@ -90,6 +96,8 @@ def _gains(card: Scorecard, axes: Any) -> float:
         rows: list[Comparison] = [by_group[variant, *group] for group in groups]
         _dots(axes, [row.difference for row in rows], index, len(others), variant, color_index=index + 1)
     axes.axvline(0, color=_TEXT, linewidth=0.8)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -_LEAST_GAIN), max(high, _LEAST_GAIN))
     return _finish(axes, groups, len(others), "points gained")
 
 
@@ -116,7 +124,13 @@ def _finish(axes: Any, groups: Sequence[tuple[str, str]], count: int, label: str
     axes.set_xlabel(label)
     axes.grid(axis="x", linewidth=0.4, alpha=0.5)
     axes.tick_params(length=0)
-    return len(names) * max(0.3, _BAND_IN * count + 0.1)
+    return len(names) * max(0.38, _BAND_IN * count + 0.1)
+
+
+def _percent_axis(set_limits: Callable[[float, float], Any], set_ticks: Callable[[list[int]], Any]) -> None:
+    """The whole range, so that a distance is as large as it is; a little more, so that no marker is cut."""
+    set_limits(-3, 103)
+    set_ticks([0, 25, 50, 75, 100])
 
 
 def _trade_offs(card: Scorecard) -> list[Plot]:
@@ -128,7 +142,9 @@ def _trade_offs(card: Scorecard) -> list[Plot]:
         }
         x, y = sorted(categories, key=lambda name: (-asked[name], name))[:2]
         caption = f"Videos with every question right: {x} against {y}, the two categories asked most."
-        found.append(_scatter(card, "categories", caption, (x, _all_right(card, x)), (y, _all_right(card, y))))
+        found.append(
+            _scatter(card, "categories", caption, (f"{x}, %", _all_right(card, x)), (f"{y}, %", _all_right(card, y)))
+        )
     accuracy = {variant: _scaled(card.score(variant).accuracy, 100) for variant in card.run.variants}
     for metric, protocol, settings in dict.fromkeys((row.metric, row.protocol, row.settings) for row in card.metrics):
         means = {
@@ -157,13 +173,22 @@ def _scatter(
                 axes.errorbar(
                     across.value, up.value, xerr=_reach(across), yerr=_reach(up), label=variant, **_style(index)
                 )
-        axes.set_xlabel(x[0] if "%" in x[0] else x[0].replace("_", " "))
+        _percent_axis(axes.set_xlim, axes.set_xticks)
+        if "%" in y[0]:
+            _percent_axis(axes.set_ylim, axes.set_yticks)
+        elif (bottom := axes.get_ylim()[0]) > 0 or min(_lowest(y[1]), default=0.0) >= 0 > bottom:
+            axes.set_ylim(bottom=0)  # a metric without negative values begins at nothing
+        axes.set_xlabel(x[0].replace("_", " "))
         axes.set_ylabel(y[0].replace("_", " "))
         axes.grid(linewidth=0.4, alpha=0.5)
         axes.tick_params(length=0)
         return 2.6
 
     return _plot(name, caption, draw, card)
+
+
+def _lowest(found: dict[str, Estimate]) -> list[float]:
+    return [one.value if one.low is None else one.low for one in found.values() if one.value is not None]
 
 
 def _reach(found: Estimate) -> list[list[float]] | None:
@@ -190,8 +215,9 @@ def _unique_labels(axes: Any) -> tuple[list[Any], list[str]]:
 
 
 def _short(name: str) -> str:
-    words = name.replace("_", " ")
-    return words if len(words) <= 28 else words[:27] + "…"
+    """At most two lines of a label."""
+    lines = textwrap.wrap(name.replace("_", " "), _LABEL_CHARACTERS)
+    return "\n".join(lines if len(lines) <= 2 else [lines[0], f"{lines[1][: _LABEL_CHARACTERS - 1]}…"])
 
 
 def _inline(svg: str, name: str, caption: str) -> str:

@@ -12,6 +12,7 @@ from alignvid.bench.scoring.statistics import Estimate
 
 NOTHING = "–"
 """Where there is no number."""
+_SAME = "same"
 MAIN_CATEGORY = "main_category"
 NOT_IN_TERMINAL = ("if failed were wrong – right", "videos", "questions", "settings", "left out")
 IN_TERMINAL = (OVERALL, MAIN_CATEGORY, "question_category")
@@ -32,6 +33,18 @@ class Table:
         kept = [index for index, heading in enumerate(self.headings) if heading not in headings]
         rows = [tuple(row[index] for index in kept) for row in self.rows]
         return replace(self, headings=tuple(self.headings[index] for index in kept), rows=rows)
+
+    def without_empty(self) -> Table:
+        """The same table without the columns that are empty, or 0, in every row; the note says which these are."""
+        columns = dict(zip(self.headings, zip(*self.rows, strict=True), strict=True)) if self.rows else {}
+        empty = [heading for heading, cells in columns.items() if set(cells) <= {NOTHING, "", _SAME}]
+        zero = [heading for heading, cells in columns.items() if set(cells) == {"0"}]
+        said = [
+            f"{what}: {', '.join(found)}."
+            for what, found in (("Nothing in any row", empty), ("0 in every row", zero))
+            if found
+        ]
+        return replace(self.without(*empty, *zero), note=" ".join(filter(None, (self.note, *said))))
 
 
 def score_tables(card: Scorecard, dimensions: Iterable[str] = DIMENSIONS) -> list[Table]:
@@ -185,8 +198,8 @@ def _score_row(score: Score) -> tuple[str, ...]:
         score.group,
         score.variant,
         percent(score.accuracy) if score.accuracy.n else "n = 0",
-        percent(score.accuracy_of_videos) if counts.missing_videos else "same",
-        bounds if counts.failed or counts.unasked else "same",
+        percent(score.accuracy_of_videos) if counts.missing_videos else _SAME,
+        bounds if counts.failed or counts.unasked else _SAME,
         percent(score.all_right),
         str(score.accuracy.n),
         str(counts.videos - counts.missing_videos),

@@ -247,7 +247,7 @@ def test_streams_are_refused_because_a_row_holds_both():
 
 
 def test_unknown_setting_is_refused():
-    with pytest.raises(ModulationError, match="no field 'cap'; it has kind, gamma"):
+    with pytest.raises(ModulationError, match="no field 'cap'; its fields are gamma"):
         from_dict({"kind": "conflict-aware", "cap": 0.35})
 
 

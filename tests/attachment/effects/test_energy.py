@@ -304,13 +304,13 @@ def test_gamma_below_the_smallest_gain_is_refused():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"gamma": float("nan")}, "finite positive number"),
+        ({"gamma": float("nan")}, "field 'gamma' is nan; it must be a finite number"),
         ({"low": 0.0}, r"low=0\.0 must be positive"),
-        ({"low": "1"}, "low='1' must be positive"),
-        ({"centre": float("inf")}, "centre must be a finite number"),
+        ({"low": "1"}, "field 'low' is '1'; it must be a finite number"),
+        ({"centre": float("inf")}, "field 'centre' is inf; it must be a finite number"),
         ({"width": 0.0}, "width must be a finite positive number"),
         ({"powers": {}}, "acts on nothing"),
-        ({"sigma": 1.0}, "no field 'sigma'; it has kind, gamma, low, centre, width, powers"),
+        ({"sigma": 1.0}, "no field 'sigma'; its fields are gamma, low, centre, width, powers"),
     ],
     ids=str,
 )

@@ -1,23 +1,20 @@
-"""Gaussian blur of images, grids of tokens and latents."""
+"""Gaussian blur of grids of tokens and latents."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from alignvid.attachment.effects.gaussian import (
-    blurred_image,
     blurred_pictures,
     blurred_tokens,
     gaussian_weights,
     reach,
 )
-from alignvid.errors import ModulationError
-from alignvid.models.family import Grid, square_grid
+from alignvid.models.family import Grid
+from alignvid.models.reading.shapes import square_grid
 
 
 def test_weights_are_a_gaussian_that_adds_up_to_one():
@@ -57,17 +54,3 @@ def test_tokens_are_blurred_within_their_picture_and_not_before_it():
 @pytest.mark.parametrize(("tokens", "grid"), [(257, Grid(1, 16, 16)), (729, Grid(0, 27, 27)), (17, Grid(1, 4, 4))])
 def test_tokens_of_a_vision_encoder_fill_a_square(tokens, grid):
     assert square_grid(tokens) == grid
-
-
-def test_blurred_image_is_a_smoother_copy():
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
-    blurred = blurred_image(image, 2.0)
-    assert blurred.size == image.size
-    assert np.std(np.asarray(blurred)) < 0.3 * np.std(np.asarray(image))
-    assert np.array_equal(np.asarray(blurred_image(image, 0.0)), np.asarray(image))
-
-
-@pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf])
-def test_impossible_sigma_is_refused(sigma):
-    with pytest.raises(ModulationError, match="finite number of 0 or more"):
-        blurred_image(Image.new("RGB", (8, 8)), sigma)

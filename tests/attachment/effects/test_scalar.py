@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from alignvid.attachment.call import Call
+from alignvid.attachment.effect import Installed
 from alignvid.attachment.effects.scalar import KeyGain
 from alignvid.attachment.swap import install, remove
 from alignvid.errors import AttachmentError
@@ -34,6 +38,17 @@ def active(factors: list[float | None], streams: list[str], token_counts: dict[s
     gain.now.set_token_counts(token_counts)
     gain.set_active(True)
     return gain
+
+
+@contextmanager
+def put_on(module: torch.nn.Module, gain: KeyGain) -> Iterator[None]:
+    """The gain on a module, within a forward in which it is as it is now."""
+    call = Call(gain, {gain: gain.now}, None)
+    install(Installed(module, gain))
+    call.enter()
+    yield
+    call.leave()
+    remove(Installed(module, gain))
 
 
 def test_two_keys_of_two_streams_get_the_softmax_that_is_worked_out_by_hand():
@@ -91,12 +106,11 @@ def test_a_norm_keeps_its_name_and_its_weights_and_comes_back_as_it_was():
     norm, gain = torch.nn.RMSNorm(4), active([2.0], ["text"], {})
     attributes, hidden = dict(vars(norm)), torch.randn(1, 3, 4)
     plain = norm(hidden)
-    install(norm, gain)
-    assert torch.equal(norm(hidden), 2.0 * plain)
-    assert repr(norm) == repr(torch.nn.RMSNorm(4))
-    assert isinstance(norm, torch.nn.RMSNorm)
-    assert list(norm.state_dict()) == ["weight"]
-    remove(norm, gain)
+    with put_on(norm, gain):
+        assert torch.equal(norm(hidden), 2.0 * plain)
+        assert repr(norm) == repr(torch.nn.RMSNorm(4))
+        assert isinstance(norm, torch.nn.RMSNorm)
+        assert list(norm.state_dict()) == ["weight"]
     assert type(norm) is torch.nn.RMSNorm
     assert vars(norm) == attributes
     assert torch.equal(norm(hidden), plain)
@@ -105,9 +119,8 @@ def test_a_norm_keeps_its_name_and_its_weights_and_comes_back_as_it_was():
 def test_a_forward_hook_of_the_user_sees_the_scaled_keys_and_stays():
     norm, gain, seen = torch.nn.RMSNorm(4), active([2.0], ["text"], {}), []
     norm.register_forward_hook(lambda module, args, output: seen.append(output))
-    install(norm, gain)
-    scaled = norm(torch.randn(1, 3, 4))
-    remove(norm, gain)
+    with put_on(norm, gain):
+        scaled = norm(torch.randn(1, 3, 4))
     plain = norm(torch.randn(1, 3, 4))
     assert seen[0] is scaled
     assert seen[1] is plain
@@ -133,8 +146,7 @@ def test_what_is_scaled_in_place_is_bit_equal_to_what_is_scaled_in_a_copy(kind, 
     hidden = torch.randn(2, 6, 4, dtype=torch.bfloat16)
     with torch.no_grad():
         expected = gain.scaled(norm(hidden))
-        install(norm, gain)
-        with CountedOperations() as operations:
+        with put_on(norm, gain), CountedOperations() as operations:
             actual = norm(hidden)
     assert torch.equal(actual, expected)
     assert not torch.equal(actual, KINDS[kind].to(torch.bfloat16)(hidden))
@@ -146,15 +158,15 @@ def test_a_gradient_passes_the_gain_as_it_passes_a_product():
     norm, gain = torch.nn.RMSNorm(4), active([2.0, None], ["text", "video"], {"text": 1})
     hidden, factors = torch.randn(1, 3, 4), torch.tensor([2.0, 1.0, 1.0]).view(1, 3, 1)
     (expected,) = torch.autograd.grad((norm(hidden.requires_grad_()) * factors).square().sum(), hidden)
-    install(norm, gain)
-    (actual,) = torch.autograd.grad(norm(hidden).square().sum(), hidden)
+    with put_on(norm, gain):
+        (actual,) = torch.autograd.grad(norm(hidden).square().sum(), hidden)
     torch.testing.assert_close(actual, expected)
 
 
 def test_a_neutral_norm_leaves_what_it_was_given_as_it_was():
     neutral, keys = torch.nn.Identity(), torch.ones(1, 3, 4)
-    install(neutral, active([2.0, None], ["text", "video"], {"text": 1}))
-    assert neutral(keys)[0, :, 0].tolist() == [2.0, 1.0, 1.0]
+    with put_on(neutral, active([2.0, None], ["text", "video"], {"text": 1})):
+        assert neutral(keys)[0, :, 0].tolist() == [2.0, 1.0, 1.0]
     assert torch.equal(keys, torch.ones(1, 3, 4))
 
 
@@ -163,8 +175,8 @@ def test_a_norm_that_somebody_made_remember_its_output_is_scaled_once_each_time(
     with torch.no_grad():
         remembered = norm(hidden)
         norm.forward = lambda hidden: remembered
-        install(norm, active([2.0, None], ["text", "video"], {"text": 1}))
-        assert torch.equal(norm(hidden), norm(hidden))
+        with put_on(norm, active([2.0, None], ["text", "video"], {"text": 1})):
+            assert torch.equal(norm(hidden), norm(hidden))
 
 
 def operations(transformer: Any, arguments: dict[str, Any]) -> Counter[str]:

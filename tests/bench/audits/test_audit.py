@@ -196,8 +196,11 @@ def test_answers_come_back_from_both_kinds_of_file(judged, tmp_path, suffix):
         ("[1]", "cannot be read as answers"),
         ('{"answers": 3}', "holds no list of answers"),
         ('{"answers": []}', "holds no answer"),
-        ('{"answers": [{"job": "a"}]}', "answer 1 has not the fields job, question, answer"),
-        ('{"answers": [{"job": "a", "question": "b", "answer": "maybe"}]}', "'maybe'; choose from yes, no, unclear"),
+        ('{"answers": [{"job": "a"}]}', "answer 1 lacks the field 'question', 'answer'"),
+        (
+            '{"answers": [{"job": "a", "question": "b", "answer": "maybe"}]}',
+            "is 'maybe'; it must be 'yes', 'no' or 'unclear'",
+        ),
         ('{"answers": [{"job": "a", "question": "b", "answer": "no"}]}', "which the judge did not answer"),
     ],
 )

@@ -1,4 +1,6 @@
 import json
+import os
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -188,3 +190,67 @@ def test_the_digest_tells_another_image_and_another_question(tmp_path):
         digests.add(open_data(str(folder)).digest())
 
     assert len(digests) == 3
+
+
+@pytest.mark.timeout(60)
+def test_an_image_that_is_no_file_costs_its_own_sample_alone(tmp_path):
+    folder = write(tmp_path, *(row(number) for number in range(5)))
+    rows = [{**row(number), "id": f"sample_{number}"} for number in range(5)]
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    for number, path in enumerate(["pipe.png", "x\0y.png", "loop.png", "x" * 300]):
+        rows[number]["image-path"] = path
+    (tmp_path / "meta.json").write_text(json.dumps(rows))
+    data = open_data(folder)
+    for sample in data.samples[:4]:
+        with pytest.raises(InputError, match="cannot be read"):
+            data.image_of(sample)
+    assert data.image_of(data.samples[4]).content
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_an_image_is_found_however_another_system_wrote_its_name(tmp_path, written):
+    folder = write(tmp_path, row(0))
+    other = "NFD" if written == "NFC" else "NFC"
+    (tmp_path / row(0)["image-path"]).rename(tmp_path / unicodedata.normalize(other, "café.png"))
+    changed = {**row(0), "image-path": unicodedata.normalize(written, "café.png")}
+    (tmp_path / "meta.json").write_text(json.dumps([changed]))
+    data = open_data(folder)
+    assert data.image_of(data.samples[0]).content
+
+
+def test_an_image_path_with_backslashes_is_found(tmp_path):
+    folder = write(tmp_path, row(0))
+    changed = {**row(0), "image-path": row(0)["image-path"].replace("/", "\\")}
+    (tmp_path / "meta.json").write_text(json.dumps([changed]))
+    data = open_data(folder)
+    assert data.image_of(data.samples[0]).content
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"id": "a", "id": "b"}]', "the key 'id' is there twice"),
+        ('[{"id": "a", "prompt": "half \\ud83d"}]', "holds half a character"),
+        ("[" * 100_000, "nested deeper than 64 levels"),
+        ("[NaN]", "NaN is no finite number"),
+    ],
+    ids=["twice", "half a character", "deep", "NaN"],
+)
+def test_a_loophole_of_json_is_refused_with_the_file(tmp_path, text, message):
+    (tmp_path / "meta.json").write_text(text)
+    with pytest.raises(InputError, match=rf"meta\.json' cannot be read: .*{message}.*; a data set needs a meta\.json"):
+        open_data(str(tmp_path))
+
+
+def test_a_size_of_true_and_false_is_none(tmp_path):
+    with pytest.raises(InputError, match=r"'resolution' is .*True, True"):
+        open_data(write(tmp_path, row(resolution=[True, True])))
+
+
+def test_no_name_is_no_data_set_even_in_a_folder_that_is_one(tmp_path, monkeypatch):
+    write(tmp_path, row())
+    monkeypatch.chdir(tmp_path)
+    for name in ("", " ", "~nobody-here/data"):
+        with pytest.raises(InputError):
+            open_data(name)

@@ -38,3 +38,28 @@ def test_the_likelier_word_decides(yes, no, verdict):
 
 def test_a_first_token_that_is_neither_is_unparsed():
     assert logit_reply("The", [("The", -0.1)]).verdict is Verdict.UNPARSED
+
+
+@pytest.mark.parametrize("token", ["ĠYes", "▁yes", "ĊYES", " Yes", "yes\n", "▁▁Yes"])
+def test_the_marks_of_a_tokenizer_do_not_change_a_word(token):
+    assert probability_of_yes([(token, math.log(0.3)), ("Ġno", math.log(0.1))]) == pytest.approx(0.75)
+
+
+def test_a_token_that_is_null_is_neither_word():
+    assert probability_of_yes([(None, -0.1), ("no", -3.0)]) == 0.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.5, 800.0])
+def test_what_is_no_log_probability_fails_and_is_no_verdict(value):
+    reply = logit_reply("Yes", [("Yes", value), ("No", -1.0)])
+    assert (reply.verdict, reply.p_yes) == (Verdict.FAILED, None)
+    assert f"the log-probability of 'Yes' is {value:g}" in reply.error
+
+
+def test_a_token_that_cannot_be_has_no_share():
+    assert probability_of_yes([("yes", -math.inf), ("no", -0.2)]) == 0.0
+    assert probability_of_yes([("yes", -math.inf), ("no", -math.inf)]) is None
+
+
+def test_certainty_may_be_rounded_up():
+    assert logit_reply("Yes", [("Yes", 1e-4)]).verdict is Verdict.YES

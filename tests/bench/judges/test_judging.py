@@ -1,11 +1,12 @@
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from alignvid.bench.judges import JudgeOptions, judge_names, open_judge
 from alignvid.bench.judges.base import Judge, JudgeIdentity, Reply, answer_in_turn
-from alignvid.bench.judges.judging import judge_run
+from alignvid.bench.judges.judging import Tally, judge_run
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
@@ -236,3 +237,45 @@ def test_the_built_in_judges_are_entry_points():
 def test_options_that_do_not_fit_are_refused_by_name(name, options, message):
     with pytest.raises(InputError, match=message):
         open_judge(name, JudgeOptions(**options))
+
+
+class Saying(Scripted):
+    """Says the same to everything."""
+
+    def __init__(self, replies):
+        super().__init__()
+        self.given = replies
+
+    def _replies(self, case):
+        for index, _ in enumerate(case.questions):
+            yield self.given[index % len(self.given)]
+
+
+def test_a_judge_that_mostly_says_neither_is_warned_of(run):
+    replies = [Reply(verdict=Verdict.UNPARSED, text="Hm"), Reply(verdict=Verdict.UNPARSED), Reply(verdict=Verdict.YES)]
+    tally = judged(run, Saying(replies))
+
+    unparsed, yes = tally.verdicts[Verdict.UNPARSED], tally.verdicts[Verdict.YES]
+    assert unparsed > yes > 0
+    assert f"{unparsed} of {unparsed + yes} replies say neither yes nor no (UNPARSED)" in tally.warning
+
+
+def test_a_judge_that_mostly_answers_or_fails_is_not_warned_of(run):
+    assert judged(run, Saying([Reply(verdict=Verdict.YES), Reply(verdict=Verdict.UNPARSED)])).warning is None
+    assert Tally(Scripted().identity, Counter({Verdict.FAILED: 9}), 9, 0).warning is None
+
+
+@pytest.mark.parametrize("p_yes", [float("nan"), float("inf"), -0.1, 1.5])
+def test_a_probability_that_cannot_be_fails_its_question_and_no_other(run, p_yes):
+    judged(run, Saying([Reply(verdict=Verdict.YES, p_yes=p_yes), Reply(verdict=Verdict.YES, p_yes=1.0)]))
+
+    rows = run.answers()
+    assert {row.verdict for row in rows} == {Verdict.YES, Verdict.FAILED}
+    assert all(row.p_yes is None and "as a probability" in row.error for row in rows if row.verdict is Verdict.FAILED)
+
+
+def test_half_a_character_is_recorded_as_unknown(run):
+    judged(run, Saying([Reply(verdict=Verdict.YES, text="Yes \ud800"), Reply.failed("odd \udfff")]))
+
+    assert {row.reply for row in run.answers()} == {"Yes \ufffd", None}
+    assert {row.error for row in run.answers()} == {"odd \ufffd", None}

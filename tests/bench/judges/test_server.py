@@ -245,7 +245,7 @@ def test_a_server_that_goes_away_ends_the_run_and_loses_nothing(run):
     with stub_server(yes) as (_, address):
         judge = open_judge("openai", JudgeOptions(base_url=address, concurrency=1))
 
-    with pytest.raises(InputError, match=r"does not answer .* the same line goes on"):
+    with pytest.raises(InputError, match=r"does not answer .* repeat the command"):
         judge_run(run, judge, limit=None, on_answer=lambda row, count: answered.append(row))
 
     with stub_server(yes) as (stub, address):

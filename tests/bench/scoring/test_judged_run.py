@@ -108,14 +108,14 @@ def test_a_damaged_sample_is_named_by_its_line(folder, damage):
 def test_a_damaged_answer_is_named_by_its_line(folder, damage):
     file = folder.path / "answers.jsonl"
     file.write_text(damage + "\n" + file.read_text())
-    with pytest.raises(InputError, match=r"answers.jsonl', line 1: .*no AnswerRecord"):
+    with pytest.raises(InputError, match=r"answers.jsonl', line 1 is no row: AnswerRecord"):
         read_judged_run(folder, Asked())
 
 
 def test_a_verdict_that_is_none_is_refused(folder):
     file = folder.path / "answers.jsonl"
     file.write_text(file.read_text().replace(f'"{Verdict.YES}"', '"perhaps"', 1))
-    with pytest.raises(InputError, match="'perhaps' is not a valid Verdict"):
+    with pytest.raises(InputError, match="the field 'verdict' is 'perhaps'; it must be 'yes', 'no'"):
         read_judged_run(folder, Asked())
 
 

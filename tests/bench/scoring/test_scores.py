@@ -197,3 +197,48 @@ def test_published_numbers_are_marked_and_not_comparable_with_another_data_set(t
     assert (found["protocol"], found["data"], found["is_comparable"]) == ("paper", "OmitI2V", False)
     wan = next(row for row in found["omiti2v"] if "Wan" in row["model"] and row["variant"] == "alignvid")
     assert (wan["addition"], wan["aesthetic_quality"]) == (79.54, 61.63)
+
+
+def test_the_upper_bound_takes_what_is_open_as_right_and_the_lower_as_wrong(tmp_path):
+    def decide(sample, variant, seed, question):
+        if sample.id == "sample_0":
+            return Verdict.FAILED if question.id == "q0" else wrong(question)
+        return None if question.id == "q1" else right(question)
+
+    score = card_of(tmp_path, [sample_of(0), sample_of(1)], decide=decide).score("baseline")
+    assert score.accuracy.value == (0 / 1 + 1 / 1) / 2
+    assert score.bounds == ((0 / 2 + 1 / 2) / 2, (1 / 2 + 2 / 2) / 2)
+
+
+def test_the_rate_of_yes_leaves_out_replies_that_say_neither(tmp_path):
+    def decide(sample, variant, seed, question):
+        return {"q0": Verdict.YES, "q1": Verdict.UNPARSED, "q2": Verdict.NO, "q3": Verdict.FAILED}[question.id]
+
+    score = card_of(tmp_path, [sample_of(0, questions=4)], decide=decide).score("baseline")
+    assert score.yes_rate == 1 / 2
+    assert score.expected_yes_rate == 0.0  # of q0 and q2; q1 and q3 expect yes and do not count
+
+
+def test_a_job_that_failed_has_no_video_whatever_was_answered_about_it(tmp_path):
+    folder = write_run(tmp_path / "run", [sample_of(n) for n in range(4)])
+    failed = next(row for row in folder.videos() if (row.sample, row.variant) == ("sample_0", "baseline"))
+    folder.write_video(replace(failed, status="failed", error="no memory"), None)
+    score = score_run(folder, Asked(), {}).score("baseline")
+    assert (score.counts.missing_videos, score.counts.missing, score.counts.unasked) == (1, 2, 0)
+    assert (score.coverage, score.accuracy.value, score.accuracy_of_videos.value) == (3 / 4, 3 / 4, 1.0)
+
+
+def test_variants_are_compared_by_question_with_whole_samples_drawn_in_pairs(tmp_path):
+    """A question of each sample is gained, in one sample two, whatever their own levels are: all draws are alike."""
+
+    def decide(sample, variant, seed, question):
+        number, index = int(sample.id.split("_")[1]), int(question.id[1:])
+        level = number % 4 + (variant == "alignvid") * (2 if number == 1 else 1)
+        return right(question) if index < level else wrong(question)
+
+    samples = [sample_of(n, questions=6, categories=("edit",)) for n in range(12)]
+    card = card_of(tmp_path, samples, decide=decide)
+    row = next(row for row in card.comparisons if row.dimension == "question_category")
+    assert row.difference.value == pytest.approx(13 / 72)
+    assert 12 / 72 <= row.difference.low <= row.difference.high < 20 / 72
+    assert (row.wins, row.losses) == (12, 0)

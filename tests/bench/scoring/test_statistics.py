@@ -1,3 +1,5 @@
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,37 @@ def test_holm_counts_only_comparisons_that_were_made():
 def test_the_same_numbers_give_the_same_interval():
     values = np.random.default_rng(1).random(40)
     assert mean(values, SHARE) == mean(values, SHARE)
+
+
+def explicit_bca(values: np.ndarray, resamples: int = 20_000) -> tuple[float, float]:
+    """Efron (1987), equations 6.8 and 7.4 in the form of Efron and Tibshirani, chapter 14.3; its own draws."""
+    rng, normal = np.random.default_rng(7), NormalDist()
+    means = rng.choice(values, (resamples, len(values))).mean(axis=1)
+    bias = normal.inv_cdf(float((means < values.mean()).mean() + (means == values.mean()).mean() / 2))
+    left_out = (values.sum() - values) / (len(values) - 1)
+    spread = left_out.mean() - left_out
+    acceleration = (spread**3).sum() / (6 * (spread**2).sum() ** 1.5)
+
+    def level(z: float) -> float:
+        return normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+
+    return tuple(np.quantile(means, [level(-1.959964), level(1.959964)]))
+
+
+def test_the_interval_is_corrected_for_bias_and_acceleration():
+    """Of a skewed sample the percentile interval lies too low; the BCa one reaches further up than down."""
+    values = np.random.default_rng(3).exponential(size=25) ** 2
+    found, expected = mean(values, None), explicit_bca(values)
+    means = np.random.default_rng(7).choice(values, (20_000, 25)).mean(axis=1)
+    percentile = np.quantile(means, [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(expected, rel=0.05)
+    assert found.low > percentile[0] * 1.05
+    assert found.high > percentile[1] * 1.05
+
+
+def test_a_sample_is_drawn_with_its_weight():
+    """Every sample is right in about half of its questions, however many it has: so is each draw of samples."""
+    asked = np.array([2.0, 200.0, 4.0, 2.0, 100.0, 2.0])
+    right = asked * np.array([0.5, 0.5, 0.5, 0.5, 0.51, 0.5])
+    found = estimate(right, asked, SHARE)
+    assert 0.5 <= found.low <= found.value <= found.high <= 0.51

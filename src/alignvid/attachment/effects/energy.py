@@ -79,7 +79,7 @@ class TokenMean:
 
     def attended(self, transformer: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Tensor]:
         """Which tokens of a forward are no padding, by stream of the norm."""
-        if self.family is None or self.family.attended is None:
+        if self.family is None:
             return {}
         attended = self.family.attended(transformer, arguments)
         return {stream: mask for stream, mask in attended.items() if stream in self.keys.streams}

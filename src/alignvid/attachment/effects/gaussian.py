@@ -1,7 +1,6 @@
-"""Gaussian blur: of an image, of the tokens of a grid, of latents. Pure functions of the pilot-study variants.
+"""Gaussian blur: of the tokens of a grid, of latents. Pure functions of the pilot-study variants.
 
-Source: the pilot study of arXiv 2512.01334: a slight blur of the input image raises adherence to the prompt (and ruins
-the image). `blurred_image` is that variant: pipe(image=blurred_image(image, sigma), ...).
+Source: the pilot study of arXiv 2512.01334. Its third variant blurs the image itself (alignvid.media.blur).
 """
 
 from __future__ import annotations
@@ -10,20 +9,12 @@ import math
 
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn import functional
 
 from alignvid.models.family import Grid
-from alignvid.modulation.pilot import check_sigma
 
 _REACH = 3.0  # in standard deviations; beyond lies 0.3 % of the weight
-
-
-def blurred_image(image: Image.Image, sigma: float) -> Image.Image:
-    """A copy of an image, blurred with a standard deviation in pixels; 0 gives an equal image."""
-    check_sigma(sigma)
-    return image.filter(ImageFilter.GaussianBlur(sigma)) if sigma > 0 else image.copy()
 
 
 def reach(sigma: float) -> int:

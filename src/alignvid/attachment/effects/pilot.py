@@ -126,9 +126,7 @@ def low_pass_effects(modulation: LowPass, host: Host) -> list[Installed]:
 
     Raises: UnknownTarget if its input does not hold a reference image.
     """
-    channels = None
-    if host.family.reference_channels is not None:
-        channels = host.family.reference_channels(host.transformer)
+    channels = host.family.reference_channels(host.transformer)
     if channels is None:
         raise UnknownTarget(
             f"The input of this {type(host.transformer).__name__} holds no channels of a reference image to low-pass; "

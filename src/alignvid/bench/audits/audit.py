@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.scoring.judged_run import JudgedRun
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import InputError
-from alignvid.files import sha256_of_file
+from alignvid.errors import InputError, UnreadableFile
+from alignvid.fields import json_values, read
+from alignvid.files import read_bytes, sha256_of_file
 
 HumanAnswer = Literal["yes", "no", "unclear"]
 Key = tuple[str, str]
 """Job and question."""
 READ = (Verdict.YES, Verdict.NO, Verdict.UNPARSED)
 """Verdicts that say what a judge made of a video; FAILED says nothing of the judge."""
-FIELDS = ("job", "question", "answer")
+
+
+class _Answer(TypedDict):
+    """What the audit's page saves of a question."""
+
+    job: str
+    question: str
+    answer: HumanAnswer
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def check_videos(run: Path, items: Iterable[AnsweredQuestion]) -> None:
     """
     for video, sha256 in sorted({(item.video, item.video_sha256) for item in items}):
         file = run / video
-        if not file.is_file() or sha256_of_file(file) != sha256:
+        if _sha256(file) != sha256:
             raise InputError(
                 f"{str(file)!r} is gone, or is not the video that was judged; "
                 "type the line of `alignvid bench run` again."
@@ -114,30 +121,32 @@ def read_human_answers(path: Path, known: Mapping[Key, AnsweredQuestion]) -> dic
     answers: dict[Key, HumanAnswer] = {}
     for number, row in enumerate(_rows(path), start=1):
         place = f"{str(path)!r}, answer {number}"
-        if not isinstance(row, Mapping) or set(row) != set(FIELDS):
-            raise InputError(
-                f"{place} has not the fields {', '.join(FIELDS)}; give a file that the audit's page saved."
-            )
-        key = str(row["job"]), str(row["question"])
-        if row["answer"] not in get_args(HumanAnswer):
-            raise InputError(f"{place} is {row['answer']!r}; choose from {', '.join(get_args(HumanAnswer))}.")
+        answer = read(_Answer, row, what=place, error=InputError)
+        key = answer["job"], answer["question"]
         if key not in known:
             raise InputError(f"{place} is about job {key[0]!r}, question {key[1]!r}, which the judge did not answer.")
         if key in answers:
             raise InputError(f"{place} answers job {key[0]!r}, question {key[1]!r} a second time; keep one of them.")
-        answers[key] = cast(HumanAnswer, row["answer"])
+        answers[key] = answer["answer"]
     if not answers:
         raise InputError(f"{str(path)!r} holds no answer; answer some questions on the audit's page first.")
     return answers
 
 
-def _rows(path: Path) -> list:
+def _sha256(file: Path) -> str | None:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return sha256_of_file(file)
+    except UnreadableFile:
+        return None
+
+
+def _rows(path: Path) -> list[Any]:
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
         if path.suffix.lower() == ".csv":
             return list(csv.DictReader(io.StringIO(text)))
-        rows = json.loads(text)["answers"]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        rows = json_values(text, error=InputError)["answers"]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise InputError(
             f"{str(path)!r} cannot be read as answers ({type(error).__name__}: {error}); "
             "give a .json or .csv file that the audit's page saved."

@@ -41,7 +41,7 @@ class DataSet:
     revision: str | None = None
     """Commit of a data set from the Hub."""
     images_are_made: bool = False
-    """Whether an image follows from its sample, so that it need not be looked at to tell two data sets apart."""
+    """Whether an image follows from its sample, so that the digest of a data set can leave it out."""
 
     def digest(self) -> str:
         """SHA-256 of every sample and every image; equal for two data sets that ask the same."""

@@ -1,12 +1,11 @@
 """OmitI2V, and any data set in its schema: a meta.json beside the images, in a folder or on the Hugging Face Hub.
 
-A malformed row is refused with its number and field. A row whose image is missing or damaged is kept: the run counts it
-as unusable.
+A malformed row is refused with its number and field. A row whose image is missing, damaged or no file is kept: the run
+counts it as unusable.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,9 @@ from typing import Any
 
 from alignvid.bench.data.dataset import DataSet, ImageFile
 from alignvid.bench.data.samples import MAIN_CATEGORIES, Answer, Question, Sample
-from alignvid.errors import AlignvidError, InputError
+from alignvid.errors import AlignvidError, InputError, UnreadableFile
+from alignvid.fields import Positive, read_as
+from alignvid.files import found_below, read_bytes, read_json
 from alignvid.generate.prompts import check_prompt
 
 REPOSITORY = "AIPeanutman/OmitI2V"
@@ -79,9 +80,9 @@ def _read(meta: Path, *, name: str, allowed: Path, revision: str | None) -> Data
 
 def _rows(meta: Path) -> list[tuple[int, Mapping[str, Any]]]:
     try:
-        rows = json.loads(meta.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{str(meta)!r} cannot be read as JSON: {error}; a data set needs a {META_FILE}.") from error
+        rows = read_json(meta)
+    except UnreadableFile as error:
+        raise InputError(f"{str(error).rstrip('.')}; a data set needs a {META_FILE}.") from error
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{str(meta)!r} holds no list of samples; write [{{…}}, …] with id, image-path, prompt, ….")
     for number, row in enumerate(rows, start=1):
@@ -138,11 +139,11 @@ def _prompt(row: Mapping[str, Any], fail: Fail) -> str:
 
 
 def _resolution(row: Mapping[str, Any], fail: Fail) -> tuple[int, int]:
-    match row.get("resolution"):
-        case [int(width), int(height)] if min(width, height) > 0:
-            return width, height
-        case value:
-            raise fail("resolution", f"is {value!r}; it must be [width, height] in pixels")
+    value = row.get("resolution")
+    try:
+        return read_as(tuple[Positive, Positive], value, what="It", error=InputError)
+    except InputError as error:
+        raise fail("resolution", f"is {value!r}; it must be [width, height] in pixels") from error
 
 
 def _questions(row: Mapping[str, Any], fail: Fail) -> tuple[Question, ...]:
@@ -177,19 +178,23 @@ def _question(value: Any, field: str, fail: Fail) -> Question:
 def _check_path(image_path: str, fail: Fail, root: Path, allowed: Path) -> None:
     """Refuse a path that leaves the data set: absolute, through "..", or through a link."""
     parts = PurePosixPath(image_path.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in image_path or "\0" in image_path:
+    if parts.is_absolute() or ".." in parts.parts or ":" in image_path:
         raise fail("image-path", f"is {image_path!r}, which leaves the data set; give a path relative to its folder")
-    if not (root / image_path).resolve().is_relative_to(allowed.resolve()):
+    try:
+        found = found_below(root, image_path).resolve()
+    except (OSError, ValueError, RuntimeError):  # no path can be so, or its links run in a circle: it has no image
+        return
+    if not found.is_relative_to(allowed.resolve()):
         raise fail(
             "image-path", f"is {image_path!r}, a link that leads out of the data set; put the image itself there"
         )
 
 
 def _image_of(sample: Sample, root: Path) -> ImageFile:
-    path = root / sample.image_path
+    path = found_below(root, sample.image_path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"image {sample.image_path!r} cannot be read: {error.strerror or error}") from error
+        content = read_bytes(path)
+    except UnreadableFile as error:
+        raise InputError(f"image {sample.image_path!r} cannot be read: {error.reason}.") from error
     suffix = path.suffix.lower()
     return ImageFile(suffix if suffix in _SUFFIXES else ".img", content)

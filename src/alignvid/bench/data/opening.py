@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from alignvid.bench.data.dataset import OMITI2V, OMITSHAPES, DataSet
 from alignvid.errors import InputError
+from alignvid.files import is_there, user_path
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?")
 
@@ -24,8 +24,8 @@ def open_data(name: str) -> DataSet:
 
     if name == OMITI2V:
         return from_hub(REPOSITORY)
-    if Path(name).expanduser().exists():
-        return from_folder(Path(name).expanduser())
+    if name.strip() and is_there(path := user_path(name)):
+        return from_folder(path)
     if _HUB_ID.fullmatch(name):
         return from_hub(name)
     raise InputError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from alignvid.fields import InnerPath, Positive
+
 Answer = Literal["yes", "no"]
 MAIN_CATEGORIES = ("modification", "addition", "deletion")
 
@@ -30,7 +32,7 @@ class Sample:
 
     id: str
     """Unique in its data set; used in file names."""
-    image_path: str
+    image_path: InnerPath
     """Of the reference image, relative to the data set's root, or to the run's folder in a run."""
     prompt: str
     main_category: str
@@ -39,17 +41,11 @@ class Sample:
     domain: str
     expected_change: str
     """What should be seen."""
-    resolution: tuple[int, int]
+    resolution: tuple[Positive, Positive]
     """Width and height of the image."""
     questions: tuple[Question, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, with the underscored names of the fields."""
+        """Plain data for JSON, with the underscored names of the fields; `fields.read` reads it back."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return fields | {"resolution": list(self.resolution), "questions": [dict(vars(q)) for q in self.questions]}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Sample:
-        """Read a dict written by `to_dict`; rows from elsewhere are checked by the loaders first."""
-        questions = tuple(Question(**question) for question in values["questions"])
-        return cls(**{**values, "resolution": tuple(values["resolution"]), "questions": questions})

@@ -92,7 +92,7 @@ class JudgeOptions:
         return {item.name for item in fields(self) if getattr(self, item.name) is not None}
 
 
-Tell = Callable[[Case, Question, Reply], None]
+Deliver = Callable[[Case, Question, Reply], None]
 """Takes each reply once, as soon as it is there."""
 
 
@@ -105,11 +105,11 @@ class Judge(ABC):
         """What decides its answers."""
 
     @abstractmethod
-    def answer(self, cases: Iterable[Case], tell: Tell) -> None:
-        """Tell one reply to each question of each case, in any order.
+    def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
+        """Deliver one reply to each question of each case, in any order.
 
         What goes wrong with one question is its FAILED reply. Raises: AlignvidError if nothing more can be answered;
-        what was told stays.
+        what was delivered stays.
         """
 
 
@@ -126,23 +126,23 @@ class JudgeKind:
     """Load or reach it; the protocol is given. Raises: AlignvidError if it cannot be had."""
 
 
-def answer_in_turn(cases: Iterable[Case], tell: Tell, replies: Callable[[Case], Iterator[Reply]]) -> None:
+def answer_in_turn(cases: Iterable[Case], deliver: Deliver, replies: Callable[[Case], Iterator[Reply]]) -> None:
     """Answer case after case in this process; an error fails the questions of its case that have no reply yet."""
     for case in cases:
         waiting = list(case.questions)
         start = time.monotonic()
         try:
             for reply in replies(case):
-                tell(case, waiting.pop(0), replace(reply, seconds=time.monotonic() - start))
+                deliver(case, waiting.pop(0), replace(reply, seconds=time.monotonic() - start))
                 start = time.monotonic()
         except AlignvidError as error:
-            _fail(case, waiting, str(error), tell)
+            _fail(case, waiting, str(error), deliver)
         except Exception as error:  # a judge's trouble with one video must not cost the others
             pass_on_interrupt(error)
             _log.warning("Judging %s failed", case.video, exc_info=True)
-            _fail(case, waiting, f"{type(error).__name__}: {error}", tell)
+            _fail(case, waiting, f"{type(error).__name__}: {error}", deliver)
 
 
-def _fail(case: Case, questions: list[Question], error: str, tell: Tell) -> None:
+def _fail(case: Case, questions: list[Question], error: str, deliver: Deliver) -> None:
     for question in questions:
-        tell(case, question, Reply.failed(error))
+        deliver(case, question, Reply.failed(error))

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from alignvid.errors import InputError, MissingExtra
+from alignvid.bench.judges.address import (
+    EXAMPLE,
+    checked_address,
+    is_loopback,
+    notes,
+    place,
+    proxy_note,
+    proxy_variable,
+)
+from alignvid.errors import InputError, MissingExtra, pass_on_interrupt
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
-_NO_KEY = "none"  # servers of one's own ask for no key, the client does
+_NO_KEY = "none"  # most local servers ask for no key, the client does
 _PROBE_TIMEOUT_S = 10.0
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _OVERLOAD = (429, 503, 529)
 _TRANSIENT = (408, 409)
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What the client raises on an answer that is no JSON, or JSON of another form."""
 
 
 class Trouble(Exception):
@@ -46,15 +62,14 @@ class Endpoint:
     @property
     def place(self) -> str:
         """The address for messages, without user name, password and query."""
-        parts = urlsplit(self.base_url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+        return place(self.base_url)
 
     def client(self) -> AsyncOpenAI:
-        """A client for the requests of one pass."""
+        """A client for the requests of one pass. Raises: InputError if the environment does not allow one."""
         from openai import AsyncOpenAI
 
-        return AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout_s)
+        with self._client_as_input_error():
+            return AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout_s)
 
     async def complete(self, client: AsyncOpenAI, body: dict[str, Any]) -> Any:
         """One chat completion.
@@ -69,10 +84,12 @@ class Endpoint:
         except (openai.APITimeoutError, TimeoutError) as error:
             raise Trouble(f"no answer within {self.timeout_s:g} s", is_overload=True) from error
         except openai.APIStatusError as error:
-            raise self._meaning(error) from error
+            reason = f"HTTP {error.status_code}: {_message(error)}"
+            wait_s = retry_after_s(error.response.headers.get("retry-after"))
+            raise self.meaning(error.status_code, reason, wait_s) from error
         except openai.APIConnectionError as error:
             raise Trouble(f"the connection failed ({error.__cause__ or error})", is_unreachable=True) from error
-        except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (openai.APIError, *_UNREADABLE) as error:
             raise Trouble("the server's answer is no JSON") from error
 
     def model(self, name: str | None) -> str:
@@ -85,8 +102,10 @@ class Endpoint:
             return name
         if name is None and len(names) == 1:
             return names[0]
-        known = ", ".join(names) or "unknown"
-        raise InputError(f"The server at {self.place} does not serve {name!r}; choose --model from: {known}.")
+        if not names:
+            raise InputError(f"The server at {self.place} does not list its models; give --model.{self._notes}")
+        serves = f"does not serve {name!r}" if name is not None else "serves several models"
+        raise InputError(f"The server at {self.place} {serves}; choose --model from: {', '.join(names)}.")
 
     def check(self) -> list[str]:
         """The names of the models served, none where the server does not list them.
@@ -95,49 +114,86 @@ class Endpoint:
         """
         import openai
 
+        probe = self._probe()
         try:
-            return [item.id for item in self._probe().models.list()]
+            names = [getattr(item, "id", None) for item in probe.models.list()]
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self._wrong_key() from error
         except openai.APIConnectionError as error:
             raise InputError(
                 f"The judge's server at {self.place} does not answer ({error.__cause__ or error}); start it or mend "
-                "--base-url. Answers that came are kept: the same line goes on."
+                f"--base-url. To resume, repeat the command: answers that came are kept.{proxy_note(self.base_url)}"
             ) from error
-        except (openai.APIError, ValueError, TypeError, AttributeError):
+        except (openai.APIError, *_UNREADABLE) as error:
+            if is_loopback(self.base_url) and proxy_variable(self.base_url):
+                raise InputError(f"The server at {self.place} does not list its models.{self._notes}") from error
             return []
+        return [name for name in names if isinstance(name, str) and name]
 
     def version(self) -> str | None:
         """What vLLM says at /version; None from other servers."""
         import openai
 
-        parts = urlsplit(self.base_url)
+        parts, probe = urlsplit(self.base_url), self._probe()
         try:
-            found: Any = self._probe().get(f"{parts.scheme}://{parts.netloc}/version", cast_to=dict[str, Any])
+            found: Any = probe.get(f"{parts.scheme}://{parts.netloc}/version", cast_to=dict[str, Any])
             return str(found["version"])
-        except (openai.OpenAIError, ValueError, TypeError, KeyError):
+        except (openai.OpenAIError, *_UNREADABLE):
             return None
+
+    def meaning(self, status: int | None, reason: str, wait_s: float = 0.0) -> Exception:
+        """What a status says; None is an error without one."""
+        if status in (401, 403):
+            return self._wrong_key()
+        if status == 404:
+            return InputError(
+                f"The server at {self.place} does not know this model or path ({reason.rstrip('.')}).{self._notes}"
+            )
+        if status in _OVERLOAD:
+            return Trouble(reason, retry_after_s=wait_s, is_overload=True)
+        if status is not None and (status in _TRANSIENT or status >= 500):
+            return Trouble(reason, retry_after_s=wait_s)
+        return Refused(reason)
+
+    @property
+    def _notes(self) -> str:
+        return notes(self.base_url)
 
     def _probe(self) -> OpenAI:
         from openai import OpenAI
 
-        return OpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=1, timeout=_PROBE_TIMEOUT_S)
+        with self._client_as_input_error():
+            return OpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=1, timeout=_PROBE_TIMEOUT_S)
 
-    def _meaning(self, error: Any) -> Exception:
-        """What a status says."""
-        reason = f"HTTP {error.status_code}: {_message(error)}"
-        if error.status_code in (401, 403):
-            return self._wrong_key()
-        if error.status_code == 404:
-            return InputError(f"The server at {self.place} does not know this model or path ({reason}).")
-        if error.status_code in _OVERLOAD:
-            return Trouble(reason, retry_after_s=_retry_after_s(error.response.headers), is_overload=True)
-        if error.status_code in _TRANSIENT or error.status_code >= 500:
-            return Trouble(reason, retry_after_s=_retry_after_s(error.response.headers))
-        return Refused(reason)
+    @contextlib.contextmanager
+    def _client_as_input_error(self) -> Iterator[None]:
+        """A client reads the variables for proxies and certificates when it is made, and raises what it likes."""
+        try:
+            yield
+        except ImportError as error:
+            variable = proxy_variable(self.base_url) or "the environment"
+            raise MissingExtra(
+                f"The proxy of {variable} needs a package that is not installed ({_line(error)}); install it: pip "
+                f"install socksio, or unset the variable."
+            ) from error
+        except OSError as error:
+            files = (f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name))
+            raise InputError(
+                f"The certificates of {next(files, 'this system')} cannot be read ({_line(error)}); mend or "
+                "unset the variable."
+            ) from error
+        except Exception as error:
+            pass_on_interrupt(error)
+            raise InputError(
+                f"The server at {self.place} cannot be asked ({_line(error)}); mend --base-url or the variables of "
+                "the proxy, such as HTTP_PROXY."
+            ) from error
 
     def _wrong_key(self) -> InputError:
-        return InputError(f"The server at {self.place} refuses the key; set OPENAI_API_KEY to one that it takes.")
+        return InputError(
+            f"The server at {self.place} refuses the key; set OPENAI_API_KEY to one that it takes."
+            f"{proxy_note(self.base_url)}"
+        )
 
 
 def open_endpoint(base_url: str | None, api_key: str | None, timeout_s: float) -> Endpoint:
@@ -154,18 +210,28 @@ def open_endpoint(base_url: str | None, api_key: str | None, timeout_s: float) -
         ) from error
     address = base_url or os.environ.get("OPENAI_BASE_URL")
     if not address:
-        raise InputError("The judge 'openai' needs --base-url (or OPENAI_BASE_URL), such as http://127.0.0.1:8000/v1.")
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"--base-url {address!r} is no address; give one such as http://127.0.0.1:8000/v1.")
-    return Endpoint(address, api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY, timeout_s)
+        raise InputError(f"The judge 'openai' needs --base-url (or OPENAI_BASE_URL), such as {EXAMPLE}.")
+    key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise InputError("OPENAI_API_KEY holds characters that no key has; set it again, without line breaks.")
+    return Endpoint(checked_address(address), key or _NO_KEY, timeout_s)
 
 
-def _retry_after_s(headers: Any) -> float:
+def retry_after_s(value: str | None) -> float:
+    """How long a server asks to wait, in seconds or until a date; 0 where it does not say."""
     try:
-        return max(float(headers.get("retry-after", "0")), 0.0)
-    except ValueError:  # a date; the backoff does
-        return 0.0
+        seconds = float(value or 0)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(str(value))
+            seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, OverflowError):
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _message(error: Any) -> str:

@@ -33,7 +33,7 @@ class Sampling:
     side_factor: int
     """Sides are multiples of it: patch size × merged patches."""
     timing: Timing
-    """The times that the model is told: as if 2 a second ("released"), or where they stand in the video ("true")."""
+    """The times that the model is given: as if 2 a second ("released"), or where they stand in the video ("true")."""
     fps: float = 8.0
     min_frames: int = 4
     max_frames: int = 768
@@ -57,7 +57,7 @@ QWEN_3 = Sampling(side_factor=32, timing="true")
 
 @dataclass(frozen=True)
 class ShownFrames:
-    """What the judge sees of a video, and the times that it is told."""
+    """What the judge sees of a video, and the times that it is given."""
 
     frames: UInt8[np.ndarray, "frame height width 3"]
     indices: list[int]

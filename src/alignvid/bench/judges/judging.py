@@ -17,6 +17,7 @@ from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, Reply
 from alignvid.bench.records import AnswerRecord, JudgeRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
 from alignvid.bench.verdicts import Verdict
+from alignvid.errors import UnreadableFile
 from alignvid.files import held, sha256_of_file
 
 _LOCK = ".judging.lock"
@@ -35,6 +36,18 @@ class Tally:
     """Answers that are new."""
     kept: int
     """Answers that were there."""
+
+    @property
+    def warning(self) -> str | None:
+        """What to look at before these verdicts are scored, if most replies say nothing."""
+        unparsed = self.verdicts[Verdict.UNPARSED]
+        replies = unparsed + self.verdicts[Verdict.YES] + self.verdicts[Verdict.NO]
+        if 2 * unparsed <= replies:
+            return None
+        return (
+            f"{unparsed} of {replies} replies say neither yes nor no (UNPARSED), and count as not right. Read some of "
+            "them in answers.jsonl: the judge may think aloud until its limit, or not see the video."
+        )
 
 
 @dataclass(frozen=True)
@@ -97,8 +110,8 @@ def _trouble(file: Path, record: VideoRecord) -> str | None:
     remedy = "bring it back or run the benchmark anew"
     try:
         found = sha256_of_file(file)
-    except OSError as error:
-        return f"The video {record.file} cannot be read ({error.strerror}); {remedy}."
+    except UnreadableFile as error:
+        return f"The video {record.file} cannot be read ({error.reason}); {remedy}."
     if found != record.sha256:
         return f"The video {record.file} has changed since it was recorded (sha256 {found[:12]}…); {remedy}."
     return None
@@ -130,6 +143,8 @@ def _key(record: VideoRecord, question: Question) -> Key:
 
 
 def _row(identity: JudgeIdentity, video: _Video, question: Question, reply: Reply) -> AnswerRecord:
+    if reply.p_yes is not None and not 0 <= reply.p_yes <= 1:
+        reply = Reply.failed(f"the judge gives {reply.p_yes} as a probability", attempts=reply.attempts)
     return AnswerRecord(
         judge=identity.judge,
         protocol=identity.protocol,
@@ -139,12 +154,17 @@ def _row(identity: JudgeIdentity, video: _Video, question: Question, reply: Repl
         question=question.id,
         video_sha256=str(video.record.sha256),
         verdict=reply.verdict,
-        reply=reply.text,
+        reply=_writable(reply.text),
         p_yes=reply.p_yes,
-        error=reply.error,
+        error=_writable(reply.error),
         attempts=reply.attempts,
         seconds=None if reply.seconds is None else round(reply.seconds, 3),
     )
+
+
+def _writable(text: str | None) -> str | None:
+    """The text with halves of characters joined, and U+FFFD in place of a half alone, which no file can hold."""
+    return None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _judge_record(identity: JudgeIdentity) -> JudgeRecord:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignvid.bench.judges import asking
-from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply, Tell, answer_in_turn
+from alignvid.bench.judges.base import (
+    Case,
+    Deliver,
+    Judge,
+    JudgeIdentity,
+    JudgeKind,
+    JudgeOptions,
+    Reply,
+    answer_in_turn,
+)
 from alignvid.bench.judges.frames import Sampling, sampling_for, shown_frames
 from alignvid.errors import InputError, MissingExtra
 from alignvid.media.videos import read_video
@@ -41,9 +50,9 @@ class QwenJudge(Judge):
         """Model, versions, prompt, frames and positions."""
         return self._identity
 
-    def answer(self, cases: Iterable[Case], tell: Tell) -> None:
+    def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         """One video after the other."""
-        answer_in_turn(cases, tell, self._replies)
+        answer_in_turn(cases, deliver, self._replies)
 
     def _replies(self, case: Case) -> Iterator[Reply]:
         watched = self.model.watch(shown_frames(read_video(case.video), self.sampling))

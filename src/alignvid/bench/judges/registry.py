@@ -27,10 +27,19 @@ def open_judge(name: str, options: JudgeOptions) -> Judge:
         flag = wrong[0].removesuffix("_s").replace("_", "-")
         takes = ", ".join(sorted(kind.options)) or "none"
         raise InputError(f"The judge {name!r} takes no --{flag}; leave it out (its options: {takes}).")
+    _check_texts(options)
     protocol = kind.protocols[0] if options.protocol is None else options.protocol
     if protocol not in kind.protocols:
         raise InputError(f"The judge {name!r} knows no protocol {protocol!r}; choose from {', '.join(kind.protocols)}.")
     return kind.open(replace(options, protocol=protocol))
+
+
+def _check_texts(options: JudgeOptions) -> None:
+    """Refuse what no record can hold: bytes of the command line that are no UTF-8 come as halves of characters."""
+    for name in sorted(options.given()):
+        value = getattr(options, name)
+        if isinstance(value, str) and not value.isascii() and value.encode("utf-8", "replace").decode() != value:
+            raise InputError(f"--{name.replace('_', '-')} {value!r} is no text in UTF-8; type it again.")
 
 
 def judge_kind(name: str) -> JudgeKind:

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply, Tell, answer_in_turn
+from alignvid.bench.judges.base import (
+    Case,
+    Deliver,
+    Judge,
+    JudgeIdentity,
+    JudgeKind,
+    JudgeOptions,
+    Reply,
+    answer_in_turn,
+)
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.media.videos import Clip, read_video
@@ -31,9 +40,9 @@ class RuleJudge(Judge):
         """The rule and its thresholds."""
         return JudgeIdentity(judge="rule", protocol="rule", settings=_settings())
 
-    def answer(self, cases: Iterable[Case], tell: Tell) -> None:
+    def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         """One video after the other."""
-        answer_in_turn(cases, tell, _replies)
+        answer_in_turn(cases, deliver, _replies)
 
 
 def sights(clip: Clip, scene: Scene) -> list[Sight]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignvid.bench.data.samples import Question
 from alignvid.bench.judges import asking, messages
-from alignvid.bench.judges.base import Case, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply, Tell
+from alignvid.bench.judges.base import Case, Deliver, Judge, JudgeIdentity, JudgeKind, JudgeOptions, Reply
 from alignvid.bench.judges.endpoint import Endpoint, Refused, Trouble, open_endpoint
 from alignvid.bench.judges.frames import Sampling, sampling_for, shown_frames
 from alignvid.bench.judges.pace import Pace
@@ -57,18 +57,18 @@ class ServerJudge(Judge):
         }
         return JudgeIdentity(judge=f"openai:{self.model}", protocol=self.protocol, settings=settings)
 
-    def answer(self, cases: Iterable[Case], tell: Tell) -> None:
-        """Ask everything; what was told stays, also when the server goes away in between."""
+    def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
+        """Ask everything; what was delivered stays, also when the server goes away in between."""
         try:
-            asyncio.run(self._answer(cases, tell))
+            asyncio.run(self._answer(cases, deliver))
         except BaseExceptionGroup as group:
             raise _first(group) from group
 
-    async def _answer(self, cases: Iterable[Case], tell: Tell) -> None:
+    async def _answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         pace = Pace(self.concurrency)
         open_videos = asyncio.Semaphore(self.concurrency // 2 + 1)  # a video has several questions in flight
         async with self.endpoint.client() as client, asyncio.TaskGroup() as group:
-            asker = _Asker(self, client, pace, tell)
+            asker = _Asker(self, client, pace, deliver)
             for case in cases:
                 await open_videos.acquire()
                 task = group.create_task(asker.answer_case(case))
@@ -82,7 +82,7 @@ class _Asker:
     judge: ServerJudge
     client: AsyncOpenAI
     pace: Pace
-    tell: Tell
+    deliver: Deliver
     answered: int = 0
     refused: list[str] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ class _Asker:
             parts = await asyncio.to_thread(messages.content, shown, self.judge.send)
         except AlignvidError as error:
             for question in case.questions:
-                self.tell(case, question, Reply.failed(str(error)))
+                self.deliver(case, question, Reply.failed(str(error)))
             return
         times = messages.frame_times(shown, self.judge.send)
         first, *others = case.questions
@@ -112,7 +112,7 @@ class _Asker:
             text=asking.prompt(question),
         )
         reply = await self._reply(body)
-        self.tell(case, question, replace(reply, seconds=time.monotonic() - start))
+        self.deliver(case, question, replace(reply, seconds=time.monotonic() - start))
 
     async def _reply(self, body: dict[str, Any]) -> Reply:
         """Ask until there is an answer, or enough attempts were made."""
@@ -140,20 +140,30 @@ class _Asker:
     async def _attempt(self, body: dict[str, Any]) -> Reply:
         async with self.pace.slot() as sent_at:
             try:
-                completion = await self.judge.endpoint.complete(self.client, body)
-                reply = messages.reply_of(completion, self.judge.protocol)
-            except messages.Nonsense as error:
-                raise Trouble("the server's answer has not the form of a chat completion") from error
-            except messages.NoLogProbabilities as error:
-                raise InputError(
-                    "The server gives no log-probabilities of its tokens; judge with --protocol paper."
-                ) from error
+                reply = await self._ask(body)
             except Trouble as trouble:
                 if trouble.is_overload:
                     self.pace.overloaded(sent_at)
                 raise
         self.pace.went_well()
         return reply
+
+    async def _ask(self, body: dict[str, Any]) -> Reply:
+        """One request. Raises: as `Endpoint.complete` does."""
+        endpoint = self.judge.endpoint
+        completion = await endpoint.complete(self.client, body)
+        try:
+            return messages.reply_of(completion, self.judge.protocol)
+        except messages.Useless as useless:
+            return Reply.failed(str(useless))
+        except messages.ErrorBody as error:
+            raise endpoint.meaning(error.status, str(error)) from error
+        except messages.Nonsense as error:
+            raise Trouble("the server's answer has not the form of a chat completion") from error
+        except messages.NoLogProbabilities as error:
+            raise InputError(
+                "The server gives no log-probabilities of its tokens; judge with --protocol paper."
+            ) from error
 
     def _refusal(self, refusal: Refused, number: int) -> Reply:
         self.refused.append(str(refusal))

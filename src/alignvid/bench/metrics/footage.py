@@ -7,7 +7,7 @@ from pathlib import Path
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.metrics.metric import Footage
 from alignvid.bench.records import VideoRecord
-from alignvid.errors import InputError
+from alignvid.errors import InputError, UnreadableFile
 from alignvid.files import sha256_of_file
 from alignvid.media.videos import read_video
 
@@ -20,9 +20,11 @@ def read_footage(folder: Path, record: VideoRecord, sample: Sample) -> Footage:
     Raises: InputError if the file is missing, cut short, or not the one that was recorded.
     """
     path = folder / (record.file or "")
-    if not path.is_file():
-        raise InputError(f"The video {record.file!r} is not there; {_REMEDY}.")
-    if sha256_of_file(path) != record.sha256:
+    try:
+        sha256 = sha256_of_file(path)
+    except UnreadableFile as error:
+        raise InputError(f"The video {record.file!r} is not there: {error.reason}; {_REMEDY}.") from error
+    if sha256 != record.sha256:
         raise InputError(f"The video {record.file!r} is not the one on record (other SHA-256); {_REMEDY}.")
     clip = read_video(path)
     return Footage(

@@ -19,7 +19,8 @@ from alignvid.bench.metrics.weights import check_names
 from alignvid.bench.records import MetricRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder
 from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
-from alignvid.files import held
+from alignvid.fields import json_bytes, read_as
+from alignvid.files import held, is_there, read_json
 from alignvid.generate.device import choose_device
 
 SETTINGS_FILE = "metric-settings.json"
@@ -240,8 +241,9 @@ def _count(item: Ready, rows: Sequence[MetricRecord]) -> Count:
 def _note_settings(folder: RunFolder, ready: Sequence[Ready]) -> None:
     """Add to the file that says what each digest of settings stands for."""
     path = folder.path / SETTINGS_FILE
-    known: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    known: dict[str, Any] = {}
+    if is_there(path):
+        known = read_as(dict[str, Any], read_json(path), what=repr(str(path)), error=InputError)
     new = {item.settings_digest: item.settings for item in ready if item.measure is not None}
     if not new.keys() <= known.keys():
-        content = json.dumps(dict(sorted({**known, **new}.items())), indent=2, ensure_ascii=False)
-        folder.write(SETTINGS_FILE, f"{content}\n".encode())
+        folder.write(SETTINGS_FILE, json_bytes(dict(sorted({**known, **new}.items())), indent=2))

@@ -16,7 +16,7 @@ import torch
 
 from alignvid.bench.metrics.metric import Metric, Weights
 from alignvid.errors import InputError
-from alignvid.files import sha256_of_file
+from alignvid.files import check_file, is_there, sha256_of_file, user_path
 
 State = dict[str, torch.Tensor]
 
@@ -42,7 +42,7 @@ def locate(weights: Weights, source: str | None) -> Path:
     source = source or weights.default
     if source is None:
         raise _missing(weights, "no path was given")
-    if (path := Path(source).expanduser()).exists():
+    if is_there(path := user_path(source)):
         return path
     if "/" not in source:
         raise _missing(weights, f"{source!r} does not exist")
@@ -70,6 +70,7 @@ def read_state(path: Path) -> State:
     """
     if path.is_dir():
         raise InputError(f"Weights {str(path)!r} are a folder; give the file in it.")
+    check_file(path)
     try:
         content = _read(path)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, KeyError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignvid.errors import OutputError
+from alignvid.files import is_foreign
 
 ATTEMPTS = "attempts"
 MAX_CRASHES = 3
@@ -40,4 +41,6 @@ class Attempts:
 
     def all(self) -> set[str]:
         """Every job that was begun without an end."""
-        return {file.name for file in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if not self.folder.is_dir():
+            return set()
+        return {file.name for file in self.folder.iterdir() if not is_foreign(file)}

@@ -71,7 +71,7 @@ def make_job(
         settings: Of the call.
         image: The reference image's file in the run's folder.
         image_sha256: Of that file.
-        model: What tells the model from others; its name and place do not count.
+        model: What distinguishes the model from others; its name and place do not count.
         shared: Number format and batch size, which decide how sums are rounded.
     """
     noise = noise_seed(sample.id, seed)

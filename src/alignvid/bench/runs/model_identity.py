@@ -1,11 +1,13 @@
-"""What tells one model from another, whatever it is called and wherever it lies."""
+"""What distinguishes one model from another, whatever it is called and wherever it lies."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
-from typing import Any
 
+from alignvid.bench.run_folder import ModelFacts
+from alignvid.files import is_foreign, opened
 from alignvid.generate.loading import ModelSource
 
 _SAMPLE_BYTES = 4 << 20
@@ -13,7 +15,7 @@ _PLACES = 3
 _FILES = (".json", ".safetensors", ".txt", ".model")
 
 
-def model_identity(source: ModelSource) -> dict[str, Any]:
+def model_identity(source: ModelSource) -> ModelFacts:
     """Name, pipeline class, and the commit on the Hub or a digest of the files."""
     revision = None if source.is_local else _revision(source)
     digest = folder_digest(Path(source.location)) if source.is_local else None
@@ -24,16 +26,22 @@ def folder_digest(folder: Path) -> str:
     """SHA-256 over a model folder: names and sizes of its files, and up to 12 MiB of each.
 
     Of a larger file the beginning, the middle and the end are read. A checkpoint that was trained on differs
-    everywhere, and to read 30 GB anew at every start would take minutes.
+    everywhere, and to read 30 GB anew at every start would take minutes. Files that systems put beside ours do not
+    count.
+
+    Raises: UnreadableFile.
     """
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in _FILES and path.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{size}\0".encode())
-        with file.open("rb") as opened:
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _FILES and path.is_file()):
+        if is_foreign(path):
+            continue
+        with opened(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
             for start in _starts(size):
-                opened.seek(start)
-                digest.update(opened.read(_SAMPLE_BYTES))
+                file.seek(start)
+                digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
 
 

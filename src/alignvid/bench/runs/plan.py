@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
 from alignvid.bench.data.halves import half_of
 from alignvid.bench.data.opening import open_data
 from alignvid.bench.data.samples import Sample
-from alignvid.bench.run_folder import IMAGES, RunFolder, RunInfo
+from alignvid.bench.run_folder import IMAGES, DataFacts, ModelFacts, RunFolder, RunInfo, UnusableFacts
 from alignvid.bench.runs.jobs import Job, make_job
 from alignvid.bench.runs.model_identity import model_identity
 from alignvid.bench.runs.spec import BenchSpec
@@ -96,22 +96,23 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
 
 
 def joined(before: RunInfo, now_planned: RunInfo) -> RunInfo:
-    """The plan of a run that goes on with more variants, seeds or samples.
+    """The plan of a run that is resumed with more variants, seeds or samples.
 
     Raises: InputError if data, model or shared settings differ, or a variant's name now means something else.
     """
-    _refuse_another("data", _told(before.data, "name", "digest"), _told(now_planned.data, "name", "digest"), "digest")
+    _refuse_another("data", _named(before.data, "name", "digest"), _named(now_planned.data, "name", "digest"), "digest")
     kept = ("name", "pipeline", "revision", "digest")
-    _refuse_another("model", _told(before.model, *kept), _told(now_planned.model, *kept), *kept[1:])
+    _refuse_another("model", _named(before.model, *kept), _named(now_planned.model, *kept), *kept[1:])
     for name, value in now_planned.settings.items():
         _refuse_another(name, before.settings.get(name), value)
     variants = {variant["name"]: variant for variant in before.variants}
     for variant in now_planned.variants:
         _refuse_another(f"variant {variant['name']!r}", variants.setdefault(variant["name"], variant), variant)
     reasons = {row["sample"]: row for row in (*before.data["unusable"], *now_planned.data["unusable"])}
+    data: DataFacts = {**before.data, "unusable": list(reasons.values())}
     return replace(
         before,
-        data={**before.data, "unusable": list(reasons.values())},
+        data=data,
         variants=list(variants.values()),
         seeds=list(dict.fromkeys((*before.seeds, *now_planned.seeds))),
     )
@@ -135,10 +136,10 @@ def _jobs_of(
     spec: BenchSpec,
     variants: tuple[Variant, ...],
     defaults: Defaults,
-    model: dict[str, Any],
+    model: ModelFacts,
     shared: dict[str, Any],
 ) -> Iterator[Job]:
-    told = {name: model[name] for name in ("pipeline", "revision", "digest")}
+    decisive = _named(model, "pipeline", "revision", "digest")
     for seed in spec.seeds:
         for variant in variants:
             settings: Settings = settle(_generation(spec, variant), defaults, found.reference.pixels)
@@ -149,7 +150,7 @@ def _jobs_of(
                 settings,
                 image=found.sample.image_path,
                 image_sha256=found.reference.sha256,
-                model=told,
+                model=decisive,
                 shared=shared,
             )
 
@@ -167,13 +168,14 @@ def _default_dtype(spec: BenchSpec, on_gpu: bool | None) -> str:
 def _info(
     spec: BenchSpec,
     data: DataSet,
-    model: dict[str, Any],
+    model: ModelFacts,
     variants: tuple[Variant, ...],
     shared: dict[str, Any],
     unusable: list[Unusable],
 ) -> RunInfo:
+    reasons = [UnusableFacts(sample=row.sample, reason=row.reason) for row in unusable]
     return RunInfo(
-        data={**data.facts(), "unusable": [row._asdict() for row in unusable]},
+        data=DataFacts(**data.facts(), unusable=reasons),
         model=model,
         variants=[variant.to_dict() for variant in variants],
         seeds=list(spec.seeds),
@@ -184,8 +186,8 @@ def _info(
     )
 
 
-def _told(facts: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: facts[name] for name in names}
+def _named(facts: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: facts.get(name) for name in names}
 
 
 def _refuse_another(what: str, before: Any, planned: Any, *decisive: str) -> None:

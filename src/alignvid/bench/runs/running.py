@@ -1,7 +1,7 @@
 """Run a benchmark: every job of the plan that is not done, each video and its record written as soon as it is there.
 
-A run that was stopped, at whatever moment, goes on with the same line: what is done is not made again. A job that
-raises is recorded as failed, and tried again in the next run; so is one during which the process died three times.
+To resume a stopped run, repeat the command: what is done is not made again. A job that raises is recorded as failed,
+and tried again in the next run; so is one during which the process died three times.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.runs.tasks import shard_of, units_of
 from alignvid.bench.runs.worker import failed
 from alignvid.errors import InputError
-from alignvid.files import held, writable_folder
+from alignvid.files import held, read_bytes, writable_folder
 
 _PLAN_LOCK = ".planning.lock"
 _WAIT_S = 60.0
@@ -155,7 +155,7 @@ def _do(
             attempts.begin(job.id)
             running.add(job.id)
             jobs.append(job)
-        images = tuple((folder.path / job.image).read_bytes() for job in jobs)
+        images = tuple(read_bytes(folder.path / job.image) for job in jobs)
         return Begun(replace(task, jobs=tuple(jobs)), images) if jobs else None
 
     try:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from alignvid.attachment.call import Acting
 from alignvid.attachment.gate import acting_on, take_over
 from alignvid.host.clock import StepClock
-from alignvid.host.noise import noise_level_in
 from alignvid.host.transformers import Host, hosts
 from alignvid.models.family import Arguments
 from alignvid.recipe import Recipe
@@ -50,12 +49,12 @@ class Encodings:
     def shared(self) -> Iterator[None]:
         """Inside the block, an encoder that is called again with the same arguments does not run.
 
-        What a family must see of it (`Family.watch`) is seen from the first call on, whatever is attached by then.
+        What a family must see of it (`Reads.watch`) is seen from the first call on, whatever is attached by then.
         """
         found = hosts(self._pipeline)
         transformers = {id(host.transformer) for host in found}
         with ExitStack() as stack:
-            for watch in {host.family.watch for host in found if host.family.watch is not None}:
+            for watch in {host.family.reads.watch for host in found if host.family.reads.watch is not None}:
                 for handle in watch(self._pipeline):
                     stack.callback(handle.remove)
             for name, part in self._pipeline.components.items():
@@ -145,9 +144,7 @@ class Trajectories:
         self._followers = [
             (later, clock)
             for later, clock in self._followers
-            if _might_be_equal(
-                later, clock.read(lambda: noise_level_in(host.family, arguments)).is_in_window, self._recipe, acting
-            )
+            if _might_be_equal(later, clock.read(host, arguments).is_in_window, self._recipe, acting)
         ]
 
 

@@ -1,4 +1,4 @@
-"""BenchSpec: what a run shall compare, on what, and how; checked before anything is loaded."""
+"""BenchSpec: what a run compares, on what, and how; checked before anything is loaded."""
 
 from __future__ import annotations
 

@@ -9,18 +9,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignvid.attachment.effects.gaussian import check_sigma
+from alignvid.bench.run_folder import CallSettings, VariantFacts
 from alignvid.errors import AlignvidError, InputError
+from alignvid.fields import read
 from alignvid.generate.sketch import Sketch, resolve
 from alignvid.generate.spec import parse_blocks, parse_streams
-from alignvid.modulation import from_dict
+from alignvid.modulation import KINDS, from_dict
+from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 
 BASELINE, ALIGNVID = "baseline", "alignvid"
 _CALL = ("guidance", "blur")
 _RECIPE = ("preset", "gamma", "blocks", "steps", "streams", "branch", "kind")
-_MODULATION = ("low", "centre", "width", "sigma")
+_MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
+"""What belongs to some kind of modulation alone."""
 _LIST_MARK = "+"
 
 
@@ -39,20 +42,21 @@ class Variant:
     way to raise adherence."""
 
     @property
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> CallSettings:
         """What is changed in the call."""
-        return {name: value for name in _CALL if (value := getattr(self, name)) is not None}
+        return CallSettings(**{name: value for name in _CALL if (value := getattr(self, name)) is not None})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> VariantFacts:
         """Plain data for the run's plan."""
         recipe = None if self.recipe is None else self.recipe.to_dict()
         return {"name": self.name, "recipe": recipe, "settings": self.settings}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Variant:
-        """Read a dict written by `to_dict`."""
-        recipe = None if values["recipe"] is None else Recipe.from_dict(values["recipe"])
-        return cls(values["name"], recipe, **values["settings"])
+        """Read a dict written by `to_dict`. Raises: InputError or RecipeError naming the field that is wrong."""
+        facts = read(VariantFacts, values, what="A variant", error=InputError)
+        recipe = None if facts["recipe"] is None else Recipe.from_dict(facts["recipe"])
+        return cls(facts["name"], recipe, **facts["settings"])
 
 
 def parse_variants(texts: Iterable[str], model: Sketch) -> tuple[Variant, ...]:

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from alignvid.attachment.attach import attach
-from alignvid.attachment.effects.gaussian import blurred_image
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import VIDEOS
 from alignvid.bench.runs.jobs import Job, Task
@@ -22,6 +21,7 @@ from alignvid.files import sha256_of_bytes
 from alignvid.generate.call import call_arguments, frames_of
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
+from alignvid.media.blur import blurred_image
 from alignvid.media.images import decode_image, fit_image
 from alignvid.media.videos import Frames, encode_video
 
@@ -58,7 +58,7 @@ class PipelineWorker:
         self._inputs: Any = None
 
     def run(self, task: Task, images: Sequence[bytes]) -> list[Made]:
-        """One result per job; a job that raises gives a failed record with its error, and the worker goes on."""
+        """One result per job; a job that raises gives a failed record with its error, and the worker takes the next."""
         try:
             begin = time.perf_counter()
             clips = self._clips(task, images)

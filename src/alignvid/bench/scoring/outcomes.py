@@ -102,13 +102,13 @@ def sample_shares(
 
 
 def sample_all_right(table: Table) -> Float[np.ndarray, " sample"]:
-    """By sample: the share of seeds at which every question is right; NaN where none can be told.
+    """By sample: the share of seeds at which every question is right; NaN where none is known.
 
-    A video with a question that failed or was not asked is left out, as it cannot be told; a missing one is not right.
+    A video with a question that failed or was not asked is left out, as that is not known; a missing one is not right.
     """
     asked = are(table, PLANNED)
-    told = np.asarray(asked.any(axis=2) & ~are(table, OPEN).any(axis=2))
-    return mean_over_seeds((~asked | (table == Outcome.RIGHT)).all(axis=2) & told, told)
+    is_known = np.asarray(asked.any(axis=2) & ~are(table, OPEN).any(axis=2))
+    return mean_over_seeds((~asked | (table == Outcome.RIGHT)).all(axis=2) & is_known, is_known)
 
 
 def mean_over_seeds(sums: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " sample"]:

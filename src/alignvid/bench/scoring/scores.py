@@ -158,7 +158,7 @@ def groups(samples: Sequence[Sample]) -> Iterator[Group]:
 def _score(variant: str, group: Group, found: Outcomes, index: int) -> Score:
     table = group.of(found.table[index])
     right = table == Outcome.RIGHT
-    told = are(table, (Outcome.RIGHT, Outcome.WRONG))
+    answered = are(table, (Outcome.RIGHT, Outcome.WRONG))
     expects_yes = np.broadcast_to(found.expects_yes[group.samples][:, None, :], table.shape)
     has_missing = bool((table == Outcome.MISSING).any())
     accuracy = _accuracy(right, are(table, COUNTED), group)
@@ -174,8 +174,8 @@ def _score(variant: str, group: Group, found: Outcomes, index: int) -> Score:
         ),
         all_right=mean(_known(sample_all_right(table)), SHARE),
         coverage=1 - _missing_videos(table) / (table.shape[0] * table.shape[1]),
-        yes_rate=_share(found.said_yes[index][group.samples], told),
-        expected_yes_rate=_share(expects_yes, told),
+        yes_rate=_share(found.said_yes[index][group.samples], answered),
+        expected_yes_rate=_share(expects_yes, answered),
         counts=_counts(table),
     )
 

@@ -113,7 +113,7 @@ def paired(
 
 
 def permutation_p(gains: Float[np.ndarray, " sample"]) -> float | None:
-    """Two-sided p of the hypothesis that which variant is which does not matter: the signs of the gains are flipped.
+    """Two-sided sign-flip p-value: under the null hypothesis the two variants are exchangeable.
 
     Exact where all flips are fewer than the draws. None without a sample; 1 with a single one, which decides nothing.
     """

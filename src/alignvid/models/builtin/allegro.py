@@ -5,7 +5,7 @@ So the gain acts on what the projections of the keys give, bias and all: with no
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Site, Stack, Time
 
 FAMILY = Family(
     name="allegro",
@@ -20,5 +20,5 @@ FAMILY = Family(
             ),
         ),
     ),
-    batch_order=("uncond", "cond"),
+    time=Time(batch_order=("uncond", "cond")),
 )

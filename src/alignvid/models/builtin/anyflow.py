@@ -5,8 +5,8 @@ Built as Wan; latents are (batch, frames, channels, height, width). Frames of a 
 
 from __future__ import annotations
 
-from alignvid.models.builtin.wan import frame_grid
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 FAMILY = Family(
     name="anyflow",
@@ -21,6 +21,6 @@ FAMILY = Family(
             ),
         ),
     ),
-    grids={"self.video": frame_grid},
-    batch_order=("uncond", "cond"),
+    reads=Reads(grids={"self.video": patch_grid}),
+    time=Time(batch_order=("uncond", "cond")),
 )

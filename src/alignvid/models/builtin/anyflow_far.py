@@ -7,7 +7,7 @@ chunks look back on; no gain acts in it. `video` are the tokens of the chunk tha
 from __future__ import annotations
 
 from alignvid.models.builtin.anyflow import FAMILY as ANYFLOW
-from alignvid.models.family import Arguments, Family
+from alignvid.models.family import Arguments, Family, Time
 
 
 def is_preparation(arguments: Arguments) -> bool:
@@ -20,6 +20,5 @@ FAMILY = Family(
     transformers=("AnyFlowFARTransformer3DModel",),
     pipelines=("AnyFlowFARPipeline",),
     stacks=ANYFLOW.stacks,
-    is_preparation=is_preparation,
-    batch_order=ANYFLOW.batch_order,
+    time=Time(is_preparation=is_preparation, batch_order=ANYFLOW.time.batch_order),
 )

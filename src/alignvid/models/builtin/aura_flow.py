@@ -6,9 +6,8 @@ guidance are one batch.
 
 from __future__ import annotations
 
-from typing import Any
-
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid, picture_counts
 
 _DOUBLE = Site(
     "double",
@@ -21,19 +20,11 @@ _DOUBLE = Site(
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),), ignores_mask=True)
 
 
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Video tokens from the latents; the rest is text and registers."""
-    grid = patch_grid(transformer, arguments)
-    return {"video": grid.height * grid.width}
-
-
 FAMILY = Family(
     name="aura_flow",
     transformers=("AuraFlowTransformer2DModel",),
     pipelines=("AuraFlowPipeline",),
     stacks=(Stack("joint_transformer_blocks", (_DOUBLE,)), Stack("single_transformer_blocks", (_SINGLE,))),
-    token_counts=token_counts,
-    grids={"double.video": patch_grid, "single.video": patch_grid},
-    timestep_scale=1.0,
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=picture_counts, grids={"double.video": patch_grid, "single.video": patch_grid}),
+    time=Time(scale=1.0, batch_order=("uncond", "cond")),
 )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.models.builtin.flux import counts_by_ids, double_and_single
-from alignvid.models.family import Family, Stack, class_name
+from alignvid.models.family import Family, Reads, Stack, Time, class_name
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether there may be pictures to edit."""
+    """Stacks of the transformer; the pipeline says whether there may be pictures to edit."""
     return double_and_single(("video",) if class_name(pipeline) == "BriaFiboPipeline" else ("video", "image"))
 
 
@@ -22,6 +22,6 @@ FAMILY = Family(
     transformers=("BriaFiboTransformer2DModel",),
     pipelines=("BriaFiboPipeline", "BriaFiboEditPipeline"),
     stacks=stacks,
-    token_counts=counts_by_ids(first_reference=1),
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=counts_by_ids(first_reference=1)),
+    time=Time(batch_order=("uncond", "cond")),
 )

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import have_one_length, patch_grid, picture_counts
 
 _SINGLE = Site("single", "attention", (KeyNorm("norm_k", ("text", "video", "image")),), ignores_mask=True)
-_CROSS = Site("cross", "cross_attention", (KeyNorm("norm_k", ("text",)),), ignores_mask=True)
+_CROSS = Site("cross", "cross_attention", (KeyNorm("norm_k", ("text",)),), ignores_mask=True, is_optional=True)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
@@ -21,14 +22,13 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     Raises: AttachmentError if texts of a batch differ in length: then the gist lies behind the pictures.
     """
     mask = arguments.get("encoder_attention_mask")
-    if mask is not None and len(mask) > 1 and len(set(mask.sum(1).tolist())) > 1:  # the model fetches these sums, too
+    if mask is not None and not have_one_length(mask):
         raise AttachmentError(
             "Prompts of different length in one batch put Fibo 2's streams in another order; run them one by one."
         )
-    grid = patch_grid(transformer, arguments)
     references = arguments.get("context_latents") or []
     image = sum(latents.shape[-2] * latents.shape[-1] for latents in references) // transformer.config.patch_size**2
-    return {"video": grid.height * grid.width, "image": image}
+    return picture_counts(transformer, arguments) | {"image": image}
 
 
 FAMILY = Family(
@@ -36,7 +36,6 @@ FAMILY = Family(
     transformers=("BriaFibo2Transformer2DModel",),
     pipelines=("BriaFibo2Pipeline",),
     stacks=(Stack("layers", (_SINGLE, _CROSS)),),
-    token_counts=token_counts,
-    grids={"single.video": patch_grid},
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts, grids={"single.video": patch_grid}),
+    time=Time(scale=1.0),
 )

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from alignvid.models.builtin.flux import double_and_single
-from alignvid.models.family import Arguments, Family
-
-
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Text from its embeddings, padding included; the rest is video."""
-    return {"text": arguments["encoder_hidden_states"].shape[1]}
-
+from alignvid.models.family import Family, Reads, Time
+from alignvid.models.reading.shapes import text_counts
 
 FAMILY = Family(
     name="chroma",
     transformers=("ChromaTransformer2DModel",),
     pipelines=("ChromaPipeline", "ChromaImg2ImgPipeline"),
     stacks=double_and_single(("video",)),
-    token_counts=token_counts,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=text_counts),
+    time=Time(scale=1.0),
 )

@@ -5,14 +5,16 @@ The reference is CLIP keys of their own norm, and latents in the channels.
 
 from __future__ import annotations
 
-from alignvid.models.builtin.wan import CROSS, SELF, clip_grid, frame_grid, reference_channels
-from alignvid.models.family import Family, Stack
+from alignvid.models.builtin.wan import CROSS, SELF, check, clip_grid, reference_channels
+from alignvid.models.family import Family, Reads, Stack
+from alignvid.models.reading.shapes import patch_grid
 
 FAMILY = Family(
     name="chronoedit",
     transformers=("ChronoEditTransformer3DModel",),
     pipelines=("ChronoEditPipeline",),
     stacks=(Stack("blocks", (SELF, CROSS)),),
-    grids={"cross.image": clip_grid, "self.video": frame_grid},
-    reference_channels=reference_channels,
+    reads=Reads(
+        grids={"cross.image": clip_grid, "self.video": patch_grid}, reference_channels=reference_channels, check=check
+    ),
 )

@@ -6,22 +6,8 @@ lies in the channels. ConsisID's attention to the face has no norm on its keys a
 
 from __future__ import annotations
 
-from typing import Any
-
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack
-
-
-def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Text from its embeddings; the rest is video."""
-    return {"text": arguments["encoder_hidden_states"].shape[1]}
-
-
-def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of one latent frame, or of the frames that are patched together."""
-    height, width = arguments["hidden_states"].shape[-2:]
-    patch = transformer.config.patch_size
-    return Grid(0, height // patch, width // patch)
-
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid, text_counts
 
 FAMILY = Family(
     name="cogvideox",
@@ -39,7 +25,6 @@ FAMILY = Family(
             (Site("single", "attn1", (KeyNorm("norm_k", ("text", "video"), sequence_dim=2),), ignores_mask=True),),
         ),
     ),
-    token_counts=token_counts,
-    grids={"single.video": frame_grid},
-    batch_order=("uncond", "cond"),  # ConsisID announces nothing
+    reads=Reads(token_counts=text_counts, grids={"single.video": patch_grid}),
+    time=Time(batch_order=("uncond", "cond")),  # ConsisID announces nothing
 )

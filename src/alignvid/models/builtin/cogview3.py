@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alignvid.models.builtin import cogview4
+from alignvid.models.family import Time
 
 FAMILY = replace(
     cogview4.FAMILY,
     name="cogview3",
     transformers=("CogView3PlusTransformer2DModel",),
     pipelines=("CogView3PlusPipeline",),
-    batch_order=("uncond", "cond"),
+    time=Time(batch_order=("uncond", "cond")),
 )

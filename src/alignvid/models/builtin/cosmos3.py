@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.per_tensor import PerTensor
 
 _first_noisy = PerTensor[int]()
@@ -71,11 +71,11 @@ def _clean_frames(noisy: Tensor, frames: int) -> int:
 def check(arguments: Arguments, streams: Container[str]) -> None:
     """Refuse a call that makes no video.
 
-    Raises: AttachmentError if every frame is given: the actions between them are told ("inverse_dynamics").
+    Raises: AttachmentError if every frame is given: the actions between them are predicted ("inverse_dynamics").
     """
     if all(len(noisy) == 0 for noisy in arguments["vision_noisy_frame_indexes"]):
         raise AttachmentError(
-            "With all frames given, Cosmos 3 makes no video: it tells the actions that lead from one frame to the "
+            "With all frames given, Cosmos 3 makes no video: it predicts the actions that lead from one frame to the "
             'next. Detach for mode "inverse_dynamics".'
         )
 
@@ -85,7 +85,6 @@ FAMILY = Family(
     transformers=("Cosmos3OmniTransformer",),
     pipelines=("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    check=check,
-    timestep_argument="vision_timesteps",
+    reads=Reads(token_counts=token_counts, check=check),
+    time=Time(text="input_ids", argument="vision_timesteps"),
 )

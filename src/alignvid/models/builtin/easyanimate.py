@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.builtin.cogvideox import frame_grid, token_counts
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid, text_counts
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; its config tells how many blocks are double-stream."""
+    """Stacks of the transformer; its config says how many blocks are double-stream."""
     doubles, count = transformer.config.mmdit_layers, transformer.config.num_layers
     norms = (KeyNorm("norm_k", ("video",), sequence_dim=2), KeyNorm("norm_added_k", ("text",), sequence_dim=2))
     single = (KeyNorm("norm_k", ("text", "video"), sequence_dim=2),)
@@ -36,7 +36,6 @@ FAMILY = Family(
     transformers=("EasyAnimateTransformer3DModel",),
     pipelines=("EasyAnimatePipeline", "EasyAnimateInpaintPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"double.video": frame_grid, "single.video": frame_grid},
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=text_counts, grids={"double.video": patch_grid, "single.video": patch_grid}),
+    time=Time(batch_order=("uncond", "cond")),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 _SINGLE = Site("single", "self_attention", (KeyNorm("norm_k", ("video", "text")),), ignores_mask=True)
 
@@ -19,7 +20,6 @@ FAMILY = Family(
     transformers=("ErnieImageTransformer2DModel",),
     pipelines=("ErnieImagePipeline",),
     stacks=(Stack("layers", (_SINGLE,)),),
-    token_counts=token_counts,
-    grids={"single.video": patch_grid},
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=token_counts, grids={"single.video": patch_grid}),
+    time=Time(text="text_bth", batch_order=("uncond", "cond")),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.token_ids import example_tokens, reference_tokens
 
 _CLOZE = ("VisualClozePipeline", "VisualClozeGenerationPipeline")
@@ -26,11 +26,10 @@ def double_and_single(pictures: tuple[str, ...], text: tuple[str, ...] = ("text"
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Flux transformer; the pipeline tells whether there may be reference pictures, and on which side."""
+    """Stacks of a Flux transformer; the pipeline says whether there may be reference pictures, and on which side."""
     if class_name(pipeline) in _CLOZE:
         return double_and_single(("image", "video"))
-    can_edit = type(transformer).__name__ == "FluxTransformer2DModel" and class_name(pipeline) in _EDITING
-    return double_and_single(("video", "image") if can_edit else ("video",))
+    return double_and_single(("video", "image") if class_name(pipeline) in _EDITING else ("video",))
 
 
 def counts_by_ids(first_reference: int) -> Callable[[Any, Arguments], dict[str, int]]:
@@ -76,6 +75,6 @@ FAMILY = Family(
         "VisualClozeGenerationPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts),
+    time=Time(scale=1.0),
 )

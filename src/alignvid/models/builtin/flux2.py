@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.models.builtin.flux import counts_by_ids
-from alignvid.models.family import Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time, class_name
 
 _KEEPS_KEYS = "Flux2KleinKVPipeline"
 _REFUSAL = (
@@ -21,7 +21,7 @@ _REFUSAL = (
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Flux 2 transformer; the pipeline tells where the references lie."""
+    """Stacks of a Flux 2 transformer; the pipeline says where the references lie."""
     keeps_keys = class_name(pipeline) == _KEEPS_KEYS
     pictures = ("image", "video") if keeps_keys else ("video", "image")
     refusals = (("image", _REFUSAL),) if keeps_keys else ()
@@ -36,6 +36,6 @@ FAMILY = Family(
     transformers=("Flux2Transformer2DModel",),
     pipelines=("Flux2Pipeline", "Flux2KleinPipeline", "Flux2KleinInpaintPipeline", _KEEPS_KEYS),
     stacks=stacks,
-    token_counts=counts_by_ids(first_reference=10),  # none once their keys are kept
-    timestep_scale=1.0,
+    reads=Reads(token_counts=counts_by_ids(first_reference=10)),  # none once their keys are kept
+    time=Time(scale=1.0),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "video", "image")),))
 
@@ -27,6 +27,6 @@ FAMILY = Family(
     transformers=("Flux3Transformer2DModel",),
     pipelines=("Flux3ModularPipeline", "Flux3DistilledModularPipeline"),
     stacks=(Stack("single_transformer_blocks", (_SINGLE,)),),
-    token_counts=token_counts,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts),
+    time=Time(scale=1.0),
 )

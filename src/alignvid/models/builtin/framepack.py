@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid.models.builtin.hunyuan_video import frame_grid, latent_grid
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, square_grid
+from alignvid.models.builtin.hunyuan_video import latent_grid
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack
+from alignvid.models.reading.shapes import embedded_image_grid, patch_grid
 
 # Latent name -> kernel (frames, height, width) of its patch embedding; inputs are padded up to whole kernels.
 _HISTORY_KERNELS = {"latents_clean": (1, 2, 2), "latents_history_2x": (2, 4, 4), "latents_history_4x": (4, 8, 8)}
@@ -30,11 +31,6 @@ def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
     """Text is cropped for one sample, padded for several."""
     mask = arguments["encoder_attention_mask"]
     return {} if len(mask) == 1 else {"text": mask}
-
-
-def siglip_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The patches of the reference image, as SigLIP gives them."""
-    return square_grid(arguments["image_embeds"].shape[1])
 
 
 def _history_tokens(latents: Any, kernel: tuple[int, int, int]) -> int:
@@ -64,12 +60,14 @@ FAMILY = Family(
             (Site("single", "attn", (KeyNorm("norm_k", ("history", "video", "image", "text")),)),),
         ),
     ),
-    token_counts=token_counts,
-    attended=attended,
-    grids={  # history is packed from three grids of different steps
-        "double.image": siglip_grid,
-        "double.video": frame_grid,
-        "single.image": siglip_grid,
-        "single.video": frame_grid,
-    },
+    reads=Reads(
+        token_counts=token_counts,
+        attended=attended,
+        grids={  # history is packed from three grids of different steps
+            "double.image": embedded_image_grid,
+            "double.video": patch_grid,
+            "single.image": embedded_image_grid,
+            "single.video": patch_grid,
+        },
+    ),
 )

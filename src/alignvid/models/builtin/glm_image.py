@@ -6,8 +6,8 @@ computed before the first step, at noise level 0, and kept: they lie outside eve
 
 from __future__ import annotations
 
-from alignvid.models.builtin.cogview4 import token_counts
-from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack
+from alignvid.models.reading.shapes import patch_grid, text_counts
 
 _SINGLE = Site("single", "attn1", (KeyNorm("norm_k", ("text", "video")),), ignores_mask=True)
 
@@ -16,6 +16,5 @@ FAMILY = Family(
     transformers=("GlmImageTransformer2DModel",),
     pipelines=("GlmImagePipeline",),
     stacks=(Stack("transformer_blocks", (_SINGLE,)),),
-    token_counts=token_counts,
-    grids={"single.video": patch_grid},
+    reads=Reads(token_counts=text_counts, grids={"single.video": patch_grid}),
 )

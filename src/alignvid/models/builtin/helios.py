@@ -12,8 +12,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from alignvid.models.builtin.wan import frame_grid
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack
+from alignvid.models.reading.shapes import patch_grid
 
 _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("history", "video")),))
 _CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),))
@@ -35,7 +35,7 @@ def _tokens(latents: Any, patch: tuple[int, ...], scale: int) -> int:
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Helios transformer; its config tells whether the history, too, asks the text."""
+    """Stacks of a Helios transformer; its config says whether the history, too, asks the text."""
     asking = ("video",) if transformer.config.guidance_cross_attn else ()
     return (Stack("blocks", (_SELF, replace(_CROSS, queries=asking))),)
 
@@ -45,6 +45,5 @@ FAMILY = Family(
     transformers=("HeliosTransformer3DModel",),
     pipelines=("HeliosPipeline", "HeliosPyramidPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"self.video": frame_grid},
+    reads=Reads(token_counts=token_counts, grids={"self.video": patch_grid}),
 )

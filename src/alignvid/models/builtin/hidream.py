@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 _DOUBLE = Site(
     "double",
@@ -38,7 +39,6 @@ FAMILY = Family(
     transformers=("HiDreamImageTransformer2DModel",),
     pipelines=("HiDreamImagePipeline",),
     stacks=(Stack("double_stream_blocks", (_DOUBLE,)), Stack("single_stream_blocks", (_SINGLE,))),
-    token_counts=token_counts,
-    timestep_argument="timesteps",
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=token_counts),
+    time=Time(text="encoder_hidden_states_t5", argument="timesteps", batch_order=("uncond", "cond")),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 _CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",), sequence_dim=2),))
 _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",), sequence_dim=2),))
@@ -12,6 +13,6 @@ FAMILY = Family(
     transformers=("HunyuanDiT2DModel",),
     pipelines=("HunyuanDiTPipeline", "HunyuanDiTControlNetPipeline"),
     stacks=(Stack("blocks", (_SELF, _CROSS)),),
-    grids={"self.video": patch_grid},
-    batch_order=("uncond", "cond"),
+    reads=Reads(grids={"self.video": patch_grid}),
+    time=Time(batch_order=("uncond", "cond")),
 )

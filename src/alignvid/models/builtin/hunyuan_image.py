@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack
 
 _DOUBLE = Site(
     "double",
@@ -31,5 +31,5 @@ FAMILY = Family(
     transformers=("HunyuanImageTransformer2DModel",),
     pipelines=("HunyuanImagePipeline", "HunyuanImageRefinerPipeline"),
     stacks=(Stack("transformer_blocks", (_DOUBLE,)), Stack("single_transformer_blocks", (_SINGLE,))),
-    token_counts=token_counts,
+    reads=Reads(token_counts=token_counts),
 )

@@ -11,14 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, ReferenceChannels, Site, Stack, class_name
+from alignvid.models.reading.shapes import patch_grid
 from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
 
 _READING_PICTURES = ("HunyuanVideoImageToVideoPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a HunyuanVideo transformer; its config tells whether the first frame is the reference, the pipeline
+    """Stacks of a HunyuanVideo transformer; its config says whether the first frame is the reference, the pipeline
     whether the language model reads it.
     """
     replaces_first_frame = transformer.config.image_condition_type == "token_replace"
@@ -43,15 +44,8 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None
 
 def latent_grid(transformer: Any, arguments: Arguments) -> tuple[int, int]:
     """Latent frames after patching, and tokens in each."""
-    frame = frame_grid(transformer, arguments)
+    frame = patch_grid(transformer, arguments)
     return arguments["hidden_states"].shape[2] // transformer.config.patch_size_t, frame.height * frame.width
-
-
-def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of one latent frame."""
-    height, width = arguments["hidden_states"].shape[-2:]
-    patch = transformer.config.patch_size
-    return Grid(0, height // patch, width // patch)
 
 
 def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
@@ -72,9 +66,11 @@ FAMILY = Family(
     transformers=("HunyuanVideoTransformer3DModel",),
     pipelines=("HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
-    attended=attended,
-    grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), frame_grid),
-    reference_channels=reference_channels,
+    reads=Reads(
+        token_counts=token_counts,
+        watch=watch,
+        attended=attended,
+        grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), patch_grid),
+        reference_channels=reference_channels,
+    ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import UNCONDITIONAL, Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.per_tensor import PerTensor
 
 _PICTURE = 2  # role of a token in diffusers: OUTPUT_IMAGE_INDICATOR
@@ -18,7 +18,7 @@ _pictures = PerTensor[int]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a transformer; the pipeline tells whether it is the one without text."""
+    """Stacks of a transformer; the pipeline says whether it is the one without text."""
     other = getattr(pipeline, "components", {}).get(UNCONDITIONAL)
     has_text = getattr(other, "_orig_mod", other) is not transformer  # torch.compile(model) keeps the model there
     streams = ("text", "video") if has_text else ("video",)
@@ -36,7 +36,6 @@ FAMILY = Family(
     transformers=("Ideogram4Transformer2DModel",),
     pipelines=("Ideogram4Pipeline", "Ideogram4ModularPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    timestep_scale=1.0,
-    is_ascending=True,
+    reads=Reads(token_counts=token_counts),
+    time=Time(scale=1.0, is_ascending=True),
 )

@@ -11,12 +11,12 @@ import math
 from typing import Any
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """The stack of the transformer; the pipeline tells whether vision tokens can be found in the text."""
+    """The stack of the transformer; the pipeline says whether vision tokens can be found in the text."""
     text = ("vision", "text") if reads_pictures(pipeline) else ("text",)
     norms = (KeyNorm("img_attn_k_norm", ("video", "image")), KeyNorm("txt_attn_k_norm", text))
     site = Site("double", "attn", norms, is_joint=True, ignores_mask=True, query_norm="img_attn_q_norm")
@@ -35,8 +35,8 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None
     sizes = {math.prod(sample[0]) for sample in shapes}
     if len(sizes) > 1:
         raise AttachmentError(
-            "Pictures of different size in one batch cannot be told from their references in JoyImage-Edit-Plus; make "
-            "them one by one."
+            "Pictures of different size in one batch cannot be separated from their references in JoyImage-Edit-Plus; "
+            "make them one by one."
         )
     return {"vision": vision, "video": sizes.pop()}
 
@@ -51,7 +51,6 @@ FAMILY = Family(
     transformers=("JoyImageEditTransformer3DModel", "JoyImageEditPlusTransformer3DModel"),
     pipelines=("JoyImageEditPipeline", "JoyImageEditPlusPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
-    batch_order=batch_order,
+    reads=Reads(token_counts=token_counts, watch=watch),
+    time=Time(batch_order=batch_order),
 )

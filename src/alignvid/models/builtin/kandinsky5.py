@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, class_name
 from alignvid.models.reading.vision_tokens import reads_pictures, vision_span, watch
 
 _FROM_IMAGE = ("Kandinsky5I2VPipeline",)
@@ -18,7 +18,7 @@ _READING_PICTURES = ("Kandinsky5I2IPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    """Stacks of the transformer; the pipeline says whether the sequence begins with a reference frame."""
     video = ("image", "video") if class_name(pipeline) in _FROM_IMAGE else ("video",)
     keys = (KeyNorm("key_norm", video),)
     self_attention = Site("self", "self_attention", keys, query_norm="query_norm", ignores_mask=True)
@@ -49,6 +49,5 @@ FAMILY = Family(
     transformers=("Kandinsky5Transformer3DModel",),
     pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline", "Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
+    reads=Reads(token_counts=token_counts, watch=watch),
 )

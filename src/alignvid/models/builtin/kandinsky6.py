@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.models.builtin.kandinsky5 import frame_grid
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack
 
 _STREAMS = {  # site: attention, streams of its keys, streams that ask where they are not the video's
     "self": ("video_dec_block.self_attention", ("video", "image"), ()),
@@ -48,5 +48,5 @@ FAMILY = Family(
             ),
         ),
     ),
-    token_counts=token_counts,
+    reads=Reads(token_counts=token_counts),
 )

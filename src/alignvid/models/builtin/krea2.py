@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from alignvid.models.builtin.chroma import token_counts
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import text_counts
 
 FAMILY = Family(
     name="krea2",
     transformers=("Krea2Transformer2DModel",),
     pipelines=("Krea2Pipeline",),
     stacks=(Stack("transformer_blocks", (Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),)),)),),
-    token_counts=token_counts,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=text_counts),
+    time=Time(scale=1.0),
 )

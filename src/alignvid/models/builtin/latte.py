@@ -6,20 +6,19 @@ place, is a sample of its own there.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack
-
-
-def _norm(stream: str) -> tuple[KeyNorm, ...]:
-    return (KeyNorm("norm_k", (stream,), sequence_dim=2, is_insertable=True),)
-
+from alignvid.models.builtin.pixart import neutral_norm
+from alignvid.models.family import Family, Site, Stack, Time
 
 FAMILY = Family(
     name="latte",
     transformers=("LatteTransformer3DModel",),
     pipelines=("LattePipeline",),
     stacks=(
-        Stack("transformer_blocks", (Site("self", "attn1", _norm("video")), Site("cross", "attn2", _norm("text")))),
-        Stack("temporal_transformer_blocks", (Site("temporal", "attn1", _norm("video")),)),
+        Stack(
+            "transformer_blocks",
+            (Site("self", "attn1", neutral_norm("video")), Site("cross", "attn2", neutral_norm("text"))),
+        ),
+        Stack("temporal_transformer_blocks", (Site("temporal", "attn1", neutral_norm("video")),)),
     ),
-    batch_order=("uncond", "cond"),
+    time=Time(batch_order=("uncond", "cond")),
 )

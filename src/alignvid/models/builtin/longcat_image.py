@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.models.builtin.flux import counts_by_ids, double_and_single
-from alignvid.models.family import Arguments, Family, Stack, class_name
+from alignvid.models.family import Arguments, Family, Reads, Stack, Time, class_name
 from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
 
 _counts_by_ids = counts_by_ids(first_reference=2)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether it edits a picture, and reads it too."""
+    """Stacks of the transformer; the pipeline says whether it edits a picture, and reads it too."""
     if class_name(pipeline) == "LongCatImagePipeline":
         return double_and_single(("video",))
     return double_and_single(("video", "image"), ("vision", "text") if reads_pictures(pipeline) else ("text",))
@@ -34,7 +34,6 @@ FAMILY = Family(
     transformers=("LongCatImageTransformer2DModel",),
     pipelines=("LongCatImagePipeline", "LongCatImageEditPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts, watch=watch),
+    time=Time(scale=1.0),
 )

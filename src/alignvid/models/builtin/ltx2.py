@@ -1,7 +1,7 @@
 """LTX-2: video with sound, from text, from an image, from frames of one's choice or after a reference video.
 
-Six attentions per block, told apart by the attribute that holds them: self- and text cross-attention of the video and
-of the audio, and one from each to the other. The video's keys lie as [memory | image | video | condition | slots |
+Six attentions per block, each under an attribute of its own: self- and text cross-attention of the video and of the
+audio, and one from each to the other. The video's keys lie as [memory | image | video | condition | slots |
 reference], of which most pipelines have two or three; each has one timestep per token, 0 or a small one where it is
 given and not made:
 
@@ -11,7 +11,7 @@ given and not made:
 - `slots`: keyframes that DFR makes beside the video, as noisy as that; `reference`: the smaller video behind them,
   which counts as `condition` where no slots lie between.
 
-How many frames are given only the timesteps tell; they are read once per run, or at every step with a memory, which is
+How many frames are given only the timesteps say; they are read once per run, or at every step with a memory, which is
 one transfer from the device. DFR marks slots, and the first frame, by a mask.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.models.builtin.ltx_video import clean_ends, frame_grid
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.per_tensor import PerTensor
 
 _ECHO = "EchoModularPipeline"
@@ -42,7 +42,7 @@ _given = PerTensor[dict[str, int]]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of an LTX-2 transformer; the pipeline tells where clean tokens may lie."""
+    """Stacks of an LTX-2 transformer; the pipeline says where clean tokens may lie."""
     is_echo = type(pipeline).__name__ == _ECHO
     name = _ECHO if is_echo else class_name(pipeline)
     video = _VIDEO_STREAMS.get(name, _ALL_STREAMS)
@@ -79,7 +79,7 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
 
 
 def _unmarked(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """What lies before and behind the tokens of the video, whose number is told."""
+    """What lies before and behind the tokens of the video, whose number is given."""
     timestep, frame = arguments["timestep"], frame_grid(transformer, arguments)
     others = timestep.shape[1] - arguments["num_frames"] * frame.height * frame.width
     ends = clean_ends(timestep)
@@ -88,7 +88,7 @@ def _unmarked(transformer: Any, arguments: Arguments) -> dict[str, int]:
 
 
 def _marked(timestep: Tensor, marks: Tensor) -> dict[str, int]:
-    """What DFR's marks and timesteps tell: the first frame is marked, too, where it is there."""
+    """What DFR's marks and timesteps say: the first frame is marked, too, where it is there."""
     levels, is_marked = timestep[0], marks[0].flatten() > 0
     is_given = levels < levels.max()
     is_slot = is_marked & ~is_marked.cumprod(0).bool()
@@ -124,6 +124,6 @@ FAMILY = Family(
         "EchoModularPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    batch_order=batch_order,
+    reads=Reads(token_counts=token_counts),
+    time=Time(batch_order=batch_order),
 )

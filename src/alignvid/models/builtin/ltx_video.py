@@ -2,7 +2,7 @@
 
 Self-attention sees [image | video]: the clean first latent frame of image-to-video, or the clean tokens that conditions
 put before the sequence and at its beginning. Clean tokens have a timestep below that of the noisy ones. Where the
-transformer is told no sizes (conditions), they are counted from its timesteps, once per run: one transfer from the
+transformer is given no sizes (conditions), they are counted from its timesteps, once per run: one transfer from the
 device.
 
 A window of long video has more of them behind it, the stream `condition`: the end of the window before, frames to
@@ -15,8 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, class_name
 from alignvid.models.reading.per_tensor import PerTensor
+from alignvid.models.reading.shapes import attended_text
 
 _VIDEO_STREAMS = {  # pipeline: streams of the video's keys, where it has not all of them
     "LTXPipeline": ("video",),
@@ -28,14 +29,14 @@ _clean_ends = PerTensor[dict[str, int]]()
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of an LTX transformer; the pipeline tells whether the sequence may begin or end with clean tokens."""
+    """Stacks of an LTX transformer; the pipeline says whether the sequence may begin or end with clean tokens."""
     video = _VIDEO_STREAMS.get(class_name(pipeline), ("image", "video", "condition"))
     self_attention = Site("self", "attn1", (KeyNorm("norm_k", video),), ignores_mask=True)
     return (Stack("transformer_blocks", (self_attention, Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)))),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
-    """Clean tokens: one latent frame, or as many as the timesteps tell; the rest is video."""
+    """Clean tokens: one latent frame, or as many as the timesteps say; the rest is video."""
     timestep, coordinates = arguments["timestep"], arguments.get("video_coords")
     if timestep.ndim < 2 or timestep.shape[1] == 1:
         return {"image": 0, "condition": 0}
@@ -55,14 +56,9 @@ def clean_ends(timestep: Tensor) -> dict[str, int]:
 
 
 def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of one latent frame, where the transformer is told its size."""
+    """The tokens of one latent frame, where the transformer is given its size."""
     patch = transformer.config.patch_size
     return Grid(0, arguments["height"] // patch, arguments["width"] // patch)
-
-
-def attended(transformer: Any, arguments: Arguments) -> dict[str, Tensor]:
-    """Text is padded to one length."""
-    return {"text": arguments["encoder_attention_mask"]}
 
 
 FAMILY = Family(
@@ -75,6 +71,5 @@ FAMILY = Family(
         "LTXI2VLongMultiPromptPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    attended=attended,
+    reads=Reads(token_counts=token_counts, attended=attended_text),
 )

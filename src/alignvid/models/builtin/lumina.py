@@ -5,7 +5,7 @@ Timesteps ascend from 0 at pure noise to 1. Both passes of guidance are one batc
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Site, Stack, Time
 
 _CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),), ignores_mask=True)
 _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),), ignores_mask=True)
@@ -15,7 +15,5 @@ FAMILY = Family(
     transformers=("LuminaNextDiT2DModel",),
     pipelines=("LuminaPipeline",),
     stacks=(Stack("layers", (_SELF, _CROSS)),),
-    timestep_scale=1.0,
-    is_ascending=True,
-    batch_order=("cond", "uncond"),
+    time=Time(scale=1.0, is_ascending=True, batch_order=("cond", "uncond")),
 )

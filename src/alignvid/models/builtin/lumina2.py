@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import have_one_length, patch_grid, picture_counts
 
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),), ignores_mask=True)
 
@@ -19,12 +20,12 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     Raises: AttachmentError if they have not: then each sample's text ends elsewhere.
     """
     mask = arguments["encoder_attention_mask"]
-    if len(mask) > 1 and len(set(mask.sum(1).tolist())) > 1:  # the model itself fetches these sums
+    if not have_one_length(mask):
         raise AttachmentError(
-            "Prompts of different length in one batch cannot be told from the picture in Lumina 2; run them one by one."
+            "Prompts of different length in one batch cannot be separated from the picture in Lumina 2; run them "
+            "one by one."
         )
-    grid = patch_grid(transformer, arguments)
-    return {"video": grid.height * grid.width}
+    return picture_counts(transformer, arguments)
 
 
 FAMILY = Family(
@@ -32,8 +33,6 @@ FAMILY = Family(
     transformers=("Lumina2Transformer2DModel",),
     pipelines=("Lumina2Pipeline",),
     stacks=(Stack("layers", (_SINGLE,)),),
-    token_counts=token_counts,
-    grids={"single.video": patch_grid},
-    timestep_scale=1.0,
-    is_ascending=True,
+    reads=Reads(token_counts=token_counts, grids={"single.video": patch_grid}),
+    time=Time(scale=1.0, is_ascending=True),
 )

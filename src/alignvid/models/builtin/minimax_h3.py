@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.per_tensor import PerTensor
 
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "image", "audio", "video")),), ignores_mask=True)
@@ -38,7 +38,6 @@ FAMILY = Family(
     transformers=("MiniMaxH3Transformer3DModel",),
     pipelines=("MiniMaxH3ModularPipeline",),
     stacks=(Stack("transformer_blocks", (_SINGLE,)),),
-    token_counts=token_counts,
-    timestep_scale=1.0,
-    is_ascending=True,
+    reads=Reads(token_counts=token_counts),
+    time=Time(scale=1.0, is_ascending=True),
 )

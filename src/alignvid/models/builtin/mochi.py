@@ -5,7 +5,8 @@ Its timesteps grow from 0 at pure noise. Attention runs sample by sample, over t
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 FAMILY = Family(
     name="mochi",
@@ -25,6 +26,6 @@ FAMILY = Family(
             ),
         ),
     ),
-    grids={"double.video": patch_grid},
-    is_ascending=True,
+    reads=Reads(grids={"double.video": patch_grid}),
+    time=Time(is_ascending=True),
 )

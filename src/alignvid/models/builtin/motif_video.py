@@ -9,25 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import (
-    Arguments,
-    Family,
-    KeyNorm,
-    ReferenceChannels,
-    Site,
-    Stack,
-    attended_text,
-    class_name,
-    patch_grid,
-    square_grid,
-)
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, class_name
+from alignvid.models.reading.shapes import attended_text, embedded_image_grid, patch_grid, reference_before_mask
 
 _FROM_TEXT = ("MotifVideoPipeline",)
-_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),), queries=("video",))
+_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)),), queries=("video",), is_optional=True)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the text begins with an image."""
+    """Stacks of the transformer; the pipeline says whether the text begins with an image."""
     text = ("text",) if class_name(pipeline) in _FROM_TEXT else ("image", "text")
     count = transformer.config.num_single_layers
     encoders = count - transformer.config.num_decoder_layers
@@ -45,25 +35,20 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"video": frames * frame.height * frame.width, "image": 0 if image is None else image.shape[1]}
 
 
-def reference_channels(transformer: Any) -> ReferenceChannels | None:
-    """Noise, the latents of the reference, and a mask of 1."""
-    noise = transformer.config.out_channels
-    is_concat = transformer.config.in_channels == 2 * noise + 1
-    return ReferenceChannels("x_embedder", noise, 2 * noise) if is_concat else None
-
-
 FAMILY = Family(
     name="motif_video",
     transformers=("MotifVideoTransformer3DModel",),
     pipelines=("MotifVideoPipeline", "MotifVideoImage2VideoPipeline"),
     stacks=stacks,
-    token_counts=token_counts,
-    attended=attended_text,
-    grids={
-        "double.video": patch_grid,
-        "single.video": patch_grid,
-        "double.image": lambda _, arguments: square_grid(arguments["image_embeds"].shape[1]),
-        "single.image": lambda _, arguments: square_grid(arguments["image_embeds"].shape[1]),
-    },
-    reference_channels=reference_channels,
+    reads=Reads(
+        token_counts=token_counts,
+        attended=attended_text,
+        grids={
+            "double.video": patch_grid,
+            "single.video": patch_grid,
+            "double.image": embedded_image_grid,
+            "single.image": embedded_image_grid,
+        },
+        reference_channels=reference_before_mask,
+    ),
 )

@@ -5,7 +5,7 @@ Queries have more heads than keys. Timesteps run 1..0.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Site, Stack, Time
 
 _DOUBLE = Site(
     "double",
@@ -21,5 +21,5 @@ FAMILY = Family(
     transformers=("NucleusMoEImageTransformer2DModel",),
     pipelines=("NucleusMoEImagePipeline",),
     stacks=(Stack("transformer_blocks", (_DOUBLE,)),),
-    timestep_scale=1.0,
+    time=Time(scale=1.0),
 )

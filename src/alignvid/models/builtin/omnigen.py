@@ -1,7 +1,7 @@
 """OmniGen: one stack of a language model's blocks over [text | video], without norms on the keys.
 
 The gain acts on the keys' projection. Reference pictures lie inside the text, where their placeholders stand, elsewhere
-in each sample: they count as text. The generated picture begins with the token that tells the time. All passes of
+in each sample: they count as text. The generated picture begins with the token of the timestep. All passes of
 guidance are one batch, the conditional one first; with reference pictures a third one sees these without the prompt,
 which makes it an unconditional one. Timesteps ascend from 0 at pure noise to 1.
 """
@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import picture_counts
 
 _SINGLE = Site("single", "self_attn", (KeyNorm("to_k", ("text", "video"), is_projection=True),))
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """Video tokens and the one of the time from the latents; the rest is text with its pictures, padding included."""
-    grid = patch_grid(transformer, arguments)
-    return {"video": 1 + grid.height * grid.width}
+    return {"video": 1 + picture_counts(transformer, arguments)["video"]}
 
 
 def batch_order(arguments: Arguments) -> tuple[str, ...]:
@@ -33,8 +33,6 @@ FAMILY = Family(
     transformers=("OmniGenTransformer2DModel",),
     pipelines=("OmniGenPipeline",),
     stacks=(Stack("layers", (_SINGLE,)),),
-    token_counts=token_counts,
-    timestep_scale=1.0,
-    is_ascending=True,
-    batch_order=batch_order,
+    reads=Reads(token_counts=token_counts),
+    time=Time(text="input_ids", scale=1.0, is_ascending=True, batch_order=batch_order),
 )

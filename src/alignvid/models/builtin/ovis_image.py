@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from alignvid.models.builtin.chroma import token_counts
 from alignvid.models.builtin.flux import double_and_single
-from alignvid.models.family import Family
+from alignvid.models.family import Family, Reads, Time
+from alignvid.models.reading.shapes import text_counts
 
 FAMILY = Family(
     name="ovis_image",
     transformers=("OvisImageTransformer2DModel",),
     pipelines=("OvisImagePipeline",),
     stacks=double_and_single(("video",)),
-    token_counts=token_counts,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=text_counts),
+    time=Time(scale=1.0),
 )

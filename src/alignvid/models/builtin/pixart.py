@@ -6,10 +6,12 @@ batch.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 
-def _norm(stream: str) -> tuple[KeyNorm, ...]:
+def neutral_norm(stream: str) -> tuple[KeyNorm, ...]:
+    """A norm that is put where the attention has none, for the keys of one stream."""
     return (KeyNorm("norm_k", (stream,), sequence_dim=2, is_insertable=True),)
 
 
@@ -18,8 +20,11 @@ FAMILY = Family(
     transformers=("PixArtTransformer2DModel",),
     pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"),
     stacks=(
-        Stack("transformer_blocks", (Site("self", "attn1", _norm("video")), Site("cross", "attn2", _norm("text")))),
+        Stack(
+            "transformer_blocks",
+            (Site("self", "attn1", neutral_norm("video")), Site("cross", "attn2", neutral_norm("text"))),
+        ),
     ),
-    grids={"self.video": patch_grid},
-    batch_order=("uncond", "cond"),
+    reads=Reads(grids={"self.video": patch_grid}),
+    time=Time(batch_order=("uncond", "cond")),
 )

@@ -5,7 +5,8 @@ Both kinds of key have a norm of their own. Timesteps run 1..0, and both passes 
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 _DOUBLE = Site(
     "double",
@@ -22,7 +23,6 @@ FAMILY = Family(
     transformers=("PRXTransformer2DModel",),
     pipelines=("PRXPipeline", "PRXPixelPipeline"),
     stacks=(Stack("blocks", (_DOUBLE,)),),
-    grids={"double.video": patch_grid},
-    timestep_scale=1.0,
-    batch_order=("uncond", "cond"),
+    reads=Reads(grids={"double.video": patch_grid}),
+    time=Time(scale=1.0, batch_order=("uncond", "cond")),
 )

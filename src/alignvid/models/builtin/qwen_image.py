@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, Time, class_name
 from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
 
 _WITHOUT_REFERENCE = (
@@ -24,7 +24,7 @@ _READING_PROMPT_ALONE = (*_WITHOUT_REFERENCE, "QwenImageLayeredPipeline")
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """The stack of a Qwen-Image transformer; the pipeline tells whether there are reference pictures."""
+    """The stack of a Qwen-Image transformer; the pipeline says whether there are reference pictures."""
     pictures = ("video",) if class_name(pipeline) in _WITHOUT_REFERENCE else ("video", "image")
     sees = class_name(pipeline) not in _READING_PROMPT_ALONE and reads_pictures(pipeline)
     text = ("vision", "text") if sees else ("text",)
@@ -77,8 +77,8 @@ FAMILY = Family(
         "QwenImageControlNetInpaintPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    watch=watch,
-    grids={"double.video": picture_grid, "double.image": reference_grid},
-    timestep_scale=1.0,
+    reads=Reads(
+        token_counts=token_counts, watch=watch, grids={"double.video": picture_grid, "double.image": reference_grid}
+    ),
+    time=Time(scale=1.0),
 )

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.errors import AttachmentError
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.per_tensor import PerTensor
 
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("image", "text", "video")),), ignores_mask=True)
@@ -71,8 +71,6 @@ FAMILY = Family(
     transformers=("QwenImage21Transformer2DModel",),
     pipelines=("QwenImage21Pipeline",),
     stacks=(Stack("transformer_blocks", (_SINGLE,)),),
-    token_counts=token_counts,
-    grids={"single.video": picture_grid},
-    check=check,
-    timestep_scale=1.0,
+    reads=Reads(token_counts=token_counts, grids={"single.video": picture_grid}, check=check),
+    time=Time(scale=1.0),
 )

@@ -7,7 +7,7 @@ acted on.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.family import Family, KeyNorm, Site, Stack, Time
 
 REFUSAL = (
     "Self-attention of this model is linear: it has no softmax whose logits a gain on keys could multiply, and on all "
@@ -27,5 +27,5 @@ FAMILY = Family(
             ),
         ),
     ),
-    batch_order=("uncond", "cond"),
+    time=Time(batch_order=("uncond", "cond")),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 
 _VIDEO = ("image", "video")
 _CROSS = Site("cross", "cross_attn", (KeyNorm("k_norm", ("text",)),), ignores_mask=True, query_norm="q_norm")
@@ -58,7 +58,6 @@ FAMILY = Family(
     transformers=("SanaWMTransformer3DModel",),
     pipelines=("SanaWMPipeline",),
     stacks=stacks,
-    token_counts=token_counts,
-    attended=attended,
-    batch_order=("uncond", "cond"),
+    reads=Reads(token_counts=token_counts, attended=attended),
+    time=Time(batch_order=("uncond", "cond")),
 )

@@ -6,7 +6,8 @@ no step, and no gain acts in those: `video` are the keys of the frames at hand. 
 
 from __future__ import annotations
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack, attended_text
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import attended_text
 
 
 def is_preparation(arguments: Arguments) -> bool:
@@ -27,6 +28,6 @@ FAMILY = Family(
             ),
         ),
     ),
-    is_preparation=is_preparation,
-    attended=attended_text,
+    reads=Reads(attended=attended_text),
+    time=Time(is_preparation=is_preparation),
 )

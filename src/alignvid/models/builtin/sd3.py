@@ -6,7 +6,8 @@ first blocks a second attention (`self`) of the picture alone.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Site, Stack, patch_grid
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.reading.shapes import patch_grid
 
 _DOUBLE = Site(
     "double",
@@ -18,7 +19,7 @@ _DOUBLE = Site(
     is_joint=True,
     ignores_mask=True,
 )
-_SELF = Site("self", "attn2", (KeyNorm("norm_k", ("video",), sequence_dim=2, is_insertable=True),))
+_SELF = Site("self", "attn2", (KeyNorm("norm_k", ("video",), sequence_dim=2, is_insertable=True),), is_optional=True)
 
 FAMILY = Family(
     name="sd3",
@@ -31,6 +32,6 @@ FAMILY = Family(
         "StableDiffusion3ControlNetInpaintingPipeline",
     ),
     stacks=(Stack("transformer_blocks", (_DOUBLE, _SELF)),),
-    grids={"double.video": patch_grid, "self.video": patch_grid},
-    batch_order=("uncond", "cond"),
+    reads=Reads(grids={"double.video": patch_grid, "self.video": patch_grid}),
+    time=Time(batch_order=("uncond", "cond")),
 )

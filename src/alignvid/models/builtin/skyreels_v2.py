@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, clip_grid, frame_grid, token_counts
-from alignvid.models.family import Family, Stack, class_name
+from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, check, clip_grid, token_counts
+from alignvid.models.family import Family, Reads, Stack, class_name
+from alignvid.models.reading.shapes import patch_grid
 
 _FROM_IMAGE = ("SkyReelsV2DiffusionForcingImageToVideoPipeline",)
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of the transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    """Stacks of the transformer; the pipeline says whether the sequence begins with a reference frame."""
     has_prefix = class_name(pipeline) in _FROM_IMAGE
     return (Stack("blocks", (SELF_WITH_REFERENCE if has_prefix else SELF, CROSS)),)
 
@@ -33,6 +34,9 @@ FAMILY = Family(
         "SkyReelsV2DiffusionForcingVideoToVideoPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
+    reads=Reads(
+        token_counts=token_counts,
+        grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
+        check=check,
+    ),
 )

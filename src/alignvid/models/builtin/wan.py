@@ -7,12 +7,18 @@ the clean first latent frame: a prefix of the sequence.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Container
 from typing import Any
 
 from torch import Tensor, nn
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, ReferenceChannels, Site, Stack, square_grid
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, ReferenceChannels, Site, Stack
+from alignvid.models.reading.per_tensor import PerTensor
+from alignvid.models.reading.shapes import first_frame_counts, patch_grid, square_grid
+from alignvid.models.sizes import Sizes, config_sizes
 
+_warned = PerTensor[None]()
 _TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
 
 
@@ -32,7 +38,7 @@ def cross_keys(attention: Any, encoder_states: Tensor) -> dict[str, Tensor]:
 CROSS = Site(
     "cross",
     "attn2",
-    (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))),
+    (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",), is_optional=True)),
     keys_in_advance=cross_keys,
 )
 SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
@@ -40,22 +46,39 @@ SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video"
 
 
 def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
-    """Stacks of a Wan transformer; the pipeline tells whether the sequence begins with a reference frame."""
+    """Stacks of a Wan transformer; the pipeline says whether the sequence begins with a reference frame."""
     sites = (SELF_WITH_REFERENCE if _has_reference_prefix(pipeline) else SELF, CROSS)
-    return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False)
+    return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False, is_optional=True)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """One latent frame of reference tokens; the rest is video."""
-    frame = frame_grid(transformer, arguments)
-    return {"image": frame.height * frame.width}
+    _warn_of_text_length(arguments)
+    return first_frame_counts(transformer, arguments)
 
 
-def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
-    """The tokens of one latent frame."""
-    _, _, _, height, width = arguments["hidden_states"].shape
-    _, patch_height, patch_width = transformer.config.patch_size
-    return Grid(0, height // patch_height, width // patch_width)
+def check(arguments: Arguments, streams: Container[str]) -> None:
+    """Warn where keys of text and image are not those that their norms see."""
+    if "text" in streams or "image" in streams:
+        _warn_of_text_length(arguments)
+
+
+def _warn_of_text_length(arguments: Arguments) -> None:
+    """Once for each prompt's embedding, beside an image's, that has not the length that the attention expects."""
+    text = arguments.get("encoder_hidden_states")
+    if text is None or arguments.get("encoder_hidden_states_image") is None:
+        return
+    if text.shape[1] != _TEXT_TOKENS:
+        _warned.of(text, lambda: _warn(text.shape[1]))
+
+
+def _warn(tokens: int) -> None:
+    warnings.warn(
+        f"The prompt has {tokens} tokens beside those of an image, where this attention of diffusers takes it to have "
+        f"{_TEXT_TOKENS}: it mixes up words and image, with a gain or without. Call the pipeline with "
+        f"max_sequence_length={_TEXT_TOKENS}.",
+        stacklevel=2,
+    )
 
 
 def clip_grid(transformer: Any, arguments: Arguments) -> Grid:
@@ -67,6 +90,12 @@ def reference_channels(transformer: Any) -> ReferenceChannels | None:
     """Image-to-video by channels: noise, a mask of 4, and the latents of the reference as the last channels."""
     channels, noise = transformer.config.in_channels, transformer.config.out_channels
     return ReferenceChannels("patch_embedding", channels - noise, channels) if channels == 2 * noise + 4 else None
+
+
+def sizes(transformer: Any) -> Sizes:
+    """Heads and width; CLIP embeds one reference image, or the first and the last frame."""
+    image, pictures = transformer.config.image_dim, 1 if transformer.config.pos_embed_seq_len is None else 2
+    return config_sizes(transformer)._replace(image_keys=() if image is None else (image,) * pictures)
 
 
 def _has_reference_prefix(pipeline: Any) -> bool:
@@ -86,7 +115,11 @@ FAMILY = Family(
         "LucyEditPipeline",
     ),
     stacks=stacks,
-    token_counts=token_counts,
-    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
-    reference_channels=reference_channels,
+    reads=Reads(
+        token_counts=token_counts,
+        grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
+        reference_channels=reference_channels,
+        check=check,
+    ),
+    sizes=sizes,
 )

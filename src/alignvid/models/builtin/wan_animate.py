@@ -6,8 +6,9 @@ fifth block the video attends to the face's motion, frame by frame: the stack `f
 
 from __future__ import annotations
 
-from alignvid.models.builtin.wan import CROSS, SELF_WITH_REFERENCE, clip_grid, frame_grid, token_counts
-from alignvid.models.family import Family, KeyNorm, Site, Stack
+from alignvid.models.builtin.wan import CROSS, SELF_WITH_REFERENCE, check, clip_grid, token_counts
+from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack
+from alignvid.models.reading.shapes import patch_grid
 
 FAMILY = Family(
     name="wan_animate",
@@ -18,6 +19,9 @@ FAMILY = Family(
         # keys of (batch, frames, tokens, heads, head size)
         Stack("face_adapter", (Site("face", "", (KeyNorm("norm_k", ("face",), sequence_dim=2),), queries=("video",)),)),
     ),
-    token_counts=token_counts,
-    grids={"cross.image": clip_grid, "self.image": frame_grid, "self.video": frame_grid},
+    reads=Reads(
+        token_counts=token_counts,
+        grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
+        check=check,
+    ),
 )

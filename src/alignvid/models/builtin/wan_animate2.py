@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
 
 REFUSAL = (
     "The keys of the driving video are computed once, before the first step, and kept for all others: a gain on them "
@@ -34,6 +34,6 @@ FAMILY = Family(
     transformers=("WanAnimate2Transformer3DModel",),
     pipelines=("WanAnimate2ModularPipeline",),
     stacks=(Stack("blocks", (Site("self", "self_attn", (_SELF_KEYS,), ignores_mask=True), _CROSS)),),
-    token_counts=token_counts,
-    is_preparation=is_preparation,
+    reads=Reads(token_counts=token_counts),
+    time=Time(is_preparation=is_preparation),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Site, Stack
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, Time
 
 _MULTIPLE = 32
 _SINGLE = Site("single", "attention", (KeyNorm("norm_k", ("video", "text")),))
@@ -40,9 +40,6 @@ FAMILY = Family(
         "ZImageControlNetInpaintPipeline",
     ),
     stacks=(Stack("layers", (_SINGLE,)),),  # those that refine text or picture alone are left out
-    token_counts=token_counts,
-    timestep_argument="t",
-    timestep_scale=1.0,
-    is_ascending=True,
-    batch_order=("cond", "uncond"),
+    reads=Reads(token_counts=token_counts),
+    time=Time(text="cap_feats", argument="t", scale=1.0, is_ascending=True, batch_order=("cond", "uncond")),
 )

@@ -1,8 +1,8 @@
-"""Reference tokens that only the position ids tell apart, counted once for each tensor of ids.
+"""Reference tokens that only the position ids distinguish, counted once for each tensor of ids.
 
-Editing models pack the tokens of reference pictures behind those of the generated one; the transformer is not told how
-many there are, only where each token lies. Counting them is one transfer from the device. Flux Kontext passes the same
-tensor at every step, so that it happens once per run; Flux 2 joins its ids anew at every step.
+Editing models pack the tokens of reference pictures behind those of the generated one; the transformer is not given
+how many there are, only where each token lies. Counting them is one transfer from the device. Flux Kontext passes the
+same tensor at every step, so that it happens once per run; Flux 2 joins its ids anew at every step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Vision tokens in a prompt's embedding, found by their values.
 
-A language model that reads pictures and prompt together leaves both in one embedding, and the transformer is not told
+A language model that reads pictures and prompt together leaves both in one embedding, and the transformer is not given
 which token is which. So the language model is watched while something must know: what its layers make of a picture's
 tokens is noted, eight numbers of each, and the embedding that reaches the transformer is searched for them. Whatever a
 pipeline does in between (drop its template, crop, pad, repeat, cast, take every second token), the tokens found are
@@ -87,7 +87,7 @@ def watch(pipeline: Any) -> list[RemovableHandle]:
 def vision_span(embedding: Tensor) -> range | None:
     """Where the vision tokens lie in a prompt's embedding: from the first to the last, empty if there are none.
 
-    What lies between two pictures, such as the name of the second, counts as vision. None if nobody saw the prompt
+    What lies between two pictures, such as the name of the second, counts as vision. None if no watch saw the prompt
     being read, or they lie elsewhere in each sample.
 
     Args:

@@ -1,6 +1,7 @@
 """Write files that appear under their final name only when they are complete."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from alignvid.errors import InputError, OutputError
 
-_CHUNK_BYTES = 1 << 20
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def writable_folder(folder: Path) -> Path:
@@ -47,9 +48,10 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         _flush_folder(folder)
     except OSError as error:
         names = ", ".join(contents)
+        remedy = "free some space or choose" if error.errno in _NO_SPACE else "choose"
         raise OutputError(
             f"Cannot write {names} into {str(folder)!r}: {_reason(error)}; "
-            "free some space or choose another output folder, nothing there was changed."
+            f"{remedy} another output folder, nothing there was changed."
         ) from error
 
 
@@ -86,15 +88,6 @@ def held(lock: Path, *, busy: str, wait_s: float = 0.0) -> Iterator[None]:
 def sha256_of_bytes(data: bytes) -> str:
     """The SHA-256 of bytes in memory."""
     return hashlib.sha256(data).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,4 @@
-"""What diffusers' caches remember of earlier steps must not carry a gain over a window's edge.
-
-A cache leaves out work by using what an earlier forward computed. Where that forward was modulated and the running
-one is not, or the other way round, the remembered part would be of the wrong kind. So it is forgotten there, and the
-next forward computes everything. Nothing else of a cache is touched: within the window and outside it works as ever.
+"""Caches of diffusers: hooks on the blocks, with states by the name of the cache context.
 
 FirstBlockCache and MagCache remember per CFG pass and only need to forget their residuals. TaylorSeer counts its steps
 from where it forgot, so it warms up again. PAB and FasterCache remember one forward for all passes; they count from
@@ -14,28 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from diffusers.hooks.hooks import HookRegistry, ModelHook, StateManager
 from torch import nn
 
-Samples = bool | list[bool]
-"""Whether the gain acts, for all samples of a batch or one by one."""
+from alignvid.host.caches.cache import PassSlots, Samples
 
 
-class EdgeWatch:
-    """Makes the caches of one transformer forget where the gain begins or ends to act."""
+class DiffusersHooks:
+    """The stateful hooks on one transformer's modules (a duck-typed `diffusers.hooks.HookRegistry` each)."""
 
     def __init__(self, transformer: nn.Module) -> None:
-        """Nothing acts yet, so what was cached before is without a gain."""
+        """Hooks are looked for at each edge, for they come and go."""
         self._transformer = transformer
-        self._last_by_pass: dict[str | None, Samples] = {}
-        self._last: Samples = False
+        self._slots = PassSlots()
 
     def see(self, pass_name: str | None, samples: Samples) -> None:
-        """Note how the gain acts in the forward that is about to run, in the pass of that name."""
-        is_edge = samples != self._last_by_pass.get(pass_name, False)
-        is_other_forward = samples != self._last
-        self._last_by_pass[pass_name] = self._last = samples
-        if is_edge or is_other_forward:
+        """States by pass at the edge of that pass, a state for all passes wherever the forward before differs."""
+        is_edge, is_other = self._slots.differ(pass_name, samples)
+        if is_edge or is_other:
             for hook in _stateful_hooks(self._transformer):
                 if is_edge:
                     _forget_pass(hook, pass_name)
@@ -43,28 +34,27 @@ class EdgeWatch:
                     _forget_forward(hook)
 
     def forget_all(self) -> None:
-        """Let nothing that was computed with a gain outlive the attachment."""
-        if any(bool(samples) for samples in (self._last, *self._last_by_pass.values())):
+        """The passes in whose last forward a gain acted."""
+        if with_gain := self._slots.clear():
             for hook in _stateful_hooks(self._transformer):
-                for name in list(self._last_by_pass):
+                for name in with_gain:
                     _forget_pass(hook, name)
                 if hasattr(hook, "state"):
                     _forget_forward(hook)
-        self._last_by_pass, self._last = {}, False
 
 
-def _stateful_hooks(transformer: nn.Module) -> Iterator[ModelHook]:
+def _stateful_hooks(transformer: nn.Module) -> Iterator[Any]:
     for module in transformer.modules():
-        registry: HookRegistry | None = getattr(module, "_diffusers_hook", None)
+        registry: Any = getattr(module, "_diffusers_hook", None)
         if registry is not None:
             yield from (hook for hook in registry.hooks.values() if hook._is_stateful)
 
 
-def _forget_pass(hook: ModelHook, pass_name: str | None) -> None:
+def _forget_pass(hook: Any, pass_name: str | None) -> None:
     """States by pass; a pass without a name may be stored under any."""
     for manager in vars(hook).values():
-        if isinstance(manager, StateManager):
-            states: dict[str, Any] = manager._state_cache
+        states: dict[str, Any] | None = getattr(manager, "_state_cache", None)  # of a StateManager
+        if states is not None:
             for name in [pass_name] if pass_name in states else [] if pass_name else list(states):
                 _forget(states, name)
 

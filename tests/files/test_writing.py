@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from alignvid import files
 from alignvid.errors import InputError, OutputError
 from alignvid.files import held, writable_folder, write_bytes, write_together
 from full_disk import MEBIBYTE, file_size_limit
@@ -31,7 +30,7 @@ def test_an_interrupt_while_writing_leaves_what_was_there(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     write_bytes(tmp_path / "a.mp4", b"old")
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_bytes(tmp_path / "a.mp4", b"new")
     assert contents(tmp_path) == {"a.mp4": b"old"}
@@ -87,3 +86,10 @@ def test_a_lock_where_nothing_can_be_written_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"Cannot write into .*file'"), held(tmp_path / "file" / ".lock", busy=""):
         pytest.fail("there is no lock")
+
+
+def test_only_a_full_disk_is_said_to_need_space(tmp_path):
+    (tmp_path / "a.mp4").mkdir()
+    with pytest.raises(OutputError) as refused:
+        write_bytes(tmp_path / "a.mp4", b"")
+    assert "space" not in str(refused.value) and "Is a directory" in str(refused.value)

@@ -1,0 +1,181 @@
+"""What an attachment has put on a model. The model holds it, so that it goes when the model goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from alignvid.attachment.awaited import AwaitedGate
+from alignvid.attachment.doors import OpenDoor, close_door
+from alignvid.attachment.effects import effects_of
+from alignvid.attachment.gate import Counts, Gate, Part, install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import SiteChange
+from alignvid.attachment.swap import install, remove
+from alignvid.host.clock import StepClock
+from alignvid.host.passes import PassReader
+from alignvid.host.registry import runner_of
+from alignvid.host.sites import Inserted
+from alignvid.host.transformers import Host
+from alignvid.recipe import Recipe
+
+
+class InForce:
+    """The gates and effects of one attachment, on the transformers of one pipeline."""
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        hosts: Sequence[Host],
+        placed: Sequence[Mapping[str, Sequence[Placement]]],
+        pipeline: Any,
+        levels: Sequence[float],
+        passes: Sequence[str],
+        *,
+        proof: bool,
+        detach: Callable[[], None],
+        attach_again: Callable[[Any], None],
+    ) -> None:
+        """Prepared, not yet put on.
+
+        Args:
+            name: of the preset, for messages.
+            recipe: what is to be in force.
+            hosts: the transformers.
+            placed: for each modulation of the recipe, the norms and gains of each host, by its name.
+            pipeline: what runs the model, or None for a bare transformer.
+            levels: noise level of each step, where the caller of a bare transformer gave the schedule.
+            passes: those of a step, where the caller of a bare transformer gave them.
+            proof: whether to measure in each run what the gain changes.
+            detach: takes all of it off, and warns of what went wrong.
+            attach_again: attaches to a copy of the pipeline in the same way.
+        """
+        self.name = name
+        self.detach = detach
+        self.recipe = recipe
+        self._attach_again = attach_again
+        self.pipeline, self._runner = pipeline, runner_of(pipeline)
+        door = self._runner.door
+        self._door = None if door is None else OpenDoor(pipeline, self._runner, door)
+        self.placed = [{host: tuple(items) for host, items in by_host.items()} for by_host in placed]
+        self._readers = [
+            (StepClock(part.steps, pipeline, levels), PassReader(pipeline, passes)) for part in recipe.parts
+        ]
+        locations = [item.location for by_host in self.placed for items in by_host.values() for item in items]
+        missing = {id(where.norm): where for where in locations if where.is_elsewhere}
+        self._inserted = [Inserted(*where.holder, where.norm) for where in missing.values()]
+        self._gates = [self._gate(recipe, host, proof) for host in hosts]
+        self._watches: list[RemovableHandle] = []
+
+    @property
+    def placements(self) -> dict[str, tuple[Placement, ...]]:
+        """The norms and gains of each transformer, of all modulations."""
+        hosts = dict.fromkeys(host for by_host in self.placed for host in by_host)
+        return {host: tuple(item for by_host in self.placed for item in by_host.get(host, ())) for host in hosts}
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What is counted, by transformer."""
+        return {gate.host.name: gate.counts for gate in self._gates}
+
+    def put_on(self) -> None:
+        """Put the gains and gates in force; if anything fails, nothing stays."""
+        try:
+            for neutral in self._inserted:
+                neutral.put_in()
+            for gate in self._gates:
+                for installed in gate.installed:
+                    install(installed)
+            for gate in self._gates:
+                install_gate(gate)
+                self._watches += gate.watch(self.pipeline)
+            if self._door is not None:
+                self._door.put_on()
+            _everywhere.add(self)
+        except BaseException:
+            self.take_off()
+            raise
+
+    def take_off(self) -> None:
+        """Restore the model, and let go of it."""
+        _everywhere.discard(self)
+        if self._door is not None:
+            close_door(self.pipeline, self._door.door.attribute)
+            self._door = None
+        for gate in self._gates:
+            remove_gate(gate)
+            for installed in gate.installed:
+                remove(installed)
+        for neutral in self._inserted:
+            neutral.take_out()
+        while self._watches:
+            self._watches.pop().remove()
+        for clock, passes in self._readers:
+            clock.forget()
+            passes.forget()
+        self._gates, self._inserted, self.placed, self.pipeline = [], [], [], None
+
+    def follow(self, original: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
+        """Wait to be attached to a copy of a transformer, if the pipeline is being copied with it."""
+        pipeline = None if self.pipeline is None else memo.get(id(self.pipeline))
+        if pipeline is None or all(gate.host.transformer is not original for gate in self._gates):
+            return
+        key = id(pipeline)
+        if key not in memo.setdefault(id(self), {}):
+            ids = [watch.id for watch in self._watches]
+            awaited = AwaitedGate(self.name, self.recipe, pipeline, ids, self._attach_again)
+            memo[id(self)][key] = awaited
+            if (door := self._runner.door) is not None:
+                awaited.stand_at(pipeline, partial(close_door, attribute=door.attribute))
+        stand_before_copy(copied, memo[id(self)][key])
+
+    def problems(self) -> list[str]:
+        """Why forwards of the pipeline may have run without a gain, from what lies in it now."""
+        return [problem for gate in self._gates if (problem := self._problem(gate))]
+
+    def _problem(self, gate: Gate) -> str:
+        name, done = gate.host.name, "acts no longer" if gate.counts.forwards else "has acted on nothing"
+        if not is_gated(gate):
+            return f"{done}: another class was given to the {name}, so that nothing switches the gain"
+        present = getattr(self.pipeline, name, None)
+        was_let_go = present is None and gate.counts.forwards > 0  # to free its memory after a run
+        if self.pipeline is None or was_let_go or _holds(present, gate.host.transformer):
+            return ""
+        return (
+            f"{done}: the pipeline's `{name}` is another one than when the gain was attached. Attach after putting a "
+            "transformer into the pipeline"
+        )
+
+    def proofs(self) -> list[tuple[list[SiteChange], float]]:
+        """What the gain changes in each transformer's last forward in which it was on, and at which noise level."""
+        return [found for gate in self._gates if (found := gate.proof()) is not None]
+
+    def _gate(self, recipe: Recipe, host: Host, proof: bool) -> Gate:
+        parts = [
+            Part(part, effects_of(part.modulation, host, by_host[host.name]), by_host[host.name], clock, passes)
+            for part, by_host, (clock, passes) in zip(recipe.parts, self.placed, self._readers, strict=True)
+            if host.name in by_host
+        ]
+        forget = self._runner.forget_with(self.pipeline, host.family.reads.forget)
+        gate = Gate(host, parts, recipe, self.name, self, forget)
+        gate.proves_runs = proof
+        return gate
+
+
+_everywhere: WeakSet[InForce] = WeakSet()
+
+
+def in_force_for(pipeline: Any) -> list[InForce]:
+    """What was attached through a pipeline and is in force, even if on a transformer that it has no longer."""
+    return [item for item in _everywhere if pipeline is not None and item.pipeline is pipeline]
+
+
+def _holds(present: Any, transformer: nn.Module) -> bool:
+    """Whether what is in the pipeline is the transformer or a wrapper of it, such as torch.compile's."""
+    return isinstance(present, nn.Module) and any(module is transformer for module in present.modules())

@@ -1,0 +1,33 @@
+"""Files: those of others, read with care; ours, which appear under their name only when they are complete."""
+
+from alignvid.files.reading import (
+    check_file,
+    found_below,
+    is_foreign,
+    is_there,
+    opened,
+    read_bytes,
+    read_json,
+    read_lines,
+    sha256_of_file,
+    user_path,
+)
+from alignvid.files.writing import held, sha256_of_bytes, writable_folder, write_bytes, write_together
+
+__all__ = [
+    "check_file",
+    "found_below",
+    "held",
+    "is_foreign",
+    "is_there",
+    "opened",
+    "read_bytes",
+    "read_json",
+    "read_lines",
+    "sha256_of_bytes",
+    "sha256_of_file",
+    "user_path",
+    "writable_folder",
+    "write_bytes",
+    "write_together",
+]

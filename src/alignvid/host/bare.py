@@ -1,0 +1,24 @@
+"""A bare transformer: a module that its caller runs, step by step and pass by pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from alignvid.host.runner import Runner
+
+
+def _is_module(model: Any) -> bool:
+    return isinstance(model, nn.Module)
+
+
+def _itself(model: nn.Module) -> dict[str, nn.Module | None]:
+    return {"transformer": model}
+
+
+def _no_scheduler(model: Any) -> None:
+    return None
+
+
+BARE = Runner("bare transformer", _is_module, _itself, scheduler=_no_scheduler, is_silent=True)

@@ -1,0 +1,53 @@
+"""Where the gain begins or ends to act, and which caches must know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from alignvid.host.caches.cache import Cache, Samples, Slots
+from alignvid.host.caches.cache_dit import CacheDit
+from alignvid.host.caches.diffusers import DiffusersHooks
+from alignvid.host.caches.family import FamilyCache
+from alignvid.host.caches.para_attn import ParaAttn
+
+
+class EdgeWatch:
+    """Makes the caches of one transformer forget where the gain begins or ends to act.
+
+    What was seen last is kept per transformer and not per thread, because that is where every cache here keeps what it
+    computed: diffusers on the hooks of its blocks, by name of the cache context; cache-dit and para-attn in one context
+    for all callers. Between threads that take turns on a transformer a cache may hand on a residual, attached or not;
+    what is guaranteed is that none is handed from a forward with a gain to one without, or back. `see` and the forward
+    after it belong together: nothing else may call `see` or run this transformer in between.
+    """
+
+    def __init__(self, transformer: nn.Module, forget: Callable[[nn.Module], None] | None = None) -> None:
+        """Nothing acts yet, so what was cached before is without a gain. `forget`: the family's own."""
+        self._caches: list[Cache] = [DiffusersHooks(transformer), CacheDit(transformer), ParaAttn(transformer)]
+        if forget is not None:
+            self._caches.append(FamilyCache(transformer, forget))
+        self._passes: Slots[str | None] = Slots()
+        self._transformer = transformer
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether a cache is on that says so by what it leaves on the transformer."""
+        is_enabled = getattr(self._transformer, "is_cache_enabled", False)
+        return bool(is_enabled) or getattr(self._transformer, "_context_manager", None) is not None
+
+    def see(self, pass_name: str | None, samples: Samples) -> bool:
+        """Note how the gain acts in the forward that is about to run, in the pass of that name.
+
+        Returns: whether it acts there otherwise than in the last forward of that pass.
+        """
+        for cache in self._caches:
+            cache.see(pass_name, samples)
+        return self._passes.differs(pass_name, samples)
+
+    def forget_all(self) -> None:
+        """Let nothing that was computed with a gain outlive the attachment."""
+        for cache in self._caches:
+            cache.forget_all()
+        self._passes.clear()

@@ -1,0 +1,152 @@
+"""A host of another library, described by data: its loop calls `model_fn`, and the transformer's forward never."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import alignvid
+from alignvid.errors import AlignvidError, AttachmentError, ObservationError
+from alignvid.host import registry
+from alignvid.models import registry as families
+from plain_model import PLAIN, plain_model
+
+STEPS = 10
+GAMMA = 1.5
+
+
+def run_blocks(dit: Any, latents: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
+    """What the transformer's forward does, without calling it."""
+    for block in dit.trunk.blocks:
+        latents = block(latents + timestep[:, None, None], context)
+    return latents
+
+
+class LoopPipeline(nn.Module):
+    """A pipeline that is a module, with a scheduler that says its timesteps alone, and guidance in two passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dit, self.inputs = plain_model()
+        self.scheduler = SimpleNamespace(timesteps=None)
+        self.model_fn = run_blocks
+        self.by_hand: Any = lambda step, is_cond: 1.0
+
+    @torch.no_grad()
+    def forward(self) -> Tensor:
+        levels = 1 - torch.arange(STEPS) / STEPS
+        self.scheduler.timesteps = 3 * levels / (1 + 2 * levels)
+        latents, prompt = self.inputs["x"], self.inputs["context"]
+        for step, timestep in enumerate(self.scheduler.timesteps):
+            predictions = []
+            for context in (prompt, -prompt):
+                self.dit.gain = self.by_hand(step, context is prompt)
+                given = {"latents": latents, "timestep": timestep.clone()[None], "context": context}
+                predictions.append(self.model_fn(dit=self.dit, **given))
+            latents = latents - 0.1 * (predictions[1] + 3.0 * (predictions[0] - predictions[1]))
+        return latents
+
+
+def by_hand(pipe: LoopPipeline, acts: Any) -> Tensor:
+    """The same run, with the text keys of all blocks scaled by hooks."""
+    pipe.by_hand = lambda step, is_cond: GAMMA if acts(step, is_cond) else 1.0
+    norms = [block.cross_attn.norm_k for block in pipe.dit.trunk.blocks]
+    hooks = [norm.register_forward_hook(lambda _, __, keys: keys * pipe.dit.gain) for norm in norms]
+    try:
+        return pipe()
+    finally:
+        pipe.by_hand = lambda step, is_cond: 1.0
+        for hook in hooks:
+            hook.remove()
+
+
+def example() -> str:
+    page = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    return page.split("```python\n")[1].partition("```")[0]
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopPipeline]:
+    """The pipeline, its family registered and the host described by the documentation's example, word for word."""
+    monkeypatch.setattr(families, "_registered", {"plain": PLAIN})
+    monkeypatch.setattr(registry, "_registered", {})
+    exec(example(), {})
+    yield LoopPipeline()
+
+
+def levels(step: int) -> float:
+    level = 1 - step / STEPS
+    return 3 * level / (1 + 2 * level)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "acts"),
+    [
+        ({"steps": (0.0, 0.3)}, lambda step, is_cond: step < 3),
+        ({"steps": alignvid.StepWindow.noise_above(0.8)}, lambda step, is_cond: levels(step) > 0.8),
+        ({"steps": (0.2, 0.5), "branch": "cond"}, lambda step, is_cond: 2 <= step < 5 and is_cond),
+        ({"steps": "all", "branch": "uncond"}, lambda step, is_cond: not is_cond),
+    ],
+    ids=["fraction", "noise", "cond", "uncond"],
+)
+def test_a_door_is_as_exact_as_keys_scaled_by_hand(pipe: LoopPipeline, recipe: dict[str, Any], acts: Any) -> None:
+    plain, expected = pipe(), by_hand(pipe, acts)
+    with alignvid.attach(pipe, "generic", gamma=GAMMA, blocks="all", streams=["cross.text"], **recipe) as attachment:
+        found, again = pipe(), pipe()
+    assert not torch.equal(expected, plain)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found, again)
+    assert attachment.forward_count == 2 * 2 * STEPS
+    assert torch.equal(pipe(), plain)
+    assert pipe.model_fn is run_blocks
+
+
+def test_the_example_is_short() -> None:
+    assert len(example().splitlines()) <= 45
+
+
+def test_a_loop_without_a_description_is_refused(pipe: LoopPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    with pytest.raises(AlignvidError, match="at `dit`"):
+        alignvid.attach(pipe)
+    with alignvid.attach(pipe.dit, "generic"), pytest.raises(AttachmentError, match=r"docs/hosts\.md"):
+        pipe()
+
+
+def test_the_proof_goes_through_the_door(pipe: LoopPipeline) -> None:
+    with alignvid.attach(pipe, "generic", steps=(0.0, 0.3)) as attachment:
+        pipe()
+        before = attachment.acted_count
+        proof = attachment.proof()
+    assert proof.has_changed_anything and attachment.acted_count == before
+
+
+def test_a_copy_is_attached_as_the_original_is_and_detaches_alone(pipe: LoopPipeline) -> None:
+    plain = pipe()
+    with alignvid.attach(pipe, "generic") as attachment:
+        copied = copy.deepcopy(pipe)
+        modulated = copied()
+        assert attachment.forward_count == 0 and not torch.equal(modulated, plain)
+        alignvid.detach(copied)
+        assert torch.equal(copied(), plain) and not torch.equal(pipe(), plain)
+    assert torch.equal(pipe(), plain)
+
+
+def test_what_a_door_needs_is_named_where_it_is_missing(pipe: LoopPipeline) -> None:
+    with alignvid.attach(pipe, "generic"), pytest.raises(AttachmentError, match="without a transformer as `dit`"):
+        pipe.model_fn(latents=pipe.inputs["x"])
+    pipe.model_fn = None
+    with pytest.raises(AttachmentError, match="no `model_fn` to call"):
+        alignvid.attach(pipe, "generic")
+
+
+def test_observing_through_a_door_is_refused(pipe: LoopPipeline) -> None:
+    with pytest.raises(ObservationError, match="calls `model_fn`"):
+        alignvid.observe(pipe)
