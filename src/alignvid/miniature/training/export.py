@@ -17,7 +17,8 @@ def export(model: TextToVideo, vae: AutoencoderKLWan, image_encoder: CLIPVisionM
     """Write a folder that `from_pretrained` loads, replacing the one there. The parts become half precision."""
     for trained in (model, vae, image_encoder):
         trained.eval().half()
-    vae.register_to_config(_name_or_path="")  # else the folder that its checkpoint came from is published
+    for part in (vae, model.transformer):
+        part.register_to_config(_name_or_path="")  # else the folder that its checkpoint came from is published
     wan: Any = WanImageToVideoPipeline  # whose annotations name other classes than its model files do
     pipeline = wan(
         tokenizer=build_tokenizer(),
@@ -29,8 +30,8 @@ def export(model: TextToVideo, vae: AutoencoderKLWan, image_encoder: CLIPVisionM
         transformer=model.transformer,
         transformer_2=None,
     )
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    pipeline.save_pretrained(part, safe_serialization=True)
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    pipeline.save_pretrained(unfinished, safe_serialization=True)
     shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
+    unfinished.replace(folder)
