@@ -8,12 +8,32 @@ import numpy as np
 import pytest
 
 from alignvid.errors import InputError
-from alignvid.miniature.drawing import HEIGHT, WIDTH, Video, first_frame, render
-from alignvid.miniature.judge import Judgement
-from alignvid.miniature.picture import read_picture
-from alignvid.miniature.requests import request_of
-from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT, sample_scene
-from alignvid.miniature.strict import judge_picture, judge_scene
+from alignvid.miniature.drawing import (
+    HEIGHT,
+    RADIUS,
+    WIDTH,
+    Video,
+    centre,
+    coverage,
+    first_frame,
+    paint_background,
+    render,
+)
+from alignvid.miniature.judge import BLUR, Judgement, blur
+from alignvid.miniature.picture import known_ground, read_picture
+from alignvid.miniature.requests import Wanted, request_of
+from alignvid.miniature.scenes import (
+    DEVELOPMENT,
+    HELD_OUT,
+    PALETTE,
+    SHAPE_KINDS,
+    SIZES,
+    Background,
+    Shape,
+    ShapeKind,
+    sample_scene,
+)
+from alignvid.miniature.strict import AS_GOOD_AS, KEPT_AS_GOOD_AS, Ending, judge_picture, judge_scene
 from alignvid.miniature.wordings import ask
 from clips import known_clip, through_h264
 
@@ -92,6 +112,63 @@ def test_a_recoloured_shape_of_another_kind_is_not_shown() -> None:
     other = render(replace(scene, shapes=tuple(shapes)))
     video = np.concatenate([render(scene)[:6], other[6:]])
     assert not judge_scene(video, scene, request_of(scene, says_size=False, says_place=True)).edit_shown
+
+
+CELL = 4
+BACKGROUND = Background("plain", (120, 124, 118), (130, 130, 130), 0.0, 0)
+
+
+def ending(mask: np.ndarray) -> Ending:
+    """The end of a clip whose middle cell holds a red mask, 0 to 1, (height, width)."""
+    ground = paint_background(BACKGROUND)
+    picture = ground + mask[..., None] * (np.array(PALETTE["red"], np.float32) - ground)
+    return Ending(blur(picture.astype(np.float32), BLUR), known_ground(BACKGROUND))
+
+
+def rounded(roundness: float) -> np.ndarray:
+    """A large square whose corners have a radius of this share of its half side: 0 a square, 1 a circle."""
+    across, down = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+    half = 0.94 * RADIUS["large"]
+    beyond = np.maximum(np.abs([across - centre(CELL)[0], down - centre(CELL)[1]]) - half * (1 - roundness), 0)
+    return np.clip(0.5 - (np.hypot(*beyond) - half * roundness), 0, 1)
+
+
+def is_called(end: Ending, kind: ShapeKind) -> bool:
+    return end.shows(CELL, Wanted("red", kind), AS_GOOD_AS)
+
+
+@pytest.mark.parametrize(
+    ("roundness", "kind"),
+    [(0.0, "square"), (0.25, "square"), (0.5, "square"), (0.95, "circle"), (1.0, "circle")],
+)
+def test_a_square_with_round_corners_is_a_square(roundness: float, kind: ShapeKind) -> None:
+    end = ending(rounded(roundness))
+    assert [is_called(end, each) for each in SHAPE_KINDS] == [each == kind for each in SHAPE_KINDS]
+
+
+@pytest.mark.parametrize("kind", SHAPE_KINDS)
+@pytest.mark.parametrize("growth", [-1.0, -0.5, 0.5, 1.0])
+def test_a_shape_a_little_smaller_or_larger_keeps_its_kind_and_size(kind: ShapeKind, growth: float) -> None:
+    for size in SIZES:
+        end = ending(coverage(kind, *centre(CELL), RADIUS[size] + growth))
+        assert end.said(CELL) == f"a {size} red {kind}"
+
+
+def test_half_a_square_is_a_blot() -> None:
+    mask = coverage("square", *centre(CELL), RADIUS["large"])
+    across, down = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    mask[(across - down) > 0] = 0
+    mask[: int(centre(CELL)[1]) - 3] = 0
+    end = ending(mask)
+    assert end.said(CELL) == "a ghost or a blot"
+    assert not end.is_bare(CELL) and not end.shows(CELL, Wanted("red"), AS_GOOD_AS)
+
+
+def test_a_shape_that_is_to_stay_may_lose_its_corners() -> None:
+    kept = Shape("square", "red", CELL, "large")
+    end = ending(rounded(0.75))
+    assert not end.shows(CELL, Wanted("red", "square"), AS_GOOD_AS)
+    assert end.shows(kept.cell, Wanted(kept.colour, kept.kind, kept.size), KEPT_AS_GOOD_AS)
 
 
 def test_the_shapes_of_a_picture_are_read() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ LEEWAY = 2.0
 BLUR = 3  # pixels; evens out the chroma of H.264, which has half the resolution
 PATH_MARGIN = 9  # pixels, two codec blocks of chroma around the edit
 SHIFTS = (-2, -1, 0, 1, 2)
+GROWTHS: dict[Size, tuple[float, ...]] = {"small": (-2.0, -1.0, 0.0, 1.0), "large": (-1.0, 0.0, 1.0)}
+"""Pixels by which a shape's radius may differ from its size's: small and large ones are 3.5 apart."""
 CELL_WINDOW = 22  # pixels; a cell is 21.3 wide
 
 
@@ -92,6 +95,7 @@ class Judgement:
 class _Masks(NamedTuple):
     labels: list[tuple[ShapeKind, Size]]
     coverage: NDArray[np.float32]  # (shapes, window, window)
+    blurred: NDArray[np.float32]  # the same, as a blurred picture shows them
 
 
 def judge(video: Video, scene: Scene) -> Judgement:
@@ -102,7 +106,7 @@ def judge(video: Video, scene: Scene) -> Judgement:
     after = {shape.cell: shape for shape in scene.edited_shapes}
     missing, touched = [], []
     for cell in CELLS:
-        sight = look(last, background, cell)
+        sight = look(last, background, cell, may_grow=False)
         if not sight.is_explained_by(after.get(cell)):
             reasons = touched if before.get(cell) == after.get(cell) else missing
             reasons.append(f"{place_name(cell)}: {sight} instead of {_said(after.get(cell))}")
@@ -111,23 +115,28 @@ def judge(video: Video, scene: Scene) -> Judgement:
     return Judgement(not missing, not touched, tuple(missing + touched))
 
 
-def look(blurred: Image, background: Image, cell: int) -> Sight:
-    """Everything that a cell of a blurred picture could hold, with how badly it would explain the pixels."""
+def look(blurred: Image, background: Image, cell: int, *, may_grow: bool) -> Sight:
+    """Everything that a cell of a blurred picture could hold, with how badly it would explain the pixels.
+
+    Where shapes may grow, those a little smaller or larger than their size is drawn are laid on it, too.
+    """
     rows, columns = cell_window(cell)
     seen, ground = blurred[rows, columns], background[rows, columns]
     difference = float(np.sqrt(((seen - blur(background, BLUR)[rows, columns]) ** 2).mean()))
-    return Sight(difference, {} if difference < EMPTY_BELOW else _fits(seen, ground, _masks(cell)))
+    return Sight(difference, {} if difference < EMPTY_BELOW else _fits(seen, ground, _masks(cell, may_grow)))
 
 
 def _fits(seen: Image, ground: Image, masks: _Masks) -> dict[tuple[ShapeKind, Size], Fit]:
     """The best shift and colour for each kind and size of shape."""
-    without = blur(ground * (1 - masks.coverage[..., None]), BLUR)  # -> (masks, window, window, 3)
-    within = blur(masks.coverage[..., None], BLUR)
-    colours = (within * (seen - without)).sum((1, 2)) / (within**2).sum((1, 2))  # -> (masks, 3), least squares
-    colours = np.clip(colours, 0, 255)
-    errors = np.sqrt(((without + within * colours[:, None, None] - seen) ** 2).mean((1, 2, 3)))
-    worst_first = sorted(range(len(errors)), key=errors.__getitem__, reverse=True)  # later ones replace earlier ones
-    return {masks.labels[index]: Fit(_colour_name(colours[index]), float(errors[index])) for index in worst_first}
+    missing = seen - blur(ground * (1 - masks.coverage[..., None]), BLUR)  # -> (masks, window, window, 3)
+    within = masks.blurred
+    colours = np.einsum("mij,mijc->mc", within, missing) / np.einsum("mij,mij->m", within, within)[:, None]
+    colours = np.clip(colours, 0, 255)  # least squares -> (masks, 3)
+    missing -= within[..., None] * colours[:, None, None]
+    errors = np.sqrt(np.einsum("mijc,mijc->m", missing, missing) / missing[0].size)
+    best_last = np.argsort(-errors)  # later ones replace earlier ones
+    best = {masks.labels[index]: index for index in best_last}
+    return {label: Fit(_colour_name(colours[index]), float(errors[index])) for label, index in best.items()}
 
 
 def blur(images: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -136,8 +145,9 @@ def blur(images: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     margins = [(0, 0)] * (images.ndim - 3) + [(reach, reach), (reach, reach), (0, 0)]
     padded = np.pad(images, margins, mode="edge")
     height, across = images.shape[-3], images.shape[-2]
-    tall = np.mean([padded[..., shift : shift + height, :, :] for shift in range(width)], axis=0)
-    return np.mean([tall[..., :, shift : shift + across, :] for shift in range(width)], axis=0)
+    tall = functools.reduce(np.add, [padded[..., shift : shift + height, :, :] for shift in range(width)])
+    wide = functools.reduce(np.add, [tall[..., :, shift : shift + across, :] for shift in range(width)])
+    return wide / np.float32(width**2)
 
 
 def _said(shape: Shape | None) -> str:
@@ -170,17 +180,17 @@ def cell_window(cell: int) -> tuple[slice, slice]:
 
 
 @functools.cache
-def _masks(cell: int) -> _Masks:
+def _masks(cell: int, may_grow: bool) -> _Masks:
     x, y = centre(cell)
     rows, columns = cell_window(cell)
-    labels: list[tuple[ShapeKind, Size]] = [
-        (kind, size) for kind in SHAPE_KINDS for size in SIZES for _ in SHIFTS for _ in SHIFTS
+    variants = [
+        (kind, size, *rest)
+        for kind, size in product(SHAPE_KINDS, SIZES)
+        for rest in product(GROWTHS[size] if may_grow else (0.0,), SHIFTS, SHIFTS)
     ]
     pictures = [
-        coverage(kind, x + right, y + down, RADIUS[size])[rows, columns]
-        for kind in SHAPE_KINDS
-        for size in SIZES
-        for right in SHIFTS
-        for down in SHIFTS
+        coverage(kind, x + right, y + down, RADIUS[size] + growth)[rows, columns]
+        for kind, size, growth, right, down in variants
     ]
-    return _Masks(labels, np.stack(pictures))
+    stacked = np.stack(pictures)
+    return _Masks([(kind, size) for kind, size, *_ in variants], stacked, blur(stacked[..., None], BLUR)[..., 0])

@@ -84,7 +84,7 @@ def _count(is_vivid: NDArray[np.bool_], cell: int) -> int:
 
 
 def _shape_in(blurred: Image, ground: Image, cell: int) -> Shape:
-    sight = look(blurred, ground, cell)
+    sight = look(blurred, ground, cell, may_grow=False)
     if not sight.fits:
         raise InputError(f"The {place_name(cell)} of the picture holds something too pale to be a shape.")
     (kind, size), fit = min(sight.fits.items(), key=lambda item: item[1].error)

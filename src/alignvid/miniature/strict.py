@@ -6,6 +6,8 @@ scene that it knows, or a user's own flat picture, whose scene it reads from the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from alignvid.errors import InputError
@@ -13,15 +15,19 @@ from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, HEIGHT, WIDTH, 
 from alignvid.miniature.judge import BLUR, CHANGE_ABOVE, Judgement, Sight, blur, cell_window, change_off_path, look
 from alignvid.miniature.picture import Ground, Picture, known_ground, read_picture
 from alignvid.miniature.requests import Request, Wanted, read_request
-from alignvid.miniature.scenes import CELLS, Background, Edit, Scene, Shape, place_name
+from alignvid.miniature.scenes import CELLS, Background, Edit, Scene, Shape, ShapeKind, Size, place_name
 
 BARE_BELOW = 30.0
 """Largest distance of a 5×5 patch from the ground, in colour levels, under which a person sees nothing there."""
 PATCH = 5
-AS_GOOD_AS = 1.12
-"""A shape is called what it is called best, or what fits it at most this factor and `SLACK` worse."""
-SLACK = 0.6
-ANYTHING = Wanted()
+CORNERS_COUNT = 1.4
+"""Between a square and a circle a circle must fit better by this factor: squares that are made have round corners."""
+SHAPELESS_ABOVE = 0.3
+"""What the best fit leaves over, as a share of the cell's difference from the ground; above it a person sees a blot."""
+AS_GOOD_AS = 1.05
+"""A new shape is called what it is called best, or what fits it at most this factor worse."""
+KEPT_AS_GOOD_AS = 1.3
+"""The same of a shape that is to stay: who saw it before still sees it where its corners wear off."""
 BLANK = Background("plain", (128, 128, 128), (128, 128, 128), 0.0, 0)
 
 
@@ -45,52 +51,88 @@ def judge_request(video: Video, before: Picture, request: Request) -> Judgement:
     """
     if video.shape != (FRAMES, HEIGHT, WIDTH, 3):
         raise InputError(f"The clip has shape {video.shape}; this judge needs {(FRAMES, HEIGHT, WIDTH, 3)}.")
-    last = blur(video[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), BLUR)
+    end = Ending(blur(video[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), BLUR), before.ground)
     target = request.target_among(before.shapes)
     at_cell = {shape.cell: shape for shape in before.shapes}
-    found = _result_cell(last, before, request, target)
-    missing = _missing(last, before.ground, request, target, found)
+    found = _result_cell(end, before, request, target)
+    missing = _missing(end, request, target, found)
     own = {found, None if target is None else target.cell}
     touched = [
-        f"{place_name(cell)}: {_said(last, before.ground, cell)} instead of {_name(at_cell.get(cell))}"
+        f"{place_name(cell)}: {end.said(cell)} instead of {_name(at_cell.get(cell))}"
         for cell in CELLS
-        if cell not in own and not _is_as_before(last, before.ground, cell, at_cell.get(cell))
+        if cell not in own and not _is_as_before(end, cell, at_cell.get(cell))
     ]
     if change_off_path(video, _path(before, request, target, found)) > CHANGE_ABOVE:
         touched.append("a place off the edit's path does not look like the first frame")
     return Judgement(not missing, not touched, tuple(missing + touched))
 
 
-def shows(last: Image, ground: Ground, cell: int, wanted: Wanted) -> bool:
-    """Whether a person would say that a shape as it is wanted is in the cell."""
-    if is_bare(last, ground, cell):
-        return False
-    sight = look(last, ground.image, cell)
-    best = min((fit.error for fit in sight.fits.values()), default=np.inf)
-    return any(
-        fit.error <= best * AS_GOOD_AS + SLACK
-        and wanted.kind in (None, kind)
-        and wanted.size in (None, size)
-        and fit.colour != "unclear"
-        and wanted.colour in (None, fit.colour)
-        for (kind, size), fit in sight.fits.items()
-    )
+class Label(NamedTuple):
+    """What a person may call a shape."""
+
+    kind: ShapeKind
+    size: Size
+    colour: str
 
 
-def is_bare(last: Image, ground: Ground, cell: int) -> bool:
-    """Whether a person would see nothing but ground in the cell: no ghost, either."""
-    distance = blur(ground.distance(last)[..., None], PATCH)[..., 0]
-    return float(distance[cell_window(cell)].max()) < BARE_BELOW
+class Ending:
+    """The end of a clip, blurred, before a known ground; each cell is looked at once."""
+
+    def __init__(self, last: Image, ground: Ground) -> None:
+        self._last, self._ground = last, ground
+        self._distance = blur(ground.distance(last)[..., None], PATCH)[..., 0]
+        self._sights: dict[int, Sight] = {}
+
+    def sight(self, cell: int) -> Sight:
+        """Everything that the cell could hold."""
+        if cell not in self._sights:
+            self._sights[cell] = look(self._last, self._ground.image, cell, may_grow=True)
+        return self._sights[cell]
+
+    def is_bare(self, cell: int) -> bool:
+        """Whether a person would see nothing but ground in the cell: no ghost, either."""
+        rows, columns = (slice(side.start + PATCH // 2, side.stop - PATCH // 2) for side in cell_window(cell))
+        return float(self._distance[rows, columns].max()) < BARE_BELOW  # patches that lie within the cell
+
+    def shows(self, cell: int, wanted: Wanted, leeway: float) -> bool:
+        """Whether a person would say that a shape as it is wanted is in the cell."""
+        called = self._called(cell)
+        best = min(called.values(), default=np.inf)
+        return any(
+            misfit <= best * leeway
+            and wanted.kind in (None, label.kind)
+            and wanted.size in (None, label.size)
+            and wanted.colour in (None, label.colour)
+            for label, misfit in called.items()
+        )
+
+    def said(self, cell: int) -> str:
+        """What a person would call it."""
+        called = self._called(cell)
+        if called:
+            return _name(min(called, key=called.__getitem__))
+        return "nothing" if self.is_bare(cell) else "a ghost or a blot"
+
+    def _called(self, cell: int) -> dict[Label, float]:
+        """What the shape in the cell may be called, and how badly that fits; empty where none is seen."""
+        sight = self.sight(cell)
+        best = min((fit.error for fit in sight.fits.values()), default=np.inf)
+        if self.is_bare(cell) or best > SHAPELESS_ABOVE * sight.difference:
+            return {}
+        return {
+            Label(kind, size, fit.colour): fit.error * (CORNERS_COUNT if kind == "circle" else 1.0)
+            for (kind, size), fit in sight.fits.items()
+            if fit.colour != "unclear"
+        }
 
 
-def _result_cell(last: Image, before: Picture, request: Request, target: Shape | None) -> int | None:
+def _result_cell(end: Ending, before: Picture, request: Request, target: Shape | None) -> int | None:
     """Where the outcome is to be seen; of several possible cells the one that shows it, if there is one."""
     if request.kind not in ("add", "move"):
         return None if target is None else target.cell
     occupied = {shape.cell for shape in before.shapes}
     cells = [cell for cell in request.outcome.cells or CELLS if cell not in occupied]
-    wanted = _outcome(request, target)
-    showing = [cell for cell in cells if shows(last, before.ground, cell, wanted)]
+    showing = [cell for cell in cells if end.shows(cell, _outcome(request, target), AS_GOOD_AS)]
     return showing[0] if showing else cells[0] if len(cells) == 1 else None
 
 
@@ -102,22 +144,20 @@ def _outcome(request: Request, target: Shape | None) -> Wanted:
     return Wanted(asked.colour or target.colour, target.kind, asked.size)
 
 
-def _missing(last: Image, ground: Ground, request: Request, target: Shape | None, found: int | None) -> list[str]:
+def _missing(end: Ending, request: Request, target: Shape | None, found: int | None) -> list[str]:
     missing = []
-    if request.kind in ("delete", "move") and target is not None and not is_bare(last, ground, target.cell):
-        missing.append(f"{place_name(target.cell)}: {_said(last, ground, target.cell)} instead of nothing")
-    if request.kind != "delete" and (found is None or not shows(last, ground, found, _outcome(request, target))):
-        place = (
-            "nowhere a shape as asked for" if found is None else f"{place_name(found)}: {_said(last, ground, found)}"
-        )
+    if request.kind in ("delete", "move") and target is not None and not end.is_bare(target.cell):
+        missing.append(f"{place_name(target.cell)}: {end.said(target.cell)} instead of nothing")
+    if request.kind != "delete" and (found is None or not end.shows(found, _outcome(request, target), AS_GOOD_AS)):
+        place = "nowhere a shape as asked for" if found is None else f"{place_name(found)}: {end.said(found)}"
         missing.append(f"{place}, asked for {_wanted_name(_outcome(request, target))}")
     return missing
 
 
-def _is_as_before(last: Image, ground: Ground, cell: int, shape: Shape | None) -> bool:
+def _is_as_before(end: Ending, cell: int, shape: Shape | None) -> bool:
     if shape is None:
-        return is_bare(last, ground, cell)
-    return shows(last, ground, cell, Wanted(shape.colour, shape.kind, shape.size))
+        return end.is_bare(cell)
+    return end.shows(cell, Wanted(shape.colour, shape.kind, shape.size), KEPT_AS_GOOD_AS)
 
 
 def _path(before: Picture, request: Request, target: Shape | None, found: int | None) -> Scene:
@@ -131,14 +171,7 @@ def _path(before: Picture, request: Request, target: Shape | None, found: int | 
     return Scene(before.shapes, BLANK, Edit(request.kind, number, result))
 
 
-def _said(last: Image, ground: Ground, cell: int) -> str:
-    if is_bare(last, ground, cell):
-        return "nothing"
-    sight: Sight = look(last, ground.image, cell)
-    return str(sight) if sight.fits else "a ghost"
-
-
-def _name(shape: Shape | None) -> str:
+def _name(shape: Shape | Label | None) -> str:
     return "nothing" if shape is None else f"a {shape.size} {shape.colour} {shape.kind}"
 
 

@@ -60,7 +60,7 @@ def sights(clip: Clip, scene: Scene) -> list[Sight]:
         )
     last = judge.blur(clip.frames[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), judge.BLUR)
     background = paint_background(scene.background)
-    return [judge.look(last, background, cell) for cell in CELLS]
+    return [judge.look(last, background, cell, may_grow=False) for cell in CELLS]
 
 
 def _replies(case: Case) -> Iterator[Reply]:
