@@ -24,8 +24,8 @@ def test_settings_become_a_recipe_on_the_text_keys() -> None:
 
 
 def test_guidance_alone_is_a_baseline_with_guidance() -> None:
-    variant = parse_variant("guidance=3", None)
-    assert (variant.recipe, variant.guidance) == (None, 3.0)
+    variant = parse_variant("guidance=3 sampling=4", None)
+    assert (variant.recipe, variant.guidance, variant.steps) == (None, 3.0, 4)
 
 
 def test_the_preset_is_the_miniatures_own() -> None:
@@ -35,5 +35,5 @@ def test_the_preset_is_the_miniatures_own() -> None:
 
 
 def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="no setting 'gain'; choose from blocks, gamma, guidance, steps"):
+    with pytest.raises(InputError, match="no setting 'gain'; choose from blocks, gamma, guidance, sampling, steps"):
         parse_variant("gain=2", None)

@@ -3,7 +3,8 @@
     python -m alignvid.miniature.training.compare --variant ... --records FILE
 
 A variant is "baseline", "preset" (what attach finds for the miniature), or settings such as
-"gamma=2.5 steps=0-0.5 blocks=first-half guidance=3"; the gain then acts on the text keys of cross-attention.
+"gamma=2.5 steps=0-0.5 blocks=first-half guidance=3 sampling=8"; the gain then acts on the text keys of cross-attention
+in that part of the sampling steps.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ CLAIMS: dict[str, Callable[[Outcome], bool]] = {
     "rest untouched": lambda outcome: outcome.rest_untouched,
     "both": lambda outcome: outcome.edit_shown and outcome.rest_untouched,
 }
-SETTINGS = ("blocks", "gamma", "guidance", "steps")
+SETTINGS = ("blocks", "gamma", "guidance", "sampling", "steps")
 
 
 @click.command(
@@ -90,7 +91,8 @@ def parse_variant(text: str, pipeline: object) -> Variant:
             blocks=BlockSet.of(settings.get("blocks", "all")),
             steps=StepWindow.fraction(float(start), float(stop)),
         )
-    return Variant(text, recipe, DEFAULT_STEPS, float(settings.get("guidance", 1.0)))
+    steps, guidance = int(settings.get("sampling", DEFAULT_STEPS)), float(settings.get("guidance", 1.0))
+    return Variant(text, recipe, steps, guidance)
 
 
 def _lines(outcomes: list[list[Outcome]], first: list[list[Outcome]]) -> list[str]:
