@@ -20,7 +20,7 @@ from alignvid.miniature.scenes import CELLS, Background, Edit, Scene, Shape, Sha
 BARE_BELOW = 30.0
 """Largest distance of a 5×5 patch from the ground, in colour levels, under which a person sees nothing there."""
 PATCH = 5
-CORNERS_COUNT = 1.4
+CORNERS_COUNT: dict[Size, float] = {"small": 1.2, "large": 1.4}
 """Between a square and a circle a circle must fit better by this factor: squares that are made have round corners."""
 SHAPELESS_ABOVE = 0.3
 """What the best fit leaves over, as a share of the cell's difference from the ground; above it a person sees a blot."""
@@ -120,7 +120,7 @@ class Ending:
         if self.is_bare(cell) or best > SHAPELESS_ABOVE * sight.difference:
             return {}
         return {
-            Label(kind, size, fit.colour): fit.error * (CORNERS_COUNT if kind == "circle" else 1.0)
+            Label(kind, size, fit.colour): fit.error * (CORNERS_COUNT[size] if kind == "circle" else 1.0)
             for (kind, size), fit in sight.fits.items()
             if fit.colour != "unclear"
         }
