@@ -126,7 +126,7 @@ def ending(mask: np.ndarray) -> Ending:
 
 
 def rounded(roundness: float) -> np.ndarray:
-    """A large square whose corners have a radius of this share of its half side: 0 a square, 1 a circle."""
+    """A large square whose corners have a radius of this share of its half side: 0.1 almost a square, 1 a circle."""
     across, down = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
     half = 0.94 * RADIUS["large"]
     beyond = np.maximum(np.abs([across - centre(CELL)[0], down - centre(CELL)[1]]) - half * (1 - roundness), 0)
@@ -139,7 +139,7 @@ def is_called(end: Ending, kind: ShapeKind) -> bool:
 
 @pytest.mark.parametrize(
     ("roundness", "kind"),
-    [(0.0, "square"), (0.25, "square"), (0.5, "square"), (0.95, "circle"), (1.0, "circle")],
+    [(0.1, "square"), (0.25, "square"), (0.5, "square"), (0.95, "circle"), (1.0, "circle")],
 )
 def test_a_square_with_round_corners_is_a_square(roundness: float, kind: ShapeKind) -> None:
     end = ending(rounded(roundness))
@@ -166,7 +166,7 @@ def test_half_a_square_is_a_blot() -> None:
 
 def test_a_shape_that_is_to_stay_may_lose_its_corners() -> None:
     kept = Shape("square", "red", CELL, "large")
-    end = ending(rounded(0.75))
+    end = ending(rounded(0.7))
     assert not end.shows(CELL, Wanted("red", "square"), AS_GOOD_AS)
     assert end.shows(kept.cell, Wanted(kept.colour, kept.kind, kept.size), KEPT_AS_GOOD_AS)
 
