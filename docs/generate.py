@@ -242,8 +242,8 @@ and a second `attach` through any of them is refused with the first one's name; 
 off. `from_pipe` of an attached pipeline shares its transformer.
 
 The step is read from the scheduler of the pipeline that was attached to. Where the other one has a scheduler of
-its own, the noise level that the transformer is given tells the step, as for a bare transformer: exact for a noise
-window. Attach to the pipeline that you run.
+its own, the noise level that the transformer is given says which step it is, as for a bare transformer: exact for a
+noise window. Attach to the pipeline that you run.
 """
 
 

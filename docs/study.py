@@ -1,6 +1,6 @@
 """The study on the miniature: run it, and write docs/study.md and its picture from the records.
 
-    python docs/study.py run FOLDER     both halves, measured, about five hours on one core; goes on
+    python docs/study.py run FOLDER     both halves, measured, about five hours on one core; resumes
     python docs/study.py page FOLDER    tables and picture from the records alone
 
 Recipes are compared on the development half of OmitShapes, and claims are made on the other half.
@@ -24,7 +24,7 @@ HEADINGS = ("edit shown", "rest untouched", "both")
 BATCH = 12
 MARK = "<!-- written by docs/study.py from here on -->"
 LABEL: Any = {"textcoords": "offset points", "xytext": (0, 6), "ha": "center", "fontsize": 7, "weight": "bold"}
-CLEAR = 0.05  # a p-value above it tells nothing
+CLEAR = 0.05  # a p-value above it shows nothing
 
 
 class Rates(NamedTuple):

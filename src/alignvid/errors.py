@@ -8,10 +8,11 @@
     ├── UnsupportedModel        no family knows this transformer or pipeline
     ├── UnknownTarget           a block, stack, site or stream that the model does not have
     ├── AttachmentError         the model cannot be attached to in its present state
+    │   └── ContractError       with strict=True: what is a ContractWarning without it
     ├── ObservationError        the model cannot be observed in its present state, or nothing was observed
     ├── TraceError              a trace cannot be read, asked or compared
     ├── PictureError            numbers, frames or maps that cannot be drawn
-    ├── ClockError              the step or noise level of a running model cannot be told
+    ├── ClockError              the step or noise level of a running model is not known
     ├── InputError              an image, prompt, jobs file or model folder that cannot be used
     │   └── UnreadableFile      a file that is missing, no regular file, too large or cannot be read
     ├── OutputError             a result that cannot be written
@@ -54,8 +55,16 @@ class AttachmentError(AlignvidError, RuntimeError):
     """The model's present state does not allow attaching (already attached, on meta, half built)."""
 
 
+class ContractError(AttachmentError):
+    """A gain does not act as its recipe says, or that cannot be known; of an attachment with strict=True."""
+
+
+class ContractWarning(UserWarning):
+    """A gain does not act as its recipe says, or that cannot be known. With strict=True it is a ContractError."""
+
+
 class ClockError(AlignvidError, RuntimeError):
-    """Neither the scheduler nor the timestep tells which denoising step is running."""
+    """Neither the scheduler nor the timestep says which denoising step is running."""
 
 
 class ObservationError(AlignvidError, RuntimeError):

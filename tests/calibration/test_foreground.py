@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alignvid.calibration.foreground import choose_foreground, digest, grabcut
+from alignvid.calibration.foreground import choose_foreground, digest
+from alignvid.calibration.grabcut import grabcut
 from alignvid.calibration.pairs import read_pairs
 from alignvid.errors import InputError, MissingExtra
 

@@ -1,4 +1,4 @@
-"""Pairs from jobs files, OmitI2V folders and scenes; what cannot be used is told by row and field."""
+"""Pairs from jobs files, OmitI2V folders and scenes; what cannot be used is named by row and field."""
 
 import json
 

@@ -282,9 +282,7 @@ def test_ctrl_c_in_the_middle_and_the_same_again_gives_the_same_preset_bit_for_b
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err.strip().endswith(
-        "alignvid: Interrupted; what was measured is kept, the same command goes on from there."
-    )
+    assert err.strip().endswith("alignvid: Interrupted; what was measured is kept, the same command resumes there.")
     assert not (tmp_path / "preset.toml").exists()
     assert 1 <= len(rows_of(tmp_path)) < 3
     run(fields=slow)

@@ -93,8 +93,8 @@ def test_a_stream_that_shares_a_norm_is_refused_with_what_works(found, name, whe
     case = found[f"{name}, parts of norms, {when}"]
     assert case["refusal"] == (
         "The transformer runs with context parallelism, where each process holds a part of every sequence: the tokens "
-        f"of {streams} cannot be told from others under the same key norm. Give all of a norm one gain, such as "
-        f"streams=['{remedy}'], choose streams with a norm of their own, or leave enable_parallelism out."
+        f"of {streams} cannot be distinguished from others under the same key norm. Give all of a norm one gain, such "
+        f"as streams=['{remedy}'], choose streams with a norm of their own, or leave enable_parallelism out."
     )
     assert case["difference after detaching"] <= ROUNDING
 
@@ -126,7 +126,7 @@ def test_a_part_of_a_sequence_is_refused_before_anything_is_touched(name):
     pipe, _ = BUILDERS[name]()
     split_tokens(pipe)
     plain = type(pipe.transformer)
-    with pytest.raises(AttachmentError, match=r"context parallelism, .* cannot be told from others"):
+    with pytest.raises(AttachmentError, match=r"context parallelism, .* cannot be distinguished from others"):
         alignvid.attach(pipe, PARTS_OF_NORMS[name][0])
     assert type(pipe.transformer) is plain
 

@@ -1,6 +1,6 @@
 """Techniques of diffusers, attached before and after, against the same weights and maths without the technique.
 
-Each row says how the technique is applied to a pipeline, and how a second pipeline of the same seed is made that shall
+Each row says how the technique is applied to a pipeline, and how a second pipeline of the same seed is made that must
 give the same output without it: weights merged, rounded or read back by hand. The tolerance stands in the table.
 """
 

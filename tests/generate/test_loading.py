@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from alignvid.errors import InputError, UnknownPreset, UnknownTarget, UnsupportedModel
+from alignvid.errors import InputError, ModulationError, UnknownPreset, UnknownTarget, UnsupportedModel
 from alignvid.generate.loading import ModelSource, find_model, load_pipeline
 from alignvid.generate.sketch import describe, find_preset, resolve, sketch
 
@@ -128,8 +128,8 @@ def test_a_sketch_resolves_a_recipe_as_attach_would(wan_i2v_folder):
 
     model = sketch(find_model(str(wan_i2v_folder)))
     with attach(load_pipeline(model.source, "float32"), gamma=1.5) as attachment:
-        resolved = resolve(model, None, {**NO_OVERRIDES, "gamma": 1.5})
-        assert resolved.to_dict() == attachment.to_dict()
+        resolved = resolve(model, None, {**NO_OVERRIDES, "gamma": 1.5}).summary.to_dict()
+        assert resolved == {name: attachment.to_dict()[name] for name in resolved}
 
 
 def test_a_sketch_knows_the_transformer_that_is_given_no_text(tmp_path):
@@ -145,7 +145,8 @@ def test_a_sketch_knows_the_transformer_that_is_given_no_text(tmp_path):
     ]
     for streams in (None, ["video"], ["text", "video"]):
         with attach(pipeline, streams=streams) as attachment:
-            assert resolve(model, None, {**NO_OVERRIDES, "streams": streams}).to_dict() == attachment.to_dict()
+            resolved = resolve(model, None, {**NO_OVERRIDES, "streams": streams}).summary.to_dict()
+            assert resolved == {name: attachment.to_dict()[name] for name in resolved}
 
 
 def test_the_preset_of_the_real_model_is_found_from_its_config():
@@ -190,3 +191,30 @@ def test_what_the_model_does_not_have_is_refused_before_its_weights_are_read(wan
         override = {"blocks": BlockSet.of(override["blocks"])}
     with pytest.raises(UnknownTarget, match=message):
         resolve(sketch(find_model(str(wan_i2v_folder))), None, {**NO_OVERRIDES, **override})
+
+
+def test_a_plan_builds_no_clock_and_no_gate(wan_i2v_folder, monkeypatch):
+    from alignvid.attachment.gate import Gate
+    from alignvid.host.clock import StepClock
+    from alignvid.host.passes import PassReader
+
+    def built(*args, **kwargs):
+        raise AssertionError("a plan puts nothing in force")
+
+    for kind in (Gate, StepClock, PassReader):
+        monkeypatch.setattr(kind, "__init__", built)
+    assert resolve(sketch(find_model(str(wan_i2v_folder))), None, NO_OVERRIDES).summary.site_count > 0
+
+
+def test_a_kind_that_the_model_cannot_have_is_refused_before_its_weights_are_read(wan_i2v_folder):
+    from alignvid import LogBias, Recipe
+
+    with pytest.raises(UnknownTarget, match=r"cross.text is alone in its softmax"):
+        resolve(sketch(find_model(str(wan_i2v_folder))), Recipe(LogBias(powers={"cross.text": 1.0})), NO_OVERRIDES)
+
+
+def test_gains_without_end_are_refused_before_the_weights_are_read(wan_i2v_folder):
+    from alignvid import Recipe, Scalar
+
+    with pytest.raises(ModulationError, match=r"choose a gamma nearer to 1\.35"):
+        resolve(sketch(find_model(str(wan_i2v_folder))), Recipe(Scalar(1e-200, {"cross.text": 2.0})), NO_OVERRIDES)

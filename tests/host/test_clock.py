@@ -17,10 +17,12 @@ from torch import nn
 
 from alignvid import StepWindow
 from alignvid.errors import ClockError
-from alignvid.host.clock import Moment, StepClock
+from alignvid.host.branches import active_samples, pass_named
+from alignvid.host.clock import StepClock
 from alignvid.host.given import Given
+from alignvid.host.moment import Moment
 from alignvid.host.noise import noise_levels
-from alignvid.host.passes import PassReader, active_samples, pass_named
+from alignvid.host.passes import PassReader
 from alignvid.host.transformers import Host
 from alignvid.models.builtin.wan import FAMILY as WAN
 from alignvid.models.family import Time

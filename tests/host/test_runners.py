@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import alignvid
-from alignvid.errors import AlignvidError, AttachmentError, ObservationError
+from alignvid.errors import AlignvidError, AttachmentError, ContractWarning, ObservationError
 from alignvid.host import registry
 from alignvid.models import registry as families
 from plain_model import PLAIN, plain_model
@@ -106,6 +106,20 @@ def test_a_door_is_as_exact_as_keys_scaled_by_hand(pipe: LoopPipeline, recipe: d
     assert attachment.forward_count == 2 * 2 * STEPS
     assert torch.equal(pipe(), plain)
     assert pipe.model_fn is run_blocks
+
+
+def test_another_transformer_behind_a_door_is_said_once(pipe: LoopPipeline) -> None:
+    kind, plain = type(pipe), pipe()
+    alignvid.attach(pipe, "generic", gamma=GAMMA, blocks="all", streams=["cross.text"], steps="all")
+    expected = pipe()
+    first, pipe.dit = pipe.dit, plain_model()[0]
+    with pytest.warns(ContractWarning, match="does not act in this run: it runs another PlainVideoModel"):
+        assert torch.equal(pipe(), plain)
+    pipe()  # said once
+    pipe.dit = first
+    assert torch.equal(pipe(), expected)
+    alignvid.detach(pipe)
+    assert torch.equal(pipe(), plain) and type(pipe) is kind
 
 
 def test_the_example_is_short() -> None:

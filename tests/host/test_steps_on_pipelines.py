@@ -1,7 +1,7 @@
 """Exactly the chosen blocks × steps × CFG branches act, counted without alignvid.
 
 A hook on every key norm compares what leaves the norm with an RMS norm written out here; a hook on the transformer
-numbers the forwards and tells the CFG branch by the embeddings that are passed.
+numbers the forwards and finds the CFG branch by the embeddings that are passed.
 """
 
 from __future__ import annotations

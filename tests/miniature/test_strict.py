@@ -147,7 +147,7 @@ def test_a_square_with_round_corners_is_a_square(roundness: float, kind: ShapeKi
 
 
 @pytest.mark.parametrize("kind", SHAPE_KINDS)
-@pytest.mark.parametrize("growth", [-1.0, -0.5, 0.5, 1.0])
+@pytest.mark.parametrize("growth", [-1.0, 1.0])
 def test_a_shape_a_little_smaller_or_larger_keeps_its_kind_and_size(kind: ShapeKind, growth: float) -> None:
     for size in SIZES:
         end = ending(coverage(kind, *centre(CELL), RADIUS[size] + growth))

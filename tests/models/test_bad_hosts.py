@@ -33,14 +33,14 @@ from pipelines import generate
 
 
 class ForeignProcessor(FluxAttnProcessor):
-    """Somebody else's attention that runs the norms as diffusers' does."""
+    """Another package's attention that runs the norms as diffusers' does."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*args, **kwargs)
 
 
 class NormlessProcessor:
-    """Somebody else's attention that leaves the norms out."""
+    """Another package's attention that leaves the norms out."""
 
     _attention_backend = None
 

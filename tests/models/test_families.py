@@ -56,10 +56,10 @@ class Run(NamedTuple):
 
 
 def steps_of(call: dict[str, Any]) -> int:
-    """Steps of a run, or of one of its sections; a pyramid is told those of each stage."""
+    """Steps of a run, or of one of its sections; a pyramid is given those of each stage."""
     if "sigmas" in call:
         return sum(sigma > 0.0 for sigma in call["sigmas"])
-    stages = call.get("pyramid_num_inference_steps_list", [3])  # SANA-WM's refiner has three steps, and is told none
+    stages = call.get("pyramid_num_inference_steps_list", [3])  # SANA-WM's refiner has three steps, and is given none
     return call.get("num_inference_steps") or sum(stages)
 
 
@@ -102,7 +102,7 @@ def test_each_of_its_targets_alone_changes_the_output(name, run):
 
 
 @pytest.mark.parametrize("name", WITHOUT_TOKENS)
-def test_a_stream_without_tokens_is_told(name):
+def test_a_stream_without_tokens_is_warned_of(name):
     pipe, call = BUILDERS[name]()
     with alignvid.attach(pipe, streams=["image"]), pytest.warns(UserWarning, match="image has no tokens in this call"):
         generate(pipe, call)

@@ -114,8 +114,8 @@ def forward(
 ) -> Forward:
     """Run a transformer, each attention computed by `attention(name, query, key, value, mask)` or as diffusers does.
 
-    With `following`, the run goes on with the outputs of that one: each softmax then has the same inputs as there, and
-    rounding does not add up from block to block. What is given back is still what `attention` computed.
+    With `following`, the run continues with the outputs of that one: each softmax then has the same inputs as there,
+    and rounding does not add up from block to block. What is given back is still what `attention` computed.
     """
     outputs, running = [], [""]
 

@@ -1,4 +1,4 @@
-"""A family of somebody else's, registered in code or found through an entry point, works like a built-in one."""
+"""A family of another package, registered in code or found through an entry point, works like a built-in one."""
 
 from __future__ import annotations
 

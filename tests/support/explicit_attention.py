@@ -73,7 +73,7 @@ def forward(
 ) -> Forward:
     """Run a transformer, each softmax computed by `attention` or as torch does.
 
-    With `following`, the run goes on with the outputs of that one, so that each softmax has the same inputs as there
+    With `following`, the run continues with the outputs of that one, so that each softmax has the same inputs as there
     and rounding does not add up; what is given back is still what `attention` computed.
     """
     outputs, running = [], [""]

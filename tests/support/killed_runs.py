@@ -127,7 +127,7 @@ def kill_driver(process: BaseProcess) -> bool:
 
 
 def kill_a_worker(process: BaseProcess) -> bool:
-    """`kill -9` of one of Ray's workers of the process that was typed; it goes on without."""
+    """`kill -9` of one of Ray's workers of the process that was typed; it works on without."""
     import psutil
 
     try:

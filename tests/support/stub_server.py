@@ -93,7 +93,7 @@ class Stub:
         self._attempts: Counter[str] = Counter()
 
     def take(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        """Count a request, answer it as told."""
+        """Count a request, answer it as configured."""
         with self._lock:
             key = json.dumps(body["messages"])
             self._attempts[key] += 1

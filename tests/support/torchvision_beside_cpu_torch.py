@@ -20,7 +20,7 @@ class DeclareOperators(MetaPathFinder):
     """Finds nothing itself; declares the operators just before torchvision is imported."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
-        """None, so that the usual finders go on."""
+        """None, so that the usual finders look."""
         if name == "torchvision":
             sys.meta_path.remove(self)
             _declare()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -17,10 +17,12 @@ from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
 from alignvid.analysis.softmaxes import SoftmaxEar
 from alignvid.analysis.trace import Trace
-from alignvid.attachment.gate import gate_of
+from alignvid.attachment.gated import gate_of
 from alignvid.errors import ObservationError
+from alignvid.host.branches import UNCONDITIONAL_FIRST
 from alignvid.host.clock import StepClock
-from alignvid.host.passes import UNCONDITIONAL_FIRST, PassReader
+from alignvid.host.contexts import HeardContexts
+from alignvid.host.passes import PassReader
 from alignvid.host.sites import Inserted, holder_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
@@ -61,7 +63,7 @@ class Observation:
             for keys, norm in zip(site.keys, site.norms, strict=True)
             if descend(site.attention, keys.path) is None
         ]
-        self._contexts: list[tuple[nn.Module, Any]] = []
+        self._contexts: list[HeardContexts] = []
         self._place: ForwardPlace | None = None
         self._site: ObservedSite | None = None
         self._normed: dict[int, Tensor] = {}
@@ -97,9 +99,9 @@ class Observation:
         self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
         self._handles += host.family.watch(self._clock.pipeline)
-        if hasattr(host.transformer, "cache_context"):
-            self._contexts.append((host.transformer, vars(host.transformer).get("cache_context")))
-            object.__setattr__(host.transformer, "cache_context", _announcing(host.transformer, self._passes))
+        contexts = HeardContexts(host.transformer, self._passes.announce)
+        contexts.put_on()
+        self._contexts.append(contexts)
 
     def _watch_site(self, site: ObservedSite) -> None:
         enter, leave = partial(self._enter_site, site), partial(self._leave_site, site)
@@ -115,10 +117,7 @@ class Observation:
         for neutral in self._inserted:
             neutral.take_out()
         while self._contexts:
-            transformer, earlier = self._contexts.pop()
-            object.__delattr__(transformer, "cache_context")
-            if earlier is not None:
-                object.__setattr__(transformer, "cache_context", earlier)
+            self._contexts.pop().take_off()
 
     def _begin_forward(
         self, host: Host, signature: inspect.Signature, transformer: nn.Module, args: Any, kwargs: Any
@@ -154,6 +153,10 @@ class Observation:
         )
         if untold is not None and problem not in self.trace.problems:
             self.trace.problems.append(problem)
+        mixed = host.family.warning(arguments, streams)
+        if mixed and mixed not in self.trace.problems:
+            self.trace.problems.append(mixed)
+            warnings.warn(mixed, stacklevel=2)
         return {name: count or 0 for name, count in counts.items()}
 
     def _enter_site(self, site: ObservedSite, attention: nn.Module, args: Any) -> None:
@@ -190,19 +193,3 @@ class Observation:
         if waiting:
             self._has_recorded = True
             self._recorder.record(waiting)
-
-
-def _announcing(transformer: Any, passes: PassReader) -> Any:
-    """The transformer's own cache context, which also gives the reader of passes its name."""
-    own = vars(transformer).get("cache_context")
-
-    @contextmanager
-    def cache_context(name: str, **fields: Any) -> Iterator[None]:
-        passes.announced = name
-        try:
-            with own(name, **fields) if own else type(transformer).cache_context(transformer, name, **fields):
-                yield
-        finally:
-            passes.announced = None
-
-    return cache_context

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import nn
 
-import alignvid
 from alignvid.host.transformers import Host
 from alignvid.schedule import BlockSet, StepWindow
 
@@ -19,7 +19,7 @@ from alignvid.schedule import BlockSet, StepWindow
 def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dict[str, Any]:
     """Plain data that distinguishes two runs of one model from runs of two models."""
     return {
-        "versions": {"alignvid": alignvid.__version__, "torch": torch.__version__, **_diffusers()},
+        "versions": {"torch": torch.__version__, **_installed("alignvid", "diffusers")},
         "models": {host.name: _model(host) for host in hosts},
         "blocks": str(blocks),
         "steps": steps.to_dict(),
@@ -27,12 +27,13 @@ def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dic
     }
 
 
-def _diffusers() -> dict[str, str]:
-    """Its version, where it is installed."""
-    try:
-        return {"diffusers": version("diffusers")}
-    except PackageNotFoundError:
-        return {}
+def _installed(*packages: str) -> dict[str, str]:
+    """Their versions; one that is not installed, or runs from a folder on the path, is left out."""
+    versions = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _model(host: Host) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from alignvid.analysis.measures import AttentionMeasures, attention_measures, po
 from alignvid.analysis.sites import ObservedSite, Softmax, Stream, split_streams
 from alignvid.analysis.trace import Trace
 from alignvid.errors import ObservationError
-from alignvid.host.passes import Pass
+from alignvid.host.branches import Pass
 
 
 @dataclass(frozen=True)

@@ -2,72 +2,63 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 from alignvid.attachment.in_force import InForce
+from alignvid.attachment.layout import Layout
+from alignvid.attachment.others import TAKEN_OUT
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import Proof
-from alignvid.errors import AttachmentError
-from alignvid.host.transformers import Host
-from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet
+from alignvid.errors import AttachmentError, ContractError
+from alignvid.host.contract import Contract
 
 
 class Attachment:
-    """What is attached, and how often it has acted. A context manager that detaches on exit; printing it tells
-    everything.
+    """What is attached, and how often it has acted. A context manager that detaches on exit; printing it says
+    all that it knows.
     """
 
     def __init__(
         self,
-        name: str,
-        recipe: Recipe,
-        hosts: Sequence[Host],
-        placed: Sequence[Mapping[str, Sequence[Placement]]],
+        layout: Layout,
         pipeline: Any,
         levels: Sequence[float] = (),
         passes: Sequence[str] = (),
         *,
         proof: bool,
+        contract: Contract,
         attach_again: Callable[[Any], None],
     ) -> None:
         """Prepared, not yet in force; use `alignvid.attach`.
 
         Args:
-            name: the preset's name, or words for a recipe without one.
-            recipe: what was asked for.
-            hosts: the transformers.
-            placed: for each modulation of the recipe, the norms and gains of each host, by its name.
+            layout: which norms get which gains.
             pipeline: what runs the model, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.
+            contract: hears where a gain does not act as the recipe says.
             attach_again: attaches to a copy of the pipeline in the same way.
         """
-        self.name = name
-        self.recipe = recipe
+        self.name = layout.name
+        self.recipe = layout.recipe
+        self._summary = layout.summary
+        self._contract = contract
         self._prepared: InForce | None = InForce(
-            name,
-            recipe,
-            hosts,
-            placed,
+            layout,
             pipeline,
             levels,
             passes,
             proof=proof,
+            contract=contract,
             detach=self.detach,
             attach_again=attach_again,
         )
         self._in_force: ref[InForce] | None = None
-        self._places = {host: _Places.of(items) for host, items in self._prepared.placements.items()}
-        self._parts = [
-            (part, {host: _Places.of(items) for host, items in by_host.items()})
-            for part, by_host in zip(recipe.parts, placed, strict=True)
-        ]
+        self._others = ref(self._prepared.others)
         self._counts = self._prepared.counts
 
     def install(self) -> None:
@@ -83,11 +74,21 @@ class Attachment:
 
         Warns if the pipeline has another transformer by now, so that the gain has acted on nothing since.
         """
-        if (in_force := self.in_force) is not None:
-            problems, self._in_force = in_force.problems(), None
+        in_force, others = self.in_force, self._others()
+        self._in_force = None
+        if in_force is not None:
+            problems = in_force.problems()
             in_force.take_off()
-            for problem in problems:
-                warnings.warn(f"AlignVid {self.name} {problem}.", stacklevel=2)
+            if problems:
+                sentences = " ".join(f"AlignVid {self.name} {problem}." for problem in problems)
+                self._contract.warn("detached late", sentences)
+        elif others is not None and others.is_watching:
+            others.detach()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Where a gain did not act as the recipe says, or that could not be known: the last sentence of each kind."""
+        return tuple(self._contract.said.values())
 
     @property
     def in_force(self) -> InForce | None:
@@ -142,7 +143,7 @@ class Attachment:
     @property
     def site_count(self) -> int:
         """Attentions that are acted on, in all transformers together; or inputs of transformers, if it is these."""
-        return sum(places.site_count for places in self._places.values())
+        return self._summary.site_count
 
     @property
     def acted_count(self) -> int:
@@ -158,32 +159,30 @@ class Attachment:
         """Factor on the logits of the keys, by target; the largest one where the modulation is not a constant, and the
         product where several act.
         """
-        gains: dict[str, float] = {}
-        for _, by_host in self._parts:
-            own = {target: gain for places in by_host.values() for target, gain in places.gains.items()}
-            gains |= {target: gains.get(target, 1.0) * gain for target, gain in own.items()}
-        return gains
+        return self._summary.gains
 
     @property
     def actions(self) -> list[str]:
         """What happens to each target, such as "cross.text x1.35"."""
-        return [action for part, by_host in self._parts for action in _actions(part, by_host)]
+        return self._summary.actions
+
+    @property
+    def plan(self) -> str:
+        """Where, when and how each modulation acts, in words."""
+        return self._summary.plan
 
     def blocks(self, host: str) -> dict[str, str]:
         """Blocks that carry a gain, as ranges by stack, in the transformer of that name."""
-        return dict(self._places[host].blocks)
+        return self._summary.blocks(host)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a record."""
         return {
-            "name": self.name,
-            "recipe": self.recipe.to_dict(),
-            "blocks": {host: self.blocks(host) for host in self._places},
-            "gains": self.gains,
-            "sites": self.site_count,
+            **self._summary.to_dict(),
             "forwards": self.forward_count,
             "active_forwards": self.active_forward_count,
             "acted": self.acted_count,
+            "warnings": list(self.warnings),
         }
 
     def __enter__(self) -> Attachment:
@@ -194,56 +193,21 @@ class Attachment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.detach()
+        try:
+            self.detach()
+        except ContractError:
+            if error is None:  # else that is the one to raise
+                raise
 
     def __str__(self) -> str:
+        others = self._others()
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
+        if self.in_force is None and others is not None and others.is_watching:
+            state = f"acts no longer: {TAKEN_OUT}"
         return (
-            f"AlignVid {self.name} ({state}): {', then '.join(_described(*part) for part in self._parts)}; "
+            f"AlignVid {self.name} ({state}): {self.plan}; "
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
-        )
-
-
-def _actions(part: Recipe, by_host: Mapping[str, _Places]) -> list[str]:
-    """What one modulation does to each target."""
-    powers = {target: power for places in by_host.values() for target, power in places.powers.items()}
-    words = part.modulation.words
-    return [f"{target} {words(power)}" for target, power in powers.items()] or [words(1.0)]
-
-
-def _described(part: Recipe, by_host: Mapping[str, _Places]) -> str:
-    """Where, when and how one modulation acts."""
-    where = "; ".join(
-        f"{host} blocks {blocks} of `{stack}`" if stack else f"{host} input"
-        for host, places in by_host.items()
-        for stack, blocks in (places.blocks or {"": ""}).items()
-    )
-    return f"{where}; {part.steps}; CFG branch {part.branch}; {', '.join(_actions(part, by_host))}"
-
-
-class _Places(NamedTuple):
-    """Where one transformer is acted on, without holding it."""
-
-    blocks: Mapping[str, str]
-    """Ranges by stack."""
-    site_count: int
-    gains: Mapping[str, float]
-    """By target, as the powers."""
-    powers: Mapping[str, float]
-
-    @classmethod
-    def of(cls, placements: Sequence[Placement]) -> _Places:
-        """What can be said of some placements once the model is gone."""
-        chosen: dict[str, set[int]] = {}
-        for item in placements:
-            chosen.setdefault(item.location.stack, set()).add(item.location.block)
-        attentions = {(item.location.stack, item.location.block, item.location.site) for item in placements}
-        return cls(
-            {stack: str(BlockSet.of(sorted(blocks))) for stack, blocks in chosen.items()},
-            len(attentions) if attentions else 1,
-            {f"{item.location.site}.{stream}": gain for item in placements for stream, gain in item.gains},
-            {f"{item.location.site}.{stream}": power for item in placements for stream, power in item.powers},
         )
 
 

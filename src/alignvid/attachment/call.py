@@ -14,8 +14,10 @@ and the gate lets one forward of a compiled transformer run at a time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
+
+from alignvid.host.caches import Samples
 
 
 class Acting(NamedTuple):
@@ -24,6 +26,19 @@ class Acting(NamedTuple):
     samples: tuple[Any, ...]
     """By sample of the batch, or one value for all; one such tuple for each modulation of a recipe that has several."""
     noise_level: float
+
+
+def as_one(samples: Sequence[Samples]) -> Samples:
+    """How all parts act, in a form in which two forwards can be compared."""
+    if len(samples) == 1:
+        return samples[0]
+    return [is_active for chosen in samples for is_active in (chosen if isinstance(chosen, list) else [chosen])]
+
+
+def acting_samples(samples: Sequence[Samples]) -> tuple[Any, ...]:
+    """By sample of the batch, or one value for all; by part, if there are several."""
+    by_part = [tuple(chosen) if isinstance(chosen, list) else (chosen,) for chosen in samples]
+    return by_part[0] if len(by_part) == 1 else tuple(by_part)
 
 
 class Edge(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from alignvid.attachment.gate import gate_at, through
+from alignvid.attachment.gated import gate_at, through
 from alignvid.errors import AttachmentError
 from alignvid.host import Door, Runner
 
@@ -24,8 +24,8 @@ _ABSENT = object()
 class OpenDoor:
     """Lies on a model in place of the attribute, and calls that with a Call in force."""
 
-    def __init__(self, model: Any, runner: Runner, door: Door) -> None:
-        """Not yet on the model.
+    def __init__(self, model: Any, runner: Runner, door: Door, meet_other: Callable[[nn.Module], None]) -> None:
+        """Not yet on the model. `meet_other` is given a transformer without a gate that a call is about to run.
 
         Raises: AttachmentError if the model has no such attribute, or it is not known which transformer it runs.
         """
@@ -35,7 +35,7 @@ class OpenDoor:
                 f"{kind} has no `{name}` to call, which the host {runner.name!r} describes as its door; correct "
                 "Door.attribute (docs/hosts.md)."
             )
-        self.model, self.runner, self.door = model, runner, door
+        self.model, self.runner, self.door, self.meet_other = model, runner, door, meet_other
         self.own = vars(model).get(name, _ABSENT)
         self.inner: Callable[..., Any] = getattr(model, name)
         if not door.transformer and len(self._transformers()) > 1:
@@ -47,8 +47,10 @@ class OpenDoor:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the attribute gives, computed with a Call in force."""
         given = self._by_name(args, kwargs)
-        gate = gate_at(self._transformer(given))
+        transformer = self._transformer(given)
+        gate = gate_at(transformer)
         if gate is None:  # detached under another's wrapper, or a transformer that is not acted on
+            self.meet_other(transformer)
             return self.inner(*args, **kwargs)
         call = gate.begin((id(self), "door"), (), self.door.renamed(given), partial(self._again, args, kwargs))
         if call is None:  # ours lies below another's wrapper, and once more over it
@@ -93,12 +95,17 @@ class OpenDoor:
         """A copy of the model keeps a door, through which it is attached when it runs first."""
         memo[id(self)] = copied = object.__new__(OpenDoor)
         copied.model, copied.runner, copied.door = copy.deepcopy(self.model, memo), self.runner, self.door
+        copied.meet_other = _pass_over
         copied.own = _ABSENT if self.own is _ABSENT else copy.deepcopy(self.own, memo)
         copied.inner = copy.deepcopy(self.inner, memo)
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial, (self.inner,)
+
+
+def _pass_over(transformer: nn.Module) -> None:
+    """A copy has no gain yet, so that no transformer of it is another one."""
 
 
 def close_door(model: Any, attribute: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -13,16 +13,20 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.awaited import AwaitedGate
 from alignvid.attachment.doors import OpenDoor, close_door
 from alignvid.attachment.effects import effects_of
-from alignvid.attachment.gate import Counts, Gate, Part, install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.gate import Gate
+from alignvid.attachment.gated import install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.layout import Layout
+from alignvid.attachment.others import Others, holds
+from alignvid.attachment.part import Counts, Part
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.swap import install, remove
 from alignvid.host.clock import StepClock
+from alignvid.host.contract import Contract
 from alignvid.host.passes import PassReader
 from alignvid.host.registry import runner_of
 from alignvid.host.sites import Inserted
 from alignvid.host.transformers import Host
-from alignvid.recipe import Recipe
 
 
 class InForce:
@@ -30,47 +34,47 @@ class InForce:
 
     def __init__(
         self,
-        name: str,
-        recipe: Recipe,
-        hosts: Sequence[Host],
-        placed: Sequence[Mapping[str, Sequence[Placement]]],
+        layout: Layout,
         pipeline: Any,
         levels: Sequence[float],
         passes: Sequence[str],
         *,
         proof: bool,
+        contract: Contract,
         detach: Callable[[], None],
         attach_again: Callable[[Any], None],
     ) -> None:
         """Prepared, not yet put on.
 
         Args:
-            name: of the preset, for messages.
-            recipe: what is to be in force.
-            hosts: the transformers.
-            placed: for each modulation of the recipe, the norms and gains of each host, by its name.
+            layout: what is to be in force.
             pipeline: what runs the model, or None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gave the schedule.
             passes: those of a step, where the caller of a bare transformer gave them.
             proof: whether to measure in each run what the gain changes.
+            contract: hears where a gain does not act as the recipe says.
             detach: takes all of it off, and warns of what went wrong.
             attach_again: attaches to a copy of the pipeline in the same way.
         """
-        self.name = name
+        self.name = layout.name
         self.detach = detach
-        self.recipe = recipe
+        self.recipe = layout.recipe
+        self._contract = contract
         self._attach_again = attach_again
         self.pipeline, self._runner = pipeline, runner_of(pipeline)
+        acted_on = {host.name: host.transformer for host in layout.hosts}
+        self.others = Others(self.name, pipeline, self._runner, acted_on, contract)
         door = self._runner.door
-        self._door = None if door is None else OpenDoor(pipeline, self._runner, door)
-        self.placed = [{host: tuple(items) for host, items in by_host.items()} for by_host in placed]
+        self._door = None if door is None else OpenDoor(pipeline, self._runner, door, self.others.meet)
+        self.placed = [{host: tuple(items) for host, items in by_host.items()} for by_host in layout.placed]
         self._readers = [
-            (StepClock(part.steps, pipeline, levels), PassReader(pipeline, passes)) for part in recipe.parts
+            (StepClock(part.steps, pipeline, levels, contract), PassReader(pipeline, passes, contract))
+            for part in self.recipe.parts
         ]
-        locations = [item.location for by_host in self.placed for items in by_host.values() for item in items]
+        locations = [item.location for item in layout.placements]
         missing = {id(where.norm): where for where in locations if where.is_elsewhere}
         self._inserted = [Inserted(*where.holder, where.norm) for where in missing.values()]
-        self._gates = [self._gate(recipe, host, proof) for host in hosts]
+        self._gates = [self._gate(host, proof) for host in layout.hosts]
         self._watches: list[RemovableHandle] = []
 
     @property
@@ -97,6 +101,7 @@ class InForce:
                 self._watches += gate.watch(self.pipeline)
             if self._door is not None:
                 self._door.put_on()
+            self.others.watch()
             _everywhere.add(self)
         except BaseException:
             self.take_off()
@@ -108,6 +113,7 @@ class InForce:
         if self._door is not None:
             close_door(self.pipeline, self._door.door.attribute)
             self._door = None
+        self.others.leave()
         for gate in self._gates:
             remove_gate(gate)
             for installed in gate.installed:
@@ -145,7 +151,7 @@ class InForce:
             return f"{done}: another class was given to the {name}, so that nothing switches the gain"
         present = getattr(self.pipeline, name, None)
         was_let_go = present is None and gate.counts.forwards > 0  # to free its memory after a run
-        if self.pipeline is None or was_let_go or _holds(present, gate.host.transformer):
+        if self.pipeline is None or was_let_go or holds(present, gate.host.transformer):
             return ""
         return (
             f"{done}: the pipeline's `{name}` is another one than when the gain was attached. Attach after putting a "
@@ -156,14 +162,14 @@ class InForce:
         """What the gain changes in each transformer's last forward in which it was on, and at which noise level."""
         return [found for gate in self._gates if (found := gate.proof()) is not None]
 
-    def _gate(self, recipe: Recipe, host: Host, proof: bool) -> Gate:
+    def _gate(self, host: Host, proof: bool) -> Gate:
         parts = [
             Part(part, effects_of(part.modulation, host, by_host[host.name]), by_host[host.name], clock, passes)
-            for part, by_host, (clock, passes) in zip(recipe.parts, self.placed, self._readers, strict=True)
+            for part, by_host, (clock, passes) in zip(self.recipe.parts, self.placed, self._readers, strict=True)
             if host.name in by_host
         ]
         forget = self._runner.forget_with(self.pipeline, host.family.reads.forget)
-        gate = Gate(host, parts, recipe, self.name, self, forget)
+        gate = Gate(host, parts, self.recipe, self.name, self, forget, self._contract)
         gate.proves_runs = proof
         return gate
 
@@ -174,8 +180,3 @@ _everywhere: WeakSet[InForce] = WeakSet()
 def in_force_for(pipeline: Any) -> list[InForce]:
     """What was attached through a pipeline and is in force, even if on a transformer that it has no longer."""
     return [item for item in _everywhere if pipeline is not None and item.pipeline is pipeline]
-
-
-def _holds(present: Any, transformer: nn.Module) -> bool:
-    """Whether what is in the pipeline is the transformer or a wrapper of it, such as torch.compile's."""
-    return isinstance(present, nn.Module) and any(module is transformer for module in present.modules())

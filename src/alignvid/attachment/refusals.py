@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError
+from alignvid.host.contract import Contract
 from alignvid.host.parallel import is_context_parallel
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
@@ -26,13 +26,13 @@ def foreign_site(placements: Sequence[Placement]) -> NormLocation | None:
     return next((item.location for item in placements if item.location.foreign_processor), None)
 
 
-def warn_of_processor(site: NormLocation, stacklevel: int) -> None:
-    """Whether it runs the key norm cannot be told from outside."""
-    warnings.warn(
+def warn_of_processor(contract: Contract, site: NormLocation) -> None:
+    """Whether it runs the key norm cannot be seen from outside."""
+    contract.warn(
+        "foreign processor",
         f"The attentions of `{site.stack}` run {site.foreign_processor}, which is not diffusers': where it leaves "
         f"out {site.keys.path}, the gain does nothing. Compare a run with gamma=1.35 to one without, or give them "
         "diffusers' processor back.",
-        stacklevel=stacklevel + 1,
     )
 
 
@@ -74,9 +74,9 @@ def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placem
     ]
     if sliced:
         raise AttachmentError(
-            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be told from others under the same key "
-            f"norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, choose "
-            "streams with a norm of their own, or leave enable_parallelism out."
+            f"{problem}the tokens of {', '.join(dict.fromkeys(sliced))} cannot be distinguished from others under the "
+            f"same key norm. Give all of a norm one gain, such as streams={[f'{site}.*' for site in sorted(shared)]}, "
+            "choose streams with a norm of their own, or leave enable_parallelism out."
         )
 
 

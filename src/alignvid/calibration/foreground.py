@@ -6,25 +6,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from alignvid.calibration.grabcut import grabcut, require_cv2
 from alignvid.calibration.pairs import Pair
-from alignvid.errors import InputError, MissingExtra
+from alignvid.errors import InputError
 from alignvid.files import sha256_of_bytes, user_path
 from alignvid.media.images import fit_image, read_image
 from alignvid.miniature.drawing import foreground_mask
 
 SOURCES = ("auto", "masks", "sam2", "scenes", "grabcut")
 DEFAULT_SAM2 = "facebook/sam2.1-hiera-large"
-MARGIN = 0.05
-"""Share of a side that is left out all around where an algorithm is told roughly where the foreground is."""
-
 _WHITE = 128  # a mask's pixels from here on are foreground
-_GRABCUT_ROUNDS = 5
 
 Mask = Bool[np.ndarray, "height width"]
 MaskOf = Callable[[Pair, Image.Image], Mask]
@@ -40,7 +37,7 @@ class Foreground(NamedTuple):
     digests: Mapping[str, str]
     """SHA-256 of the mask by pair, for masks that can change between two runs."""
     note: str | None
-    """What the user should be told at once."""
+    """What the user should know at once."""
     mask_of: MaskOf
     """The mask of a pair's image as the model gets it, which is given."""
     load: Callable[[], object] = lambda: None
@@ -78,31 +75,18 @@ def choose_foreground(
                 raise InputError("Only the miniature's scenes have exact masks; choose masks, sam2 or grabcut.")
             return Foreground("scenes", "the exact masks of the miniature's scenes", {}, None, _exact_mask)
         case _:
-            _require_cv2()
+            require_cv2()
             note = (
                 "The foreground is guessed by GrabCut, a classical method that takes what differs from the picture's "
-                f"rim; for the paper's way add --sam2 {DEFAULT_SAM2}, or give masks of your own with --masks."
+                f"rim; for the paper's way add --sam2 {DEFAULT_SAM2}, or give your masks with --masks."
             )
             return Foreground("grabcut", "a guess by OpenCV's GrabCut", {}, note, lambda pair, image: grabcut(image))
 
 
 def digest(pairs: Sequence[Pair], foreground: Foreground) -> str:
     """The SHA-256 of everything that is asked of some pairs: prompts, pixels, seeds, and masks that are given."""
-    told = [[*pair.asks_for, foreground.digests.get(pair.id, "")] for pair in pairs]
-    return sha256_of_bytes(json.dumps(told).encode())
-
-
-def grabcut(image: Image.Image) -> Mask:
-    """What differs from the rim of a picture, by GrabCut; the same on every call."""
-    cv2 = _require_cv2()
-    pixels = np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
-    height, width = pixels.shape[:2]
-    left, top = max(1, round(MARGIN * width)), max(1, round(MARGIN * height))
-    labels, background, foreground = np.zeros((height, width), np.uint8), np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.setRNGSeed(0)
-    box = (left, top, width - 2 * left, height - 2 * top)
-    cv2.grabCut(pixels, labels, box, background, foreground, _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_RECT)
-    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    asked = [[*pair.asks_for, foreground.digests.get(pair.id, "")] for pair in pairs]
+    return sha256_of_bytes(json.dumps(asked).encode())
 
 
 def _exact_mask(pair: Pair, image: Image.Image) -> Mask:
@@ -156,11 +140,3 @@ def _fitted(values: UInt8[np.ndarray, "rows columns"], size: tuple[int, int]) ->
 
 def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _require_cv2() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingExtra('GrabCut needs OpenCV; type: pip install "alignvid[calibrate]"') from error
-    return cv2

@@ -20,7 +20,7 @@ PICTURED = 6
 _WIDTH = 200  # of a picture on the sheet
 _GAP, _LINE = 8, 22
 _COLUMNS = ("reference image", "foreground", "attention, pseudo-RGB", "high-attention tokens")
-_MARK = np.array([213, 94, 0])  # vermilion of Okabe and Ito's palette, told apart by colour-blind readers
+_MARK = np.array([213, 94, 0])  # vermilion of Okabe and Ito's palette, for colour-blind readers
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 

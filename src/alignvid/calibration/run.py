@@ -72,7 +72,7 @@ def calibrate(
 ) -> Calibration:
     """Measure which blocks of a model look at the foreground, and write a preset with those above tau.
 
-    What is measured lies in a folder beside the preset; the same call goes on from there.
+    What is measured lies in a folder beside the preset; the same call resumes there.
 
     Args:
         data: As for `read_pairs`.
@@ -86,21 +86,21 @@ def calibrate(
         pictures: Folder for a sheet of pictures per block.
         show_progress: Draw a progress bar on stderr.
 
-    Raises: AlignvidError before a model is loaded, where that can be told so early.
+    Raises: AlignvidError before a model is loaded, where that can be known so early.
     """
     out = _checked_out(Path(out), tau)
     work = out.with_suffix(".calibration")
     setup = set_up(data, fields, count, foreground, masks, sam2, work)
     folder = WorkFolder(work, setup.run)
-    notes = _tell([*_notes(setup)])
+    notes = _warn_of([*_notes(setup)])
     _measure_missing(setup, folder, show_progress)
     rows = [folder.rows[pair.id] for pair in setup.pairs]
-    notes += _tell(_notes_on_rows(rows))
+    notes += _warn_of(_notes_on_rows(rows))
     used = [row for row in rows if row.ratios is not None]
     blocks = _ratios(used, setup, tau)
     if pictures is not None:
         write_sheets(Path(pictures), folder.views(), blocks)
-    notes += _tell([check_choice(blocks, setup.usable, tau)])
+    notes += _warn_of([check_choice(blocks, setup.usable, tau)])
     return _written(out, setup, used, blocks, tau, notes)
 
 
@@ -121,7 +121,7 @@ def _checked_out(out: Path, tau: float) -> Path:
     if not 0.0 <= tau < 1.0:
         raise InputError(f"tau is {tau:g}; a foreground ratio lies between 0 and 1, so choose 0 or more, below 1.")
     if out.suffix != ".toml":
-        raise InputError(f"The preset's file {str(out)!r} must end in .toml; that is how a path is told from a name.")
+        raise InputError(f"The preset's file {str(out)!r} must end in .toml; that distinguishes a path from a name.")
     if out.is_dir():
         raise InputError(f"{str(out)!r} is a folder; give the name of a file for the preset.")
     writable_folder(out.parent)
@@ -203,9 +203,9 @@ def _notes_on_rows(rows: Sequence[PairRow]) -> list[str | None]:
     ]
 
 
-def _tell(notes: Sequence[str | None]) -> list[str]:
+def _warn_of(notes: Sequence[str | None]) -> list[str]:
     """Warn of the notes, and give them."""
-    told = [note for note in notes if note is not None]
-    for note in told:
+    given = [note for note in notes if note is not None]
+    for note in given:
         warnings.warn(note, stacklevel=3)
-    return told
+    return given

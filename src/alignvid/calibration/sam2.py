@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from alignvid.calibration.foreground import MARGIN
+from alignvid.calibration.grabcut import MARGIN
 from alignvid.errors import InputError
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet

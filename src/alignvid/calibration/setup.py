@@ -1,4 +1,4 @@
-"""All that a calibration decides before a weight is read, and every refusal that can be told so early."""
+"""All that a calibration decides before a weight is read, and every refusal that is possible so early."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alignvid.recipe import Recipe
 
 _RECIPE_FIELDS = ("preset", "gamma", "blocks", "steps_window", "streams", "branch")
 _NOT_SETTINGS = (*_RECIPE_FIELDS, "model", "seed", "steps", "device", "dtype", "offload", "max_pixels")
-"""Fields of the spec that change nothing in what is measured, or are told by a name of their own."""
+"""Fields of the spec that change nothing in what is measured, or are recorded under another name."""
 
 
 @dataclass(frozen=True)

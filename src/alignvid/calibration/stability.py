@@ -1,7 +1,7 @@
 """Is the ranking of the miniature's blocks stable? python -m alignvid.calibration.stability --out FOLDER.
 
 Calibrates twice, on two disjoint sets of scenes, and prints Spearman's rank correlation between the two. What was
-measured is kept in the folder, so that an interrupted run goes on.
+measured is kept in the folder, so that an interrupted run resumes.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def measure(
 ) -> None:
     """Measure the videos of RUN, and append a row per metric and video to its metrics.jsonl.
 
-    What is measured already is kept. A metric that cannot run says what it needs, the others go on.
+    What is measured already is kept. A metric that cannot run says what it needs, the others run.
     """
     sources = _sources(weights)
     shape = _ratio(ratio)

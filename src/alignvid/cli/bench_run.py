@@ -24,7 +24,8 @@ _RUN_OPTIONS = (
     click.option(
         "--variants",
         multiple=True,
-        help='With commas: baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps=0.7-1.0 guidance=3". '
+        help='With commas: baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps=0.7-1.0 guidance=3", '
+        '"both: streams=text & kind=energy streams=image". '
         "baseline,alignvid unless given; the first is compared with.",
     ),
     click.option("--seeds", default="0", show_default=True, help="With commas; each sample has its own noise."),
@@ -40,6 +41,9 @@ _RUN_OPTIONS = (
     click.option("--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."),
     click.option("--max-pixels", type=int, help="Limit on a reference image; 50 million unless given."),
     click.option("--batch", type=int, help="Samples in one call; the miniature only, 12 is nearly twice as fast."),
+    click.option(
+        "--strict", is_flag=True, help="A video in which the gain does not act as its recipe says has failed."
+    ),
     click.option("--shard", help="Run part i of n, counted from 0: 0/4 … 3/4, on as many machines."),
 )
 
@@ -124,7 +128,7 @@ class _Progress:
             self._bar.close()
 
     def begin(self, result: RunResult) -> None:
-        """Told once what is planned."""
+        """Show what is planned, once."""
         from tqdm import tqdm
 
         for sample, reason in result.unusable.items():
@@ -134,7 +138,7 @@ class _Progress:
         )
 
     def advance(self, record: VideoRecord) -> None:
-        """Told after each job."""
+        """Show how far the run is, after each job."""
         self._bar.update()
         if record.status == "failed":
             line = f"failed: {record.sample}, {record.variant}, seed {record.seed}: {record.error}"

@@ -72,9 +72,7 @@ def calibrate(
             show_progress=shows_progress(),
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "Interrupted; what was measured is kept, the same command goes on from there."
-        ) from None
+        raise KeyboardInterrupt("Interrupted; what was measured is kept, the same command resumes there.") from None
     if as_json:
         print_json(made.to_dict())
     else:

@@ -22,6 +22,11 @@ _SPEC_OPTIONS = {
     "preset": click.option(
         "--preset", help="Preset, or path of a recipe's .toml file; found from the model unless named."
     ),
+    "recipe": click.option(
+        "--recipe",
+        help='In place of a preset and the next five: "gamma=1.5 steps=0.0-0.3"; of several modulations '
+        '"streams=text & kind=energy streams=image". Lists with +: blocks=0+2-7.',
+    ),
     "gamma": click.option("--gamma", type=float, help="Strength of AlignVid; 1 changes nothing, the paper uses 1.35."),
     "steps-window": click.option("--steps-window", help='When: "0.0-0.3" of the steps, "noise>0.9", or "all".'),
     "blocks": click.option("--blocks", help='Where: "all", "first-half", "0,2-7", or "stack=0-7;other_stack=all".'),
@@ -72,6 +77,7 @@ def spec_options(*names: str) -> Callable[[Any], Any]:
 @click.option("--compare", is_flag=True, help="Also the baseline at the same seed, both side by side, and a page.")
 @click.option("--jobs", type=click.Path(path_type=Path), help="JSON Lines file: id, prompt, image per line.")
 @click.option("--record", type=click.Path(path_type=Path), help="Repeat the generation of a record.json.")
+@click.option("--strict", is_flag=True, help="An error where the gain does not act as its recipe says, not a warning.")
 @click.option("--observe", is_flag=True, help="Also save what attention does; see `alignvid inspect --run`.")
 @click.option("--words", help='Words of the prompt to make attention maps of: "cat,sunglasses"; with --observe.')
 @click.option("--observe-blocks", help="Blocks to observe, as for --blocks; all unless given.")
@@ -82,6 +88,7 @@ def generate(
     compare: bool,
     jobs: Path | None,
     record: Path | None,
+    strict: bool,
     observe: bool,
     words: str | None,
     observe_blocks: str | None,
@@ -96,9 +103,9 @@ def generate(
     _check_observation(observe, watched, jobs)
     quiet_libraries()
     if jobs is not None:
-        _run_jobs(jobs, fields, out, compare, as_json)
+        _run_jobs(jobs, fields, out, compare, strict, as_json)
     else:
-        _run_one(fields, out, compare, record, as_json, watched if observe else None)
+        _run_one(fields, out, compare, record, strict, as_json, watched if observe else None)
 
 
 @click.command(epilog=examples("alignvid demo --out demo", "alignvid demo --out demo --json"))
@@ -145,6 +152,7 @@ def _run_one(
     out: Path,
     compare: bool,
     record: Path | None,
+    strict: bool,
     as_json: bool,
     watched: dict[str, str | None] | None,
 ) -> None:
@@ -154,7 +162,7 @@ def _run_one(
     from alignvid.report.rows import comparison_files
 
     companions = comparison_files if compare else None
-    options = {"compare": compare, "show_progress": shows_progress(), "companions": companions}
+    options = {"compare": compare, "show_progress": shows_progress(), "companions": companions, "strict": strict}
     options["observation"] = None if watched is None else _observation(watched)
     if record is None:
         made = run(GenerationSpec(**fields), out, **options)
@@ -181,13 +189,14 @@ def _observation(watched: dict[str, str | None]) -> ObservationSpec:
     return ObservationSpec(**choice)
 
 
-def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, as_json: bool) -> None:
+def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, strict: bool, as_json: bool) -> None:
     from alignvid.generate import read_jobs, run_jobs
     from alignvid.report.page import write_page
     from alignvid.report.rows import jobs_page, write_own_pages
 
     jobs = read_jobs(path, fields)
-    results = run_jobs(jobs, out, compare=compare, show_progress=shows_progress(), on_result=_tell)
+    options = {"compare": compare, "show_progress": shows_progress(), "on_result": _tell, "strict": strict}
+    results = run_jobs(jobs, out, **options)
     write_own_pages(results, back="All jobs")
     page = write_page(out, jobs_page(results))
     if as_json:

@@ -1,6 +1,6 @@
 """From a spec to the arguments that a pipeline's call accepts, and from its output to frames.
 
-Only the pipeline's class and config are looked at, so that a mistake is told before the weights are read.
+Only the pipeline's class and config are looked at, so that a mistake is reported before the weights are read.
 """
 
 from __future__ import annotations

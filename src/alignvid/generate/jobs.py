@@ -15,9 +15,10 @@ from alignvid.fields import json_values, read
 from alignvid.files import found_below, read_lines, sha256_of_file, user_path, writable_folder
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
+from alignvid.generate.plan import recipe_of
 from alignvid.generate.record import Record, is_finished, read_record
 from alignvid.generate.run import ALIGNVID, BASELINE, SIDE_BY_SIDE, generate
-from alignvid.generate.sketch import resolve, sketch
+from alignvid.generate.sketch import sketch
 from alignvid.generate.spec import GenerationSpec
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def run_jobs(
     compare: bool = False,
     show_progress: bool = False,
     on_result: Callable[[JobResult], None] = lambda result: None,
+    strict: bool = False,
 ) -> list[JobResult]:
     """Run every job in a folder of its id below `out`; a job that fails does not stop the others.
 
@@ -110,6 +112,7 @@ def run_jobs(
         compare: As for `generate`.
         show_progress: As for `generate`.
         on_result: Called after each job.
+        strict: As for `generate`; a job in which the gain does not act as the recipe says fails.
 
     Raises: AlignvidError for what is wrong with all jobs: the model, the recipe, the device or the folder.
     """
@@ -120,7 +123,7 @@ def run_jobs(
         result = _finished(job, out / job.id, compare)
         if result is None:
             model = model or _load(job.spec, show_progress)
-            result = _run(job, out / job.id, model, compare)
+            result = _run(job, out / job.id, model, compare, strict)
         results.append(result)
         on_result(result)
     return results
@@ -129,13 +132,13 @@ def run_jobs(
 def _load(spec: GenerationSpec, show_progress: bool) -> Model:
     """The model of all jobs; a recipe that does not fit it is wrong for all of them, so it is said here and at once."""
     source = find_model(spec.model)
-    resolve(sketch(source), spec.preset, spec.recipe_overrides)
+    recipe_of(spec, sketch(source))
     return load_model(source, spec, show_progress=show_progress)
 
 
-def _run(job: Job, folder: Path, model: Model, compare: bool) -> JobResult:
+def _run(job: Job, folder: Path, model: Model, compare: bool, strict: bool) -> JobResult:
     try:
-        record = generate(job.spec, folder, compare=compare, model=model).record
+        record = generate(job.spec, folder, compare=compare, model=model, strict=strict).record
         return JobResult(job.id, job.spec, folder, record, None, was_finished=False)
     except AlignvidError as error:
         return JobResult(job.id, job.spec, folder, None, str(error), was_finished=False)

@@ -21,7 +21,8 @@ from alignvid.generate.call import (
 )
 from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.prompts import unknown_words_note
-from alignvid.generate.sketch import resolve, sketch
+from alignvid.generate.recipes import parse_recipe
+from alignvid.generate.sketch import Sketch, resolve, sketch
 from alignvid.generate.spec import GenerationSpec
 from alignvid.media.images import ReferenceImage, fit_image, read_image
 from alignvid.recipe import Recipe
@@ -42,7 +43,7 @@ class Plan:
     image: Image.Image | None
     """As the model gets it: cropped to the shape of the video and scaled to its size."""
     recipe: Recipe | None
-    """A recorded recipe in place of the preset."""
+    """In place of the preset: a recorded recipe, or one that was written as text."""
     arguments: dict[str, Any]
     """Of the pipeline's call."""
     notes: list[str]
@@ -63,7 +64,7 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     source = source or find_model(spec.model)
     pipeline_class = pipeline_class_of(source)
     check_accepts(pipeline_class, spec)
-    resolve(sketch(source), recipe or spec.preset, spec.recipe_overrides)
+    recipe = recipe_of(spec, sketch(source), recipe)
     settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
     return Plan(
@@ -78,7 +79,18 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     )
 
 
-def tell(notes: list[str]) -> None:
+def recipe_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = None) -> Recipe | None:
+    """The recipe that acts in place of the preset, laid over the model to see that it fits; None for the preset.
+
+    Raises: AlignvidError if it does not fit.
+    """
+    if recorded is None and spec.recipe is not None:
+        return parse_recipe(spec.recipe, model)
+    resolve(model, recorded or spec.preset, spec.recipe_overrides)
+    return recorded
+
+
+def warn_of(notes: list[str]) -> None:
     """Give notes to the user as Python warnings."""
     for note in notes:
         warnings.warn(note, stacklevel=3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from alignvid.files import sha256_of_bytes, writable_folder, write_together
 from alignvid.generate.call import frames_of, token_limit
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.observing import ObservationSpec, check_words, observing, trace_facts, trace_files
-from alignvid.generate.plan import Plan, plan, tell
+from alignvid.generate.plan import Plan, plan, warn_of
 from alignvid.generate.prompts import unread_tokens_note
 from alignvid.generate.record import (
     RECORD_FILE,
@@ -36,7 +35,7 @@ from alignvid.generate.record import (
     package_versions,
     read_record,
 )
-from alignvid.generate.spec import GenerationSpec
+from alignvid.generate.spec import IN_A_RECIPE, GenerationSpec
 from alignvid.media.images import png_bytes, read_image
 from alignvid.media.videos import Frames, encode_video, side_by_side
 from alignvid.recipe import Recipe
@@ -68,7 +67,6 @@ class _Rendering:
     frames: dict[str, Frames]
     attachment: Attachment
     timings: dict[str, float]
-    notes: list[str]
     traces: dict[str, Trace]
 
 
@@ -82,6 +80,7 @@ def generate(
     recipe: Recipe | None = None,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
+    strict: bool = False,
 ) -> Generation:
     """Make the video of a spec in the folder `out`, with a record that can repeat it.
 
@@ -94,16 +93,18 @@ def generate(
         recipe: A recipe to be used in place of the spec's preset.
         companions: Makes further files from the record, by name, that appear together with it, such as a page.
         observation: Record what attention does in every run, as a trace beside its video; None records nothing.
+        strict: Raise a ContractError where the gain does not act as the recipe says; else that is warned of, and the
+            record keeps it among its notes.
 
-    Raises: AlignvidError before a model is loaded, where that can be told so early; nothing is written then.
+    Raises: AlignvidError before a model is loaded, where that can be known so early; nothing is written then.
     """
     planned = plan(spec, source=model.source if model else None, recipe=recipe)
     folder = writable_folder(Path(out))
     model = model or load_model(planned.source, spec, show_progress=show_progress)
     check_words(model.pipeline, spec.prompt, observation)
     notes = [*planned.notes, *_token_notes(planned, model)]
-    tell(notes)
-    rendering = _render(planned, model, compare=compare, observation=observation)
+    warn_of(notes)
+    rendering = _render(planned, model, compare=compare, observation=observation, strict=strict)
     files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
     record = _record(planned, model, rendering, files, notes)
     further = companions(record) if companions else {}
@@ -120,6 +121,7 @@ def repeat(
     show_progress: bool = False,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
+    strict: bool = False,
 ) -> Generation:
     """Make the video of a record again, from the image beside it and the recipe in it.
 
@@ -131,15 +133,18 @@ def repeat(
         show_progress: As for `generate`.
         companions: As for `generate`.
         observation: As for `generate`.
+        strict: As for `generate`.
 
     Raises: InputError if the record or its image is missing or was changed.
     """
     path = Path(record_path)
     record = read_record(path)
     folder = path if path.is_dir() else path.parent
-    spec = replace(_recorded_spec(record, folder), **(changes or {}))
-    recipe = None if (changes or {}).get("preset") else Recipe.from_dict(record.recipe)
-    further = {"companions": companions, "observation": observation}
+    changes = dict(changes or {})
+    spec = _changed(_recorded_spec(record, folder), changes)
+    is_other = changes.get("preset") is not None or changes.get("recipe") is not None
+    recipe = None if is_other else Recipe.from_dict(record.recipe)
+    further = {"companions": companions, "observation": observation, "strict": strict}
     return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, **further)
 
 
@@ -154,22 +159,30 @@ def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
     return replace(spec, image=str(file))
 
 
-def _render(planned: Plan, model: Model, *, compare: bool, observation: ObservationSpec | None) -> _Rendering:
+def _changed(spec: GenerationSpec, changes: Mapping[str, Any]) -> GenerationSpec:
+    """A recipe as text takes the place of a preset and what changes it, and the other way round."""
+    given = dict(changes)
+    if any(given.get(name) is not None for name in IN_A_RECIPE):
+        given.setdefault("recipe", None)
+    elif given.get("recipe") is not None:
+        given |= dict.fromkeys(IN_A_RECIPE)
+    return replace(spec, **given)
+
+
+def _render(
+    planned: Plan, model: Model, *, compare: bool, observation: ObservationSpec | None, strict: bool
+) -> _Rendering:
     runs, timings = {}, {"load_s": model.load_s}
     if compare:
         runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation)
-    with warnings.catch_warnings(record=True) as caught:  # attach warns of extreme gains; the record keeps it too
-        warnings.simplefilter("always")
-        attachment = attach(model.pipeline, planned.recipe or planned.spec.preset, **planned.spec.recipe_overrides)
-    notes = [str(warning.message) for warning in caught]
-    tell(notes)
-    with attachment:
+    chosen, overrides = planned.recipe or planned.spec.preset, planned.spec.recipe_overrides
+    with attach(model.pipeline, chosen, **overrides, strict=strict) as attachment:
         runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation)
     frames = {role: run.frames for role, run in runs.items()}
     if compare:
         frames[SIDE_BY_SIDE] = side_by_side(frames[BASELINE], frames[ALIGNVID])
     traces = {role: run.trace for role, run in runs.items() if run.trace is not None}
-    return _Rendering(frames, attachment, timings, notes, traces)
+    return _Rendering(frames, attachment, timings, traces)
 
 
 def _run(planned: Plan, model: Model, role: str, observation: ObservationSpec | None) -> tuple[_Run, float]:
@@ -207,7 +220,7 @@ def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[s
         outputs={role: _output_facts(role, clip, files) for role, clip in rendering.frames.items()},
         machine=MachineFacts(**{**model.device.to_dict(), **machine_facts(), "threads": model.threads}),
         timings={name: round(seconds, 3) for name, seconds in rendering.timings.items()},
-        notes=[*notes, *rendering.notes],
+        notes=[*notes, *rendering.attachment.warnings],
         versions=package_versions(),
         created=now(),
         traces=trace_facts(rendering.traces, files),

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from alignvid import presets
-from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.placement import place_parts, powers_for_streams
-from alignvid.errors import InputError, UnknownPreset
+from alignvid.attachment import layout
+from alignvid.attachment.layout import Layout
+from alignvid.errors import InputError
 from alignvid.generate.loading import TRANSFORMER_PARTS, ModelSource, find_model
 from alignvid.host import Host
-from alignvid.host.fingerprint import fingerprint_of
-from alignvid.host.sites import key_norms, refusals_of, targets_of
+from alignvid.host.sites import key_norms
 from alignvid.models import family_of
 from alignvid.models.paths import blocks_of
 from alignvid.presets import Preset
 from alignvid.recipe import Recipe
-
-_STATIC_FACTS = ("name", "recipe", "blocks", "gains", "sites")
-"""What an attachment says of itself before it has acted."""
 
 
 @dataclass(frozen=True)
@@ -54,37 +49,22 @@ def sketch(source: ModelSource) -> Sketch:
         if parts.get(name, [None, None])[1] is not None:
             path = "config.json" if source.is_bare_framepack else f"{name}/config.json"
             components[name] = _without_weights(source, parts[name][1], source.read_json(path))
-    return Sketch(source, source.index, components)
+    return Sketch(source, {**source.index, "_name_or_path": source.location}, components)
 
 
-def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, Any]) -> Attachment:
-    """The attachment that `alignvid.attach` would make with these arguments; it is never put in force.
+def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, Any]) -> Layout:
+    """What `alignvid.attach` would put in force with these arguments.
 
     Raises: what `alignvid.attach` raises: an unknown preset, block, stack or stream, or a preset of another family.
     """
-    name, recipe = _named_recipe(model, preset)
-    hosts, streams = model.hosts, overrides["streams"]
-    powers = None
-    if streams is not None:
-        known = targets_of(hosts[0], model), refusals_of(hosts[0], model)
-        powers = powers_for_streams(streams, recipe.modulation.powers, *known)
-    rest = {key: value for key, value in overrides.items() if key != "streams"}
-    recipe = recipe.override(powers=powers, **rest)
-    placed = place_parts(recipe, hosts, model)
-    return Attachment(
-        name,
-        recipe,
-        [host for host in hosts if any(host.name in by_host for by_host in placed)],
-        placed,
-        model,
-        proof=False,
-        attach_again=lambda copied: None,
-    )
+    laid = layout.resolve(model.hosts, model, preset, **overrides)
+    layout.check_effects(laid)
+    return laid
 
 
 def find_preset(model: Sketch) -> Preset:
     """The preset made for this model, else the generic one."""
-    return presets.find(replace(fingerprint_of(model.hosts[0], model), checkpoint=model.source.location))
+    return layout.preset_of(model.hosts[0], model)
 
 
 def inspect_model(name: str, preset: str | None) -> dict[str, Any]:
@@ -94,9 +74,9 @@ def inspect_model(name: str, preset: str | None) -> dict[str, Any]:
     """
     model = sketch(find_model(name))
     nothing = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
-    attachment = resolve(model, preset, nothing)
-    touches = {key: value for key, value in attachment.to_dict().items() if key in _STATIC_FACTS}
-    return {**describe(model), "touches": {**touches, "summary": _summary(attachment)}}
+    summary = resolve(model, preset, nothing).summary
+    words = f"{summary.name} would touch {summary.site_count} attentions: {summary.plan}"
+    return {**describe(model), "touches": {**summary.to_dict(), "summary": words}}
 
 
 def describe(model: Sketch) -> dict[str, Any]:
@@ -107,19 +87,6 @@ def describe(model: Sketch) -> dict[str, Any]:
         "family": model.hosts[0].family.name,
         "transformers": [_describe_host(model, host) for host in model.hosts],
     }
-
-
-def _summary(attachment: Attachment) -> str:
-    places = "; ".join(
-        f"{host}: blocks {blocks} of `{stack}`"
-        for host in attachment.placements
-        for stack, blocks in attachment.blocks(host).items()
-    )
-    recipe = attachment.recipe
-    return (
-        f"{attachment.name} would touch {attachment.site_count} attentions ({places}) "
-        f"at {recipe.steps}, CFG branch {recipe.branch}: {', '.join(attachment.actions)}"
-    )
 
 
 def _describe_host(model: Sketch, host: Host) -> dict[str, Any]:
@@ -137,19 +104,6 @@ def _describe_host(model: Sketch, host: Host) -> dict[str, Any]:
             if stack.name in streams
         ],
     }
-
-
-def _named_recipe(model: Sketch, preset: str | Recipe | None) -> tuple[str, Recipe]:
-    if isinstance(preset, Recipe):
-        return "recorded recipe", preset
-    chosen = find_preset(model) if preset is None else presets.load(preset)
-    family = model.hosts[0].family.preset_family
-    if chosen.family not in ("*", family):
-        raise UnknownPreset(
-            f"The preset {chosen.name} is for the family {chosen.family}, but {model.source.name!r} is of {family}; "
-            "leave the preset out to have one chosen, or name 'generic'."
-        )
-    return chosen.name, chosen.recipe
 
 
 def _without_weights(source: ModelSource, class_name: str, config: Mapping[str, Any]) -> Any:

@@ -24,6 +24,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
 
 
+IN_A_RECIPE = ("preset", "gamma", "blocks", "steps_window", "streams", "branch")
+"""Fields that a recipe written as text takes the place of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GenerationSpec:
     """One video to make. None means: what suits the model, the image or the machine."""
@@ -38,6 +42,9 @@ class GenerationSpec:
     """What it should not show; it acts only with a guidance above 1."""
     preset: str | None = None
     """Name of a preset or path of a recipe's TOML file; None finds the model's own."""
+    recipe: str | None = None
+    """In place of a preset and what changes it: settings of one modulation or several, such as
+    "gamma=1.5 streams=text & kind=energy streams=image"; see alignvid.generate.recipes."""
     gamma: float | None = None
     """Strength of AlignVid; 1 leaves the model as it is."""
     blocks: str | None = None
@@ -106,6 +113,11 @@ class GenerationSpec:
         return read(cls, values, what="A generation spec", error=InputError)
 
     def _check_recipe_parts(self) -> None:
+        if self.recipe is not None and (given := [name for name in IN_A_RECIPE if getattr(self, name) is not None]):
+            raise InputError(
+                f"recipe says all of what acts, so that {given[0]} says nothing beside it; write it into the recipe, "
+                "or leave one of them out."
+            )
         if self.blocks is not None:
             parse_blocks(self.blocks)
         if self.steps_window is not None:

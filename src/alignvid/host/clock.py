@@ -2,7 +2,7 @@
 
 A forward's step is found from the timestep that it is given (given.py): it is looked up in the schedule of the attached
 pipeline, and checked against the step that its scheduler says. Nothing is counted, so skipped forwards, two
-transformers and restarting sections do not shift it, and a forward that somebody runs in between (in a callback; in
+transformers and restarting sections do not shift it, and a forward that is run in between (in a callback; in
 another pipeline that shares the transformer) is not taken for one of the run:
 
 own    the forward is the step that the attached pipeline's scheduler is at; or there is no pipeline to ask.
@@ -17,73 +17,22 @@ mean is in noise.py. What was read is kept by thread, because two may run pipeli
 
 from __future__ import annotations
 
+import itertools
 import threading
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
-
-import torch
+from typing import Any
 
 from alignvid.errors import AttachmentError
+from alignvid.host.contract import Contract
 from alignvid.host.given import Given, given_levels
+from alignvid.host.moment import Moment, Run
 from alignvid.host.noise import first_step, is_logarithm, nearest, other_stages, said_step
 from alignvid.host.registry import runner_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
 from alignvid.schedule import StepWindow
 
-Source = Literal["own", "other", "stray"]
-"""Whose run a forward belongs to; see above."""
-
 _ROUNDED = 1e-3  # of a noise level: other code starts at 999 of 1000 where the formula starts at 1000
-
-
-class Moment(NamedTuple):
-    """Where a forward lies in a run."""
-
-    is_in_window: bool
-    step_index: int | None
-    """Index from the start of the loop; None if there is no schedule to count in."""
-    noise_level: float
-    """From 1 (pure noise) to 0."""
-    run: int = 0
-    """Number of the run, or of its section where a pipeline restarts its schedule; below 1 if no schedule is known."""
-    step_count: int | None = None
-    """How many steps the run has; None if no schedule is known."""
-    source: Source = "own"
-
-
-@dataclass
-class Run:
-    """One pass through a schedule, as one thread sees it."""
-
-    timesteps: torch.Tensor | None
-    """The very tensor, kept so that no other one can lie at its address."""
-    levels: list[float]
-    """Noise levels of the whole schedule."""
-    reads_logarithm: bool = False
-    first: int = 0
-    """Where in the schedule this run begins."""
-    active: Sequence[bool] = ()
-    """Whether each step from `first` on is in the window; empty until the run has begun."""
-    number: int = 0
-    step: int | None = None
-    """The step of this run that was read last."""
-
-    def index_of(self, given: Given, said: int | None, slack: float = 0.0) -> int | None:
-        """Index into the whole schedule by noise level, of equal ones the one that is said; None if it is in none."""
-        level = given.logarithm_level if self.reads_logarithm else given.level
-        tolerance = given.tolerance + slack
-        if said is not None and 0 <= said < len(self.levels) and abs(self.levels[said] - level) <= tolerance:
-            return said
-        index = nearest(self.levels, level) if self.levels else 0
-        return index if self.levels and abs(self.levels[index] - level) <= tolerance else None
-
-    def moment(self, step: int, source: Source) -> Moment:
-        """The moment of a forward at a step of this run."""
-        level = self.levels[self.first + step]
-        return Moment(self.active[step], step, level, self.number, len(self.active), source)
 
 
 class _Thread(threading.local):
@@ -95,7 +44,6 @@ class _Thread(threading.local):
         self.given: Given | None = None
         self.level_without_schedule = -1.0
         self.run_without_schedule = 0
-        self.warned_in: int | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _Thread, ()  # a copy of an attachment has read nothing yet
@@ -104,21 +52,29 @@ class _Thread(threading.local):
 class StepClock:
     """Finds the moment of a forward from its timestep and the pipeline's scheduler."""
 
-    def __init__(self, window: StepWindow, pipeline: Any = None, levels: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        window: StepWindow,
+        pipeline: Any = None,
+        levels: Sequence[float] = (),
+        contract: Contract | None = None,
+    ) -> None:
         """A clock for one step window.
 
         Args:
             window: the steps to know.
             pipeline: what runs the model; None for a bare transformer.
             levels: noise level of each step, where the caller of a bare transformer gives them.
+            contract: hears where the step is not known; one that is not strict if None.
         """
         self.window = window
+        self._contract = contract or Contract()
         self.pipeline = pipeline
         self._levels = list(levels)
         self._runner = runner_of(pipeline)
         self._default_levels = self._runner.default_levels(pipeline)
         self._thread = _Thread()
-        self._has_warned = False
+        self._run_numbers, self._runs_without_schedule = itertools.count(1), itertools.count(1)
         self.schedule_count = 0
         """How many schedules have begun: one per run, or per section where the pipeline restarts its schedule."""
 
@@ -227,48 +183,45 @@ class StepClock:
         """
         thread, level = self._thread, given.level
         if level > thread.level_without_schedule:
-            thread.run_without_schedule -= 1
+            thread.run_without_schedule = -next(self._runs_without_schedule)
         thread.level_without_schedule = level
         run, window = thread.run_without_schedule, self.window
         if window.unit == "noise" or window.is_all_or_none:
             is_in_window = window.contains(level if window.unit == "noise" else 0.0)
         elif self.pipeline is None:
             is_in_window = window.contains(min(1.0 - level, 1.0 - 1e-6))
-            self._warn_of_unshifted()
+            self._warn_of_unshifted(run)
         else:
             is_in_window = False
-            self._warn_of_unknown(level)
+            self._warn_of_unknown(level, run)
         return Moment(is_in_window, None, level, run, None, "own" if self.pipeline is None else "stray")
 
     def _begin(self, run: Run, first: int, stages: tuple[list[float], list[float]] = ([], [])) -> None:
         """The steps of this run are those from its first one on, between stages that are schedules of their own."""
-        self.schedule_count += 1
+        self.schedule_count = number = next(self._run_numbers)  # at once, for another thread may begin one, too
         before, after = stages
         levels = run.levels[first:]
         active = self.window.active_steps([*before, *levels, *after])
-        run.first, run.number = first, self.schedule_count
+        run.first, run.number = first, number
         run.active = active[len(before) : len(before) + len(levels)]
 
-    def _warn_of_unshifted(self) -> None:
-        """Once."""
-        if not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                f"The window {self.window} needs to know which step is running. No schedule was given, so that the "
-                "fraction of steps done is taken as 1 - noise level, which is right for a flow without shift alone. "
-                "Give alignvid.attach the schedule: its timesteps, or schedule=FlowSchedule(steps=40, shift=3.0).",
-                stacklevel=5,
-            )
-
-    def _warn_of_unknown(self, level: float) -> None:
+    def _warn_of_unshifted(self, run: int) -> None:
         """Once a run."""
-        thread = self._thread
-        if thread.warned_in != thread.run_without_schedule:
-            thread.warned_in = thread.run_without_schedule
-            warnings.warn(
-                f"A forward at noise level {level:.4g} is none of the run of the {type(self.pipeline).__name__} that "
-                f"is attached to, so that it is not known whether it lies within {self.window}: it runs without a "
-                "gain. Attach to the pipeline that runs it, choose a window of noise levels, or attach to "
-                "the transformer alone, with the schedule.",
-                stacklevel=5,
-            )
+        self._contract.warn(
+            "assumed fraction",
+            f"The window {self.window} needs to know which step is running. No schedule was given, so that the "
+            "fraction of steps done is taken as 1 - noise level, which is right for a flow without shift alone. "
+            "Give alignvid.attach the schedule: its timesteps, or schedule=FlowSchedule(steps=40, shift=3.0).",
+            once_in=(str(self.window), run),
+        )
+
+    def _warn_of_unknown(self, level: float, run: int) -> None:
+        """Once a run."""
+        self._contract.warn(
+            "unknown fraction",
+            f"A forward at noise level {level:.4g} is none of the run of the {type(self.pipeline).__name__} that "
+            f"is attached to, so that it is not known whether it lies within {self.window}: it runs without a "
+            "gain. Attach to the pipeline that runs it, choose a window of noise levels, or attach to "
+            "the transformer alone, with the schedule.",
+            once_in=(str(self.window), run),
+        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from alignvid.host.transformers import Host
 from alignvid.models.paths import blocks_of
 from alignvid.presets.fingerprint import Fingerprint
+
+_LOCATION = "_name_or_path"
 
 
 def fingerprint_of(host: Host, pipeline: Any = None) -> Fingerprint:
@@ -19,5 +22,9 @@ def fingerprint_of(host: Host, pipeline: Any = None) -> Fingerprint:
 
 def _checkpoints(*things: Any) -> str:
     """Where they were loaded from, as their configs say; empty if none does."""
-    named = (getattr(getattr(thing, "config", None), "_name_or_path", None) for thing in things)
+    named = (_location(getattr(thing, "config", None)) for thing in things)
     return " ".join(str(name) for name in named if name)
+
+
+def _location(config: Any) -> Any:
+    return config.get(_LOCATION) if isinstance(config, Mapping) else getattr(config, _LOCATION, None)

@@ -62,7 +62,7 @@ def nearest(levels: Sequence[float], level: float) -> int:
 def noise_levels(timesteps: Sequence[float], train_timesteps: float) -> list[float]:
     """Noise level, 1 to 0, of each step of a schedule whose timesteps run 1000..0, 1..0 or, ascending, 0..1 or
     0..1000; or from π/2 to 0, the angles of TrigFlow (Sana-Sprint), whose noise weighs sin t and picture cos t. Those
-    of Cosmos tell sigma, beyond the range of a flow: as ln(σ)/4, or as 1000σ.
+    of Cosmos give sigma, beyond the range of a flow: as ln(σ)/4, or as 1000σ.
     """
     if min(timesteps, default=0.0) < 0.0:
         return [logarithm_level(timestep) for timestep in timesteps]

@@ -10,64 +10,32 @@ guidance scale that changes on the way. A bare transformer says nothing: its cal
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
-
-import torch
+from typing import Any
 
 from alignvid.errors import AttachmentError
-from alignvid.host.clock import Moment
+from alignvid.host.branches import (
+    ALLOWED,
+    BATCHED,
+    UNCONDITIONAL_FIRST,
+    Pass,
+    active_samples,
+    as_pass,
+    batch_in,
+    pass_named,
+    samples_in,
+)
+from alignvid.host.contract import Contract
+from alignvid.host.moment import Moment
 from alignvid.host.registry import runner_of
-from alignvid.host.texts import Texts, is_equal, parts_of
+from alignvid.host.run_passes import Layout, RunPasses
+from alignvid.host.texts import is_equal, parts_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
 from alignvid.recipe import Branch
 
-Pass = Literal["cond", "uncond", "batched", "unknown"]
-"""Which pass of classifier-free guidance a forward is; "batched" holds several branches in one batch."""
-
-
-BATCHED = "cond_uncond"
-"""Name of the cache context of a batch that holds several branches."""
-
-
-UNCONDITIONAL_FIRST = ("uncond", "cond")
-
 _RUNS_KEPT = 3
 """Whose texts are kept: the running one, one that runs in between, and the one before."""
-
-
-class Layout(NamedTuple):
-    """How a run lays its branches out in a batch."""
-
-    samples: int
-    is_batched: bool
-
-
-@dataclass
-class RunPasses:
-    """What one run has shown of its passes."""
-
-    texts: Texts = field(default_factory=Texts)
-    layouts: dict[str, Layout] = field(default_factory=dict)
-    """By transformer."""
-    first_step: tuple[int | None, float] | None = None
-    step: tuple[int | None, float] | None = None
-    order: int = 0
-    """Of the forward that was read last among those of its step."""
-    declared: tuple[str, ...] = ()
-    """Branches in the batch that was read last, where the caller of a bare transformer gave them."""
-    has_names: bool = False
-    has_warned: bool = False
-
-    def count(self, moment: Moment) -> None:
-        """Note a forward of a step, known by its index, or by its noise level where no schedule is known."""
-        step = (moment.step_index, moment.noise_level)
-        self.order = self.order + 1 if step == self.step else 0
-        self.step = step
-        self.first_step = self.first_step or step
 
 
 class _Thread(threading.local):
@@ -84,15 +52,17 @@ class _Thread(threading.local):
 class PassReader:
     """Reads the CFG branch of a forward: see above."""
 
-    def __init__(self, pipeline: Any = None, passes: Sequence[str] = ()) -> None:
+    def __init__(self, pipeline: Any = None, passes: Sequence[str] = (), contract: Contract | None = None) -> None:
         """A reader of the passes of one model.
 
         Args:
             pipeline: what runs the model; None for a bare transformer.
             passes: those of a step in their order, where the caller of a bare transformer gives them; see
                 `check_passes`.
+            contract: hears where a branch is not known; one that is not strict if None.
         """
         self._pipeline = pipeline
+        self._contract = contract or Contract()
         self._runner = runner_of(pipeline)
         self._passes = tuple(passes)
         self._thread = _Thread()
@@ -102,8 +72,8 @@ class PassReader:
         """Name of the cache context that the pipeline has entered in this thread, such as "cond"."""
         return self._thread.announced
 
-    @announced.setter
-    def announced(self, name: str | None) -> None:
+    def announce(self, name: str | None) -> None:
+        """Note the cache context that the pipeline enters, or leaves."""
         self._thread.announced = name
 
     def forget(self) -> None:
@@ -155,14 +125,14 @@ class PassReader:
     def _by_text(self, run: RunPasses, moment: Moment, text: Any) -> Pass:
         """By its text; by its order in the first step, or where the text is missing or the same in both passes."""
         if self._pipeline is None or run.has_names:
-            return _pass(run.texts.branch_of(text))
+            return as_pass(run.texts.branch_of(text))
         passes = self._runner.passes
-        by_order = _pass(passes[run.order] if run.order < len(passes) else None)
+        by_order = as_pass(passes[run.order] if run.order < len(passes) else None)
         if moment.source == "stray" or moment.step_index is None:
-            return _pass(run.texts.branch_of(text))
+            return as_pass(run.texts.branch_of(text))
         if run.step == run.first_step:
             return self._learned(run, text, by_order)
-        return by_order if text is None or run.texts.is_shared(text) else _pass(run.texts.branch_of(text))
+        return by_order if text is None or run.texts.is_shared(text) else as_pass(run.texts.branch_of(text))
 
     def _learned(self, run: RunPasses, text: Any, running: Pass) -> Pass:
         if running in ("cond", "uncond"):
@@ -179,7 +149,7 @@ class PassReader:
             raise AttachmentError(
                 f"This is forward {order + 1} of the step at noise level {moment.noise_level:.4g}, but passes="
                 f"{self._passes!r} names {len(self._passes)}. Give alignvid.attach the passes of a step, in their "
-                f"order: {_ALLOWED}."
+                f"order: {ALLOWED}."
             )
         if known != "unknown" and run.step != run.first_step:
             return known
@@ -188,17 +158,17 @@ class PassReader:
             if (samples := samples_in(arguments)) % len(parts):
                 raise AttachmentError(
                     f"A batch of {samples} samples does not hold {len(parts)} branches in equal parts, as passes="
-                    f"{self._passes!r} says. Give alignvid.attach the passes of a step: {_ALLOWED}."
+                    f"{self._passes!r} says. Give alignvid.attach the passes of a step: {ALLOWED}."
                 )
             run.declared = tuple(parts)
             for part, branch in zip(parts_of(text, len(parts)), parts, strict=False):
                 run.texts.learn(part, branch)
             return "batched"
-        return self._learned(run, text, _pass(parts[0]))
+        return self._learned(run, text, as_pass(parts[0]))
 
     def _text_of_any_run(self, text: Any) -> Pass:
         branches = (run.texts.branch_of(text) for run in reversed(self._thread.runs.values()))
-        return _pass(next((branch for branch in branches if branch is not None), None))
+        return as_pass(next((branch for branch in branches if branch is not None), None))
 
     def _batched(self, run: RunPasses, moment: Moment, host: Host, arguments: Arguments, text: Any) -> Pass:
         """A batch that may hold all branches; how it is laid out is learned from the first forward of a run."""
@@ -221,9 +191,9 @@ class PassReader:
         if samples == layout.samples and layout.is_batched:
             return "batched" if found == list(parts) else "unknown"
         if layout.is_batched:  # one branch alone, as where guidance ends early or a third pass skips layers
-            return _pass(run.texts.branch_of(text)) if samples * len(parts) == layout.samples else "unknown"
+            return as_pass(run.texts.branch_of(text)) if samples * len(parts) == layout.samples else "unknown"
         if samples == layout.samples:
-            return _pass(run.texts.branch_of(text))
+            return as_pass(run.texts.branch_of(text))
         has_begun = samples == len(parts) * layout.samples and len(found) == len(parts)
         return "batched" if has_begun and found[parts.index("cond")] == "cond" else "unknown"
 
@@ -234,7 +204,7 @@ class PassReader:
         says = self._runner.is_guided(self._pipeline) if moment.source == "own" else None
         if says is not None:
             return says
-        first, *others = parts_of(_batch_in(arguments), parts) or [None]
+        first, *others = parts_of(batch_in(arguments), parts) or [None]
         return bool(others) and len(first) > 0 and all(is_equal(first, part) for part in others)
 
     def _complain(self, branch: Branch, moment: Moment, host: Host) -> None:
@@ -242,80 +212,20 @@ class PassReader:
             raise AttachmentError(
                 f"A gain in the {branch} branch needs to know which pass of guidance a forward is, and "
                 f"{type(host.transformer).__name__} alone does not say. Give alignvid.attach the passes of a step in "
-                f"their order, passes={UNCONDITIONAL_FIRST[::-1]!r} for example ({_ALLOWED}); attach to the pipeline; "
+                f"their order, passes={UNCONDITIONAL_FIRST[::-1]!r} for example ({ALLOWED}); attach to the pipeline; "
                 "or choose branch='both'."
             )
-        run = self._run(moment.run)
-        if moment.is_in_window and not run.has_warned:
-            run.has_warned = True
+        if moment.is_in_window:
             why = (
                 "it is not a forward of the running step"
                 if moment.source == "stray"
                 else "its text is none of those of the first step"
             )
-            warnings.warn(
+            self._contract.warn(
+                "unknown branch",
                 f"Which branch of guidance a forward of {type(host.transformer).__name__} is (step "
                 f"{moment.step_index}, noise level {moment.noise_level:.4g}) is not known: {why}. AlignVid acts in the "
                 f"{branch} branch alone, so that this forward runs without a gain. Give it the text of a pass, or "
                 "choose branch='both'.",
-                stacklevel=5,
+                once_in=(branch, moment.run),
             )
-
-
-_ALLOWED = "each 'cond', 'uncond', or one batch of them such as 'uncond+cond'"
-
-
-def check_passes(passes: Sequence[str]) -> tuple[str, ...]:
-    """The passes of a step: each "cond" or "uncond", or a batch that holds them in this order, "uncond+cond".
-
-    Raises: AttachmentError if a word is none of these, or there is none.
-    """
-    given = (passes,) if isinstance(passes, str) else tuple(passes)
-    words = [word for item in given for word in str(item).split("+")]
-    if not words or any(word not in ("cond", "uncond") for word in words):
-        raise AttachmentError(f"passes={passes!r} does not say the passes of a step: {_ALLOWED}.")
-    return given
-
-
-def pass_named(context: str) -> Pass:
-    """Branch by a context's name: "pred_cond" -> cond; "uncond_stg" -> uncond; "cond_uncond" -> batched."""
-    if context == BATCHED:
-        return "batched"
-    if "uncond" in context:
-        return "uncond"
-    return "cond" if "cond" in context else "unknown"
-
-
-def samples_in(arguments: Arguments) -> int:
-    """Samples in the batch of a forward: those of its hidden states, or of the first tensor or list if it has none."""
-    return len(_batch_in(arguments))
-
-
-def _batch_in(arguments: Arguments) -> Any:
-    tensors = (value for value in arguments.values() if isinstance(value, torch.Tensor | list))
-    return arguments["hidden_states"] if "hidden_states" in arguments else next(tensors, ())
-
-
-def _pass(branch: str | None) -> Pass:
-    return branch if branch in get_args(Pass) else "unknown"  # type: ignore[return-value]  # one of them
-
-
-def active_samples(
-    branch: Branch, running: Pass, arguments: Arguments, batch_order: Sequence[str]
-) -> bool | list[bool]:
-    """Does the gain act in this pass? A list by sample where a batch holds several branches.
-
-    In a pass that is not known it acts only if it acts in all.
-
-    Args:
-        branch: the branch to modulate.
-        running: the pass.
-        arguments: of the forward.
-        batch_order: branches in a batch; none means the unconditional half first.
-    """
-    if branch == "both":
-        return True
-    if running == "batched":
-        parts = batch_order or UNCONDITIONAL_FIRST
-        return [branch == part for part in parts for _ in range(samples_in(arguments) // len(parts))]
-    return running == branch

@@ -143,7 +143,9 @@ class Reads:
     They are there while vision is distinguished from text."""
     check: Callable[[Arguments, Container[str]], None] | None = None
     """Raises AttachmentError where a forward with these arguments cannot be acted on in these streams, as where a cache
-    that the call may switch on keeps keys over steps; warns where a stream is not what its name says."""
+    that the call may switch on keeps keys over steps."""
+    warning: Callable[[Arguments, Container[str]], str] | None = None
+    """A sentence where one of these streams is not what its name says in a forward with these arguments; else empty."""
     forget: Callable[[nn.Module], None] | None = None
     """Makes a cache that is part of the model itself forget, so that the next forward computes all blocks. Called where
     a gain begins or ends to act; it must do nothing where that cache is off."""
@@ -223,6 +225,10 @@ class Family:
         """Raises: AttachmentError where a forward cannot be acted on in these streams."""
         if self.reads.check is not None:
             self.reads.check(arguments, streams)
+
+    def warning(self, arguments: Arguments, streams: Container[str]) -> str:
+        """A sentence where a stream is not what its name says in a forward; else empty."""
+        return "" if self.reads.warning is None else self.reads.warning(arguments, streams)
 
     def prepares(self, arguments: Arguments) -> bool:
         """Whether a forward belongs to no step, for it computes what later ones keep."""

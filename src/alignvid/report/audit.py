@@ -1,4 +1,4 @@
-"""The audit's page: one question at a time about one video, with nothing that tells variant, verdict or expectation."""
+"""The audit's page: one question at a time about one video, with nothing that shows variant, verdict or expectation."""
 
 from __future__ import annotations
 

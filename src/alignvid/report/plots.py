@@ -1,4 +1,4 @@
-"""Plots of scores as SVG, to stand in a page: intervals always shown, colours that colour-blind readers tell apart."""
+"""Plots of scores as SVG, to stand in a page: intervals always shown, colours for colour-blind readers."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_a_claim_is_answered_from_what_is_seen(text, shapes, expected):
 
 
 def test_a_count_counts_cells_not_readings():
-    """A judge that cannot tell a small circle from a small square sees one shape there, not two."""
+    """A judge that cannot distinguish a small circle from a small square sees one shape there, not two."""
     readings = [Shape("circle", "red", 3, "small"), Shape("square", "red", 3, "small")]
 
     assert Claim(quantity=1).holds(readings.__contains__)

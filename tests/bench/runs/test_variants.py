@@ -123,7 +123,50 @@ def test_a_list_is_parted_by_commas_and_keeps_its_order(model):
     assert [variant.name for variant in found] == ["baseline", "alignvid", "cfg"]
 
 
-@pytest.mark.parametrize("text", ["baseline", "alignvid", "cfg: guidance=3 blur=4", "kind=energy low=0.9"])
+TEXT, IMAGE = {"cross.text": 1.0}, {"cross.image": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("both: gamma=1.7 streams=text & kind=energy gamma=2 streams=image blocks=0 steps=all branch=cond", "both"),
+        ("gamma=1.7 streams=text&kind=energy gamma=2 streams=image blocks=0 steps=all branch=cond", None),
+    ],
+)
+def test_several_modulations_have_a_mark_between_them(model, text, name):
+    variant = parse_variant(text, model)
+    first, second = variant.recipe.parts
+    assert variant.name == (name or text)
+    assert (first.modulation.gamma, set(first.modulation.powers)) == (1.7, set(TEXT))
+    assert (second.modulation, second.branch) == (Energy(2.0, powers=IMAGE), "cond")
+    assert (second.blocks, second.steps) == (BlockSet.of([0]), StepWindow.all())
+    assert Variant.from_dict(variant.to_dict()) == variant
+
+
+@pytest.mark.parametrize("text", ["alignvid & kind=energy streams=image", "kind=energy streams=image & generic"])
+def test_a_preset_by_its_name_is_one_of_several(model, text):
+    parts = parse_variant(text, model).recipe.parts
+    alone = parse_variant("alignvid" if text.startswith("alignvid") else "generic", model).recipe
+    assert len(parts) == 2 and alone in parts
+
+
+def test_a_preset_file_of_several_modulations_is_one_of_several(model, tmp_path):
+    file = tmp_path / "mine.toml"
+    then = "[[readings.mine.recipe.then]]\nmodulation = { kind = 'energy', powers = { '*.image' = 1.0 } }\n"
+    file.write_text(PRESET + then + "blocks = 'all'\nsteps = { unit = 'fraction', start = 0.5, stop = 1.0 }\n")
+    assert len(parse_variant(str(file), model).recipe.parts) == 2
+    assert len(parse_variant(f"{file} & gamma=1.2", model).recipe.parts) == 3
+
+
+@pytest.mark.parametrize("text", ["x: guidance=3 & gamma=2", "x: gamma=2 & guidance=3", "x: gamma=2 guidance=3"])
+def test_the_call_is_changed_once_in_whichever_part(model, text):
+    variant = parse_variant(text, model)
+    assert (variant.name, variant.guidance, len(variant.recipe.parts)) == ("x", 3.0, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["baseline", "alignvid", "cfg: guidance=3 blur=4", "kind=energy low=0.9", "gamma=2 & gamma=1.5"]
+)
 def test_a_plan_gives_back_the_variant_that_was_written_to_it(model, text):
     variant = parse_variant(text, model)
     assert Variant.from_dict(variant.to_dict()) == variant
@@ -157,6 +200,12 @@ ERRORS = {
     "low=0.9": ("low belongs to a kind of modulation", "kind=energy"),
     "preset=generic kind=energy": ("preset and kind exclude each other", "give one of them"),
     "kind=conflict-aware low=0.9": ("low", "conflict-aware"),
+    "gamma=2 &": ("'gamma=2 &' has nothing on one side of '&'", "write for example"),
+    "& gamma=2": ("has nothing on one side of '&'",),
+    "gamma=2 & gama=3": ("Variant 'gamma=2 & gama=3'", "no setting 'gama'", "choose from preset"),
+    "gamma=2 & baseline": ("'baseline'", "miniature"),
+    "guidance=2 & gamma=2 guidance=3": ("guidance is set twice", "leave one out"),
+    "kind=conflict-aware & kind=energy": ("act on the same attention", "Give them different blocks or sites"),
 }
 
 

@@ -69,7 +69,7 @@ def test_a_failed_answer_is_left_out_and_bounds_say_what_it_could_change(tmp_pat
     assert score.accuracy.value == 1.0
     assert score.bounds == (3 / 4, 1.0)
     assert score.counts.failed == 1
-    assert score.all_right.n == 1  # whether all was right in the other sample cannot be told
+    assert score.all_right.n == 1  # whether all was right in the other sample is not known
 
 
 def test_a_missing_video_is_not_right_and_a_second_reading_says_how_good_the_others_are(tmp_path):

@@ -1,4 +1,4 @@
-"""The training loop: goes on where it stopped, as if it had not."""
+"""The training loop resumes where it stopped, as if it had not."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_a_rate_of_nothing_is_refused() -> None:
 
 
 def test_bootstrap_resamples_scenes_not_clips() -> None:
-    """Three seeds that always agree tell no more than one."""
+    """Three seeds that always agree say no more than one."""
     one = (np.arange(100) % 2).astype(float)[:, None]
     alone, tripled = bootstrap_mean(one, seed=0), bootstrap_mean(np.repeat(one, 3, axis=1), seed=0)
     assert (alone.low, alone.high) == (tripled.low, tripled.high)

@@ -34,7 +34,7 @@ def flux3_edit() -> Built:
 
 
 def flux3_distilled_edit() -> Built:
-    """A flow map, told where each step goes; no guidance."""
+    """A flow map, given where each step ends; no guidance."""
     call = _call(image=reference_picture(), prompt_embeds=embeddings())
     return _flux3(Flux3DistilledAutoBlocks(), flow_map=True), call
 

@@ -219,7 +219,7 @@ def _requirements(location: NormLocation) -> tuple[nn.Module, int]:
     heads = getattr(location.attention, "heads", None)
     if location.queries is None or not isinstance(heads, int):
         raise UnknownTarget(
-            f"The attention {location.site!r} has no query norm or does not tell its heads: its energy cannot be "
+            f"The attention {location.site!r} has no query norm or does not say how many heads: its energy cannot be "
             "measured; use a scalar modulation there."
         )
     return location.queries, heads

@@ -34,7 +34,7 @@ def gaussian_weights(sigma: float, radius: int) -> Float[Tensor, " tap"]:
 def blurred_pictures(
     pictures: Float[Tensor, "batch channel height width"], weights: Float[Tensor, " tap"]
 ) -> Float[Tensor, "batch channel height width"]:
-    """Each channel blurred along both sides; the edge goes on outside."""
+    """Each channel blurred along both sides; outside, the edge is repeated."""
     radius, taps = len(weights) // 2, weights.to(pictures.device)
     planes = pictures.float().flatten(0, 1).unsqueeze(1)  # -> (batch * channel, 1, height, width)
     padded = functional.pad(planes, (radius,) * 4, mode="replicate")

@@ -67,7 +67,7 @@ def judge_run(
     `on_answer` is given each new answer and how many were open at the start.
 
     Raises: InputError if the folder holds no run, no videos, or is being judged; AlignvidError from a judge that cannot
-    go on.
+    answer.
     """
     samples = run.samples()[:limit]
     run.videos_to_read()

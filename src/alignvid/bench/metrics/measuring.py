@@ -77,7 +77,7 @@ def measure_run(
         sources: Paths or Hub ids of weights, by name.
         device: The best one here unless given.
         ratio: For the protocol "released": the shape to stretch to; the nearest to the first video's unless given.
-        on_row: Told of every new row.
+        on_row: Called with every new row.
 
     Raises: InputError for an unknown metric, name of weights or device, a protocol that a metric does not know, or a
     folder without a run, without videos, or that another process measures.

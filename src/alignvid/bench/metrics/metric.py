@@ -58,7 +58,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """How a metric shall measure."""
+    """How a metric must measure."""
 
     protocol: ProtocolName
     weights: Mapping[str, Path]

@@ -37,7 +37,7 @@ class Ready:
 def prepare(
     metric: Metric, *, protocol: ProtocolName, sources: Mapping[str, str], device: str, extra: Mapping[str, Any]
 ) -> Ready:
-    """Load a metric's weights. One that cannot run is no error: the others go on.
+    """Load a metric's weights. One that cannot run is no error: the others are loaded.
 
     Args:
         metric: Which one.

@@ -118,7 +118,7 @@ class _Actor:
         self._problem: str | None = None
         try:
             self._worker = make_worker()
-        except AlignvidError as error:  # told to the user in one sentence, which a dead process could not do
+        except AlignvidError as error:  # shown to the user in one sentence, which a dead process could not do
             self._problem = str(error)
         except Exception as error:
             self._problem = f"A worker cannot load the model: {type(error).__name__}: {error}"

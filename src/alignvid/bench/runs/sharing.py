@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from alignvid.attachment.call import Acting
-from alignvid.attachment.gate import acting_on, take_over
+from alignvid.attachment.gated import acting_on, take_over
 from alignvid.host.clock import StepClock
 from alignvid.host.transformers import Host, hosts
 from alignvid.models.family import Arguments

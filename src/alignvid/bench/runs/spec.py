@@ -44,6 +44,8 @@ class BenchSpec:
     """Samples in one call of the pipeline; more than one with the miniature only."""
     shard: tuple[int, int] = (0, 1)
     """Which part, of how many, this process runs; the plan is that of all."""
+    strict: bool = False
+    """Whether a video in which a gain does not act as its recipe says has failed; else that is warned of."""
 
     def __post_init__(self) -> None:
         _check_seeds(self.seeds)

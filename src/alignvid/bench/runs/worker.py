@@ -76,7 +76,9 @@ class PipelineWorker:
         recipe = task.jobs[0].variant.recipe
         with ExitStack() as stack:
             stack.enter_context(self.model.thread_limit())
-            stack.enter_context(nullcontext() if recipe is None else attach(self.pipeline, recipe))
+            stack.enter_context(
+                nullcontext() if recipe is None else attach(self.pipeline, recipe, strict=self.spec.strict)
+            )
             stack.enter_context(self.encodings.shared())
             stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
             if self.spec.batch > 1:

@@ -61,7 +61,7 @@ def _forget_pass(hook: Any, pass_name: str | None) -> None:
 
 def _forget(states: dict[str, Any], name: str | None) -> None:
     state = states[name]  # type: ignore[index]  # a name that is there
-    if hasattr(state, "previous_residual"):  # MagCache: its step counter must go on, for the ratios are by step
+    if hasattr(state, "previous_residual"):  # MagCache: its step counter must keep counting, for the ratios are by step
         state.previous_residual = None
     else:
         del states[name]  # type: ignore[arg-type]  # as above

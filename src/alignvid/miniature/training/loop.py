@@ -52,7 +52,7 @@ def train(
     """Train `module` in place for the steps of `plan`, from its last checkpoint in `folder` if there is one.
 
     `losses_at(step)` must return the loss to minimise under "loss", and may add others for the log. It has to draw its
-    randomness from `step` alone; a run that was stopped then goes on as if it had not been.
+    randomness from `step` alone; a run that was stopped resumes as if it had not been.
     """
     optimisers = _optimisers(module)
     checkpoint = folder / f"{plan.name}.safetensors"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, check, clip_grid, token_counts
+from alignvid.models.builtin.wan import CROSS, SELF, SELF_WITH_REFERENCE, clip_grid, text_length_warning, token_counts
 from alignvid.models.family import Family, Reads, Stack, class_name
 from alignvid.models.reading.shapes import patch_grid
 
@@ -37,6 +37,6 @@ FAMILY = Family(
     reads=Reads(
         token_counts=token_counts,
         grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
-        check=check,
+        warning=text_length_warning,
     ),
 )

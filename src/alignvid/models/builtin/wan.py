@@ -7,18 +7,15 @@ the clean first latent frame: a prefix of the sequence.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Container
 from typing import Any
 
 from torch import Tensor, nn
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, ReferenceChannels, Site, Stack
-from alignvid.models.reading.per_tensor import PerTensor
 from alignvid.models.reading.shapes import first_frame_counts, patch_grid, square_grid
 from alignvid.models.sizes import Sizes, config_sizes
 
-_warned = PerTensor[None]()
 _TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
 
 
@@ -53,31 +50,22 @@ def stacks(transformer: nn.Module, pipeline: Any) -> tuple[Stack, ...]:
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     """One latent frame of reference tokens; the rest is video."""
-    _warn_of_text_length(arguments)
     return first_frame_counts(transformer, arguments)
 
 
-def check(arguments: Arguments, streams: Container[str]) -> None:
-    """Warn where keys of text and image are not those that their norms see."""
-    if "text" in streams or "image" in streams:
-        _warn_of_text_length(arguments)
-
-
-def _warn_of_text_length(arguments: Arguments) -> None:
-    """Once for each prompt's embedding, beside an image's, that has not the length that the attention expects."""
+def text_length_warning(arguments: Arguments, streams: Container[str]) -> str:
+    """A sentence where a prompt beside an image has not the length that the attention expects, so that the key norms
+    of text and image do not see these streams.
+    """
     text = arguments.get("encoder_hidden_states")
-    if text is None or arguments.get("encoder_hidden_states_image") is None:
-        return
-    if text.shape[1] != _TEXT_TOKENS:
-        _warned.of(text, lambda: _warn(text.shape[1]))
-
-
-def _warn(tokens: int) -> None:
-    warnings.warn(
-        f"The prompt has {tokens} tokens beside those of an image, where this attention of diffusers takes it to have "
-        f"{_TEXT_TOKENS}: it mixes up words and image, with a gain or without. Call the pipeline with "
-        f"max_sequence_length={_TEXT_TOKENS}.",
-        stacklevel=2,
+    if text is None or arguments.get("encoder_hidden_states_image") is None or text.shape[1] == _TEXT_TOKENS:
+        return ""
+    if "text" not in streams and "image" not in streams:
+        return ""
+    return (
+        f"The prompt has {text.shape[1]} tokens beside those of an image, where this attention of diffusers takes it "
+        f"to have {_TEXT_TOKENS}: it mixes up words and image, with a gain or without. Call the pipeline with "
+        f"max_sequence_length={_TEXT_TOKENS}."
     )
 
 
@@ -119,7 +107,7 @@ FAMILY = Family(
         token_counts=token_counts,
         grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
         reference_channels=reference_channels,
-        check=check,
+        warning=text_length_warning,
     ),
     sizes=sizes,
 )

@@ -6,7 +6,7 @@ fifth block the video attends to the face's motion, frame by frame: the stack `f
 
 from __future__ import annotations
 
-from alignvid.models.builtin.wan import CROSS, SELF_WITH_REFERENCE, check, clip_grid, token_counts
+from alignvid.models.builtin.wan import CROSS, SELF_WITH_REFERENCE, clip_grid, text_length_warning, token_counts
 from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack
 from alignvid.models.reading.shapes import patch_grid
 
@@ -22,6 +22,6 @@ FAMILY = Family(
     reads=Reads(
         token_counts=token_counts,
         grids={"cross.image": clip_grid, "self.image": patch_grid, "self.video": patch_grid},
-        check=check,
+        warning=text_length_warning,
     ),
 )

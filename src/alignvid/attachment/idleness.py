@@ -1,0 +1,102 @@
+"""Where a gain that is on does nothing: attentions that do not run, streams without tokens. Said once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from alignvid.attachment.call import Call
+from alignvid.attachment.part import Part, RunFacts
+from alignvid.attachment.placement import Placement
+from alignvid.host.caches import SkipWatch
+from alignvid.host.contract import Contract
+from alignvid.host.transformers import Host
+from alignvid.modulation import Modulation
+
+
+class Idleness:
+    """Forwards of one transformer in which the keys of no attention were multiplied, or blocks were left out."""
+
+    def __init__(self, name: str, host: Host, site_count: int, contract: Contract) -> None:
+        """Nothing has acted yet.
+
+        Args:
+            name: of the preset, for messages.
+            host: the transformer.
+            site_count: attentions that are acted on.
+            contract: hears of a gain that does nothing.
+        """
+        self._name, self._host, self._site_count, self._contract = name, host.name, site_count, contract
+        self._skips = SkipWatch()
+
+    def see(self, call: Call, facts: RunFacts, *, may_skip: bool) -> None:
+        """After a forward: say so if its gain multiplied nothing, or if blocks were left out at an edge.
+
+        Args:
+            call: the forward.
+            facts: of its run.
+            may_skip: whether a cache that forgets where it must may have left out all blocks.
+        """
+        run, kind, is_edge = call.edge
+        if call.acting and not facts.has_acted and not may_skip:
+            self._warn_of_nothing(run)
+            return
+        skipped = self._skips.see(run, kind, self._site_count, call.ran, is_edge=is_edge)
+        if skipped is not None:
+            self._contract.warn("skipped blocks", skipped)
+
+    def _warn_of_nothing(self, run: int) -> None:
+        self._contract.warn(
+            "nothing multiplied",
+            f"AlignVid {self._name} was on in a forward of the {self._host} and multiplied nothing, for none of the "
+            f"{self._site_count} attentions ran the norm of its keys. Likely reasons: the forward was replaced by an "
+            "exported or fused one, something else than the pipeline runs the blocks, a kernel reads the norm's weight "
+            "in place of calling the norm, or a cache left the blocks out. Detach, restore the model's own forward, "
+            "and attach again.",
+            once_in=(self._host, run),
+        )
+
+
+class StreamWatch:
+    """Which streams of one transformer are acted on, and whether they have tokens."""
+
+    def __init__(self, host: Host, parts: Sequence[Part], contract: Contract) -> None:
+        """No token has been met yet. `contract` hears of streams without tokens."""
+        placements = [(item, part.recipe.modulation) for part in parts for item in part.placements]
+        self.streams = {stream for item, _ in placements for stream, _ in item.powers}
+        """Those that are acted on."""
+        self.distinguishes_vision = any(_distinguishes_vision(item, modulation) for item, modulation in placements)
+        """Whether it matters which tokens of a prompt are vision."""
+        self._host, self._contract = host.name, contract
+
+    def see(self, counts: Mapping[str, int | None], run: int, facts: RunFacts) -> None:
+        """Before a forward: say so if vision must be distinguished from text and cannot be, or if there are no tokens.
+
+        Args:
+            counts: tokens by stream, None where that cannot be known.
+            run: that the forward belongs to.
+            facts: of that run.
+        """
+        if self.distinguishes_vision and counts.get("vision", 0) is None:
+            self._contract.warn(
+                "unknown vision tokens",
+                "Which tokens of the prompt are a picture's is not known, so that all count as text: the prompt was "
+                "encoded before AlignVid was attached, or they lie elsewhere in each prompt of a batch. Attach before "
+                "encoding, run prompts one by one, or act on text and vision alike.",
+                once_in=(self._host, run),
+            )
+        if facts.has_met_tokens or not self.streams:  # guidance may drop the references in one of its later passes
+            return
+        facts.has_met_tokens = any((counts.get(stream, -1) or 0) != 0 for stream in self.streams)
+        if not facts.has_met_tokens:
+            self._contract.warn(
+                "empty streams",
+                f"Nothing is modulated: {', '.join(sorted(self.streams))} has no tokens in this call. Give the "
+                "pipeline a reference image, or choose other streams.",
+                once_in=(self._host, run),
+            )
+
+
+def _distinguishes_vision(placement: Placement, modulation: Modulation) -> bool:
+    gains = dict(placement.gains)
+    are_alike = modulation.is_uniform and gains.get("vision") == gains.get("text")
+    return "vision" in placement.location.keys.streams and not are_alike

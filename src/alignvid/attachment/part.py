@@ -1,0 +1,74 @@
+"""What a gate is made of: the modulations of a recipe on one transformer, and what is counted of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alignvid.attachment.effect import Effect, Installed
+from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import SiteChange
+from alignvid.host.clock import StepClock
+from alignvid.host.passes import PassReader
+from alignvid.recipe import Recipe
+
+
+@dataclass
+class Counts:
+    """What a gate has counted. An attachment keeps these alone when it is detached, or its model is gone."""
+
+    forwards: int = 0
+    """Forwards that have begun."""
+    active_forwards: int = 0
+    """Forwards in which the gain was on."""
+    acted: int = 0
+    """Times that the keys of an attention were multiplied; see `Gate.end`."""
+    proved: tuple[list[SiteChange], float] | None = None
+    """What a proof found in the last run that was proved, and at which noise level."""
+
+
+@dataclass
+class RunFacts:
+    """What a gate has found in one run; two may take turns, in two threads."""
+
+    is_looked_at: bool = False
+    """Whether all norms were looked at, as they are once a run."""
+    has_acted: bool = False
+    has_met_tokens: bool = False
+    has_proved: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One modulation of a recipe, on one transformer."""
+
+    recipe: Recipe
+    """What is in force: one modulation, with its blocks, window and branch."""
+    installed: Sequence[Installed]
+    """Its effects, each on the module that it is for."""
+    placements: Sequence[Placement]
+    """Key norms and their gains; none if it acts on no keys."""
+    clock: StepClock
+    """Knows the step, and whether it lies in the window."""
+    passes: PassReader
+    """Knows the CFG branch."""
+
+    @property
+    def effects(self) -> list[Effect]:
+        """Each once."""
+        return list({id(item.effect): item.effect for item in self.installed}.values())
+
+
+class Order(threading.local):
+    """Which forward of its step one is, as one thread sees it."""
+
+    def __init__(self) -> None:
+        self.step: object = None
+        self.count = 0
+
+    def of(self, step: object) -> int:
+        """0 for the first forward of a step, 1 for the second …"""
+        self.count = self.count + 1 if step == self.step else 0
+        self.step = step
+        return self.count

@@ -1,0 +1,128 @@
+"""How a proof is taken: a forward is run once more, and each attention in it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alignvid.attachment.call import Call
+from alignvid.attachment.effect import Installed
+from alignvid.attachment.placement import Placement
+from alignvid.attachment.swap import base_of
+from alignvid.host.transformers import Host
+
+
+class ProbedSite(NamedTuple):
+    """A module whose output shows what the gain does, and where it is."""
+
+    name: str
+    """Such as "transformer.blocks.3.cross"."""
+    module: nn.Module
+
+
+def plain_forward(transformer: nn.Module) -> Callable[..., Any]:
+    """The forward of the model's own class, without a gate; or what was put on the instance."""
+    own = vars(transformer).get("forward")
+    return base_of(type(transformer)).forward if own is None else lambda _, *args, **kwargs: own(*args, **kwargs)
+
+
+def probed_sites(host: Host, installed: Sequence[Installed], placements: Sequence[Placement]) -> list[ProbedSite]:
+    """The attentions that are acted on; or the modules, if no attention is."""
+    if not placements:
+        return [ProbedSite(f"{host.name} input", item.module) for item in installed if item.is_counted]
+    attentions = {id(item.location.attention): item.location for item in placements}
+    return [
+        ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
+        for where in attentions.values()
+    ]
+
+
+@dataclass
+class ActiveForward:
+    """A forward in which the gain was on: enough to run it once more."""
+
+    call: Call
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    context: str | None
+    """Name of the cache context in which it ran."""
+    again: Callable[..., Any] | None
+    """Runs it once more, where that is not the transformer's own forward."""
+
+
+@torch.no_grad()
+def changes_in(
+    forward: ActiveForward, transformer: nn.Module, run: Callable[..., Any], probed: list[ProbedSite]
+) -> dict[str, float]:
+    """Run a forward once more, and measure the relative change of each probed module's output.
+
+    Args:
+        forward: what was run.
+        transformer: the model.
+        run: its plain forward, behind all gates.
+        probed: the modules.
+    """
+    off = Call(forward.call.gate, {effect: effect.idle() for effect in forward.call.states}, None)
+    sums: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if forward.context is not None:
+            stack.enter_context(_context(transformer, forward.context))
+        for site in probed:
+            hook = _Comparison(site.name, off, sums)
+            stack.callback(site.module.register_forward_hook(hook, with_kwargs=True).remove)
+        forward.call.begin_again()
+        stack.enter_context(_in_force(forward.call))
+        run(transformer, *forward.args, **forward.kwargs)
+    return {
+        name: (changed / plain) ** 0.5 if plain else float(changed > 0.0) for name, (changed, plain) in sums.items()
+    }
+
+
+class _Comparison:
+    """Runs a module again without the gain, on the same input, and adds up how far apart the outputs are."""
+
+    def __init__(self, name: str, off: Call, sums: dict[str, list[float]]) -> None:
+        self.name, self.off, self.sums = name, off, sums
+        self._is_comparing = False
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if self._is_comparing:
+            return
+        self._is_comparing = True
+        try:
+            with _in_force(self.off):
+                plain = module(*args, **kwargs)
+        finally:
+            self._is_comparing = False
+        totals = self.sums.setdefault(self.name, [0.0, 0.0])
+        for with_gain, without in zip(_tensors(output), _tensors(plain), strict=True):
+            totals[0] += float((with_gain.double() - without.double()).square().sum())
+            totals[1] += float(without.double().square().sum())
+
+
+@contextmanager
+def _in_force(call: Call) -> Iterator[None]:
+    before, call.counts_as = call.counts_as, 0
+    call.enter()
+    try:
+        yield
+    finally:
+        call.leave()
+        call.counts_as = before
+
+
+def _context(transformer: Any, name: str) -> Any:
+    return type(transformer).cache_context(transformer, name)
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
