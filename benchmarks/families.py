@@ -4,7 +4,7 @@ Every round runs a forward in each state, in another order each time: detached, 
 step, attached at an active one. Where the state is detached, the recipe is attached to a copy that does not run: what
 it leaves in memory, which alone can move a time by a hundredth, is then the same for all. Times are processor seconds
 of this thread, so that other programs do not count, and Python collects its garbage between rounds. "Detached again"
-should be 1: it tells how far the others can be trusted.
+should be 1: it shows how far the others can be trusted.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def status_bytes(field: str) -> int:
-    """A size of this process, as Linux tells it."""
+    """A size of this process, as Linux gives it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 

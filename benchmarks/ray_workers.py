@@ -2,7 +2,7 @@
 
     python benchmarks/ray_workers.py [--samples 16] [--repeats 3]
 
-Start-up is told apart: the clock runs from the record that ends every worker's first task to the last record. Ray gives
+Start-up is left out: the clock runs from the record that ends every worker's first task to the last record. Ray gives
 each worker one thread. Other load on the machine takes from two workers what it leaves to one.
 """
 

@@ -41,7 +41,7 @@ class SizeRow(NamedTuple):
 
 
 class OperationLog(TorchDispatchMode):
-    """Notes the operations on fake tensors that run inside it, and tells hosts that ask that there is no padding."""
+    """Notes the operations on fake tensors that run inside it, and says to hosts that ask that there is no padding."""
 
     def __init__(self, conditions: int) -> None:
         """`conditions`: tokens of text and image together."""

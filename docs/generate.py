@@ -170,8 +170,9 @@ A gain stays with its module: what is loaded into it (a Control-LoRA's norms), c
 afterwards carries it on. A module that is put in its place does not. That is an error at the start of the next run,
 which says to detach and attach again: a LoRA on projections where no norm follows them (Allegro, OmniGen), or norms
 trained in full by peft's `modules_to_save`. A transformer that is put into the pipeline after attaching carries no
-gain, and nothing of alignvid runs there: `print(attachment)` says so, the next `attach` warns, and so does detaching,
-also after runs with the first one. A transformer that was let go after a run (`pipe.transformer = None`) is none.
+gain: a warning says so when it runs, through a door as well; `print(attachment)`, the next `attach` and detaching say
+it, too. For that the pipeline's class is exchanged for one of the same name until detaching; one whose objects have
+`__slots__` is not watched in runs. A transformer that was let go after a run (`pipe.transformer = None`) is no other.
 
 Hooks of accelerate and diffusers come and go in any order (sequential, model and group offloading, layerwise casting,
 `pipe.remove_all_hooks()`, LoRAs): the gain stays inside them, and detaching leaves classes and attributes as on a model

@@ -9,18 +9,18 @@ BASELINE, ALIGNVID = "baseline", "alignvid"
 
 RELEASED = "released: preset=wan2.1-i2v-14b:released blocks=all"
 PAPER = "paper: preset=wan2.1-i2v-14b:paper blocks=all"
-ENERGY = "energy: kind=energy gamma=1.82 streams=text blocks=all steps=all"
+ENERGY = "energy: kind=energy gamma=1.82 streams=text blocks=all steps-window=all"
 GUIDANCE = ("guidance 2: guidance=2", "guidance 4: guidance=4", "gamma 1.35 guidance 2: gamma=1.35 guidance=2")
 OTHERS = (
-    "conflict-aware: kind=conflict-aware blocks=all steps=all",
-    "key blur: kind=key-blur blocks=all steps=all",
-    "low-pass: kind=low-pass steps=0.0-0.3",
+    "conflict-aware: kind=conflict-aware blocks=all steps-window=all",
+    "key blur: kind=key-blur blocks=all steps-window=all",
+    "low-pass: kind=low-pass steps-window=0.0-0.3",
     "input blur 1: blur=1",
 )
-EARLY = "early: gamma=1.82 steps=0-0.3"
+EARLY = "early: gamma=1.82 steps-window=0-0.3"
 NEIGHBOURS = (
-    *("early 3: gamma=3 steps=0-0.3", "input blur 2: blur=2"),
-    "energy 2.5: kind=energy gamma=2.5 streams=text blocks=all steps=all",
+    *("early 3: gamma=3 steps-window=0-0.3", "input blur 2: blur=2"),
+    "energy 2.5: kind=energy gamma=2.5 streams=text blocks=all steps-window=all",
     *("guidance 3: guidance=3", "gamma 1.35 guidance 1.5: gamma=1.35 guidance=1.5"),
 )
 """Strengths that the development half named for the comparison at an equal untouched rate."""
@@ -28,8 +28,8 @@ DEVELOPMENT = (
     *(BASELINE, ALIGNVID, RELEASED, PAPER),
     *(f"gamma {gamma}: gamma={gamma}" for gamma in ("1.1", "1.35", "1.82", "2.5")),
     EARLY,
-    "mid: gamma=1.82 steps=0.35-0.65",
-    "late: gamma=1.82 steps=0.7-1.0",
+    "mid: gamma=1.82 steps-window=0.35-0.65",
+    "late: gamma=1.82 steps-window=0.7-1.0",
     "first half: gamma=1.82 blocks=first-half",
     "last half: gamma=1.82 blocks=last-half",
     "foreground: gamma=1.82 blocks=1+5",
@@ -39,7 +39,7 @@ DEVELOPMENT = (
     *OTHERS,
     *GUIDANCE,
     *NEIGHBOURS,
-    "energy 3.5: kind=energy gamma=3.5 streams=text blocks=all steps=all",
+    "energy 3.5: kind=energy gamma=3.5 streams=text blocks=all steps-window=all",
     *("guidance 6: guidance=6", "gamma 1.2 guidance 2: gamma=1.2 guidance=2"),
 )
 CLAIM = (

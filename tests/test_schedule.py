@@ -135,6 +135,19 @@ def test_a_window_between_two_steps_acts_at_the_nearest(window, step):
     assert [index for index, active in enumerate(window.active_steps(levels)) if active] == [step]
 
 
+@pytest.mark.parametrize(
+    ("window", "step"),
+    [
+        (StepWindow.noise(0.6, 0.75), 1),  # its middle is nearer to 0.5, its end to 0.9
+        (StepWindow.noise(0.65, 0.85), 0),  # its middle is nearer to 0.9, its start to 0.5
+        (StepWindow.noise(0.12, 0.18), 2),
+    ],
+    ids=str,
+)
+def test_a_noise_window_between_two_steps_acts_at_the_step_nearest_to_its_middle(window, step):
+    assert window.active_steps([0.9, 0.5, 0.1]) == tuple(index == step for index in range(3))
+
+
 def test_no_steps_means_no_active_step():
     assert StepWindow.fraction(0.0, 0.3).active_steps([]) == ()
 

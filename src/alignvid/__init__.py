@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alignvid.attachment.attach import attach, detach, preset_for
     from alignvid.attachment.attachment import Attachment
     from alignvid.errors import AlignvidError
-    from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass, Scalar
+    from alignvid.modulation import ConflictAware, Emphasis, Energy, KeyBlur, LogBias, LowPass, Scalar
     from alignvid.recipe import Recipe
     from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
@@ -25,6 +25,7 @@ _HOMES = {
     "Attachment": "alignvid.attachment.attachment",
     "BlockSet": "alignvid.schedule",
     "ConflictAware": "alignvid.modulation",
+    "Emphasis": "alignvid.modulation",
     "Energy": "alignvid.modulation",
     "FlowSchedule": "alignvid.schedule",
     "KeyBlur": "alignvid.modulation",
@@ -45,6 +46,7 @@ __all__ = [
     "Attachment",
     "BlockSet",
     "ConflictAware",
+    "Emphasis",
     "Energy",
     "FlowSchedule",
     "KeyBlur",

@@ -11,6 +11,7 @@ from PIL import Image
 
 from alignvid.files import writable_folder, write_bytes
 from alignvid.generate import GenerationSpec, Job, JobResult, run_jobs
+from alignvid.generate.progress import OnProgress, unwatched
 from alignvid.generate.run import ALIGNVID, BASELINE
 from alignvid.media.images import png_bytes
 from alignvid.media.videos import read_video
@@ -64,20 +65,23 @@ class Demo:
 def run_demo(
     out: str | Path,
     *,
-    show_progress: bool = False,
     on_result: Callable[[JobResult], None] = lambda result: None,
+    on_choice: Callable[[dict[str, str]], None] = lambda lines: None,
+    on_progress: OnProgress = unwatched,
 ) -> Demo:
     """Make the demo in a folder; scenes that are there from an earlier run are not made again.
 
     Args:
         out: The folder; made if it is missing.
-        show_progress: Draw progress bars on stderr.
         on_result: Called after each scene.
+        on_choice: As for `run_jobs`.
+        on_progress: As for `run_jobs`.
     """
     out = writable_folder(Path(out))
     cases = {f"scene-{number}": case for number, case in enumerate(trials(HELD_OUT, SCENE_COUNT), start=1)}
     jobs = [_job(out, name, case) for name, case in cases.items()]
-    results = run_jobs(jobs, out, compare=True, show_progress=show_progress, on_result=on_result)
+    watched = {"on_result": on_result, "on_choice": on_choice, "on_progress": on_progress}
+    results = run_jobs(jobs, out, compare=True, **watched)
     judgements = {result.id: _judge(result, cases[result.id]) for result in results if result.record}
     demo = Demo(out / "index.html", results, judgements)
     write_own_pages(results, back="All scenes")

@@ -7,6 +7,7 @@
     │   └── UnknownPreset       no preset of that name, or a preset of another model family
     ├── UnsupportedModel        no family knows this transformer or pipeline
     ├── UnknownTarget           a block, stack, site or stream that the model does not have
+    ├── WordError               a word that is not in the prompt, or that cannot be found in it
     ├── AttachmentError         the model cannot be attached to in its present state
     │   └── ContractError       with strict=True: what is a ContractWarning without it
     ├── ObservationError        the model cannot be observed in its present state, or nothing was observed
@@ -49,6 +50,10 @@ class UnsupportedModel(AlignvidError, TypeError):
 
 class UnknownTarget(AlignvidError, LookupError):
     """A recipe names a stack, block, site or stream that the model does not have."""
+
+
+class WordError(AlignvidError, LookupError):
+    """A word is not among the prompt's tokens, or which tokens are words is not known."""
 
 
 class AttachmentError(AlignvidError, RuntimeError):

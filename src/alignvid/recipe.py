@@ -15,7 +15,7 @@ from typing import Any, Literal, NotRequired, TypedDict, get_args
 from alignvid import modulation as kinds
 from alignvid.errors import RecipeError
 from alignvid.fields import read
-from alignvid.modulation import Modulation, Scalar
+from alignvid.modulation import Emphasis, Modulation, Scalar
 from alignvid.schedule import BlockSet, StepWindow
 
 Branch = Literal["both", "cond", "uncond"]
@@ -34,7 +34,17 @@ class _Written(TypedDict):
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that AlignVid needs to know to act on a model."""
+    """All that AlignVid needs to know to act on a model.
+
+    Example:
+        >>> recipe = Recipe(Scalar(1.35, {"cross.text": 1.0}), BlockSet.of("0,2-7"), StepWindow.noise_above(0.9))
+        >>> recipe.override(gamma=1.5).gamma
+        1.5
+        >>> Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+        >>> recipe.to_dict()["steps"]
+        {'unit': 'noise', 'start': 0.9, 'stop': 1.0}
+    """
 
     modulation: Modulation = field(default_factory=Scalar)
     """How attention is acted on, by target."""
@@ -94,6 +104,14 @@ class Recipe:
             steps=self.steps if steps is None else StepWindow.of(steps),
             branch=self.branch if branch is None else branch,
         )
+
+    def emphasising(self, weights: Mapping[str, float]) -> Recipe:
+        """A copy that acts on these words, too, in the blocks, steps and branch of its first modulation.
+
+        Raises: ModulationError if a weight is not a finite positive number.
+        """
+        emphasis = replace(self, modulation=Emphasis(weights), then=())
+        return replace(self, then=(*self.then, emphasis))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for TOML and JSON; `from_dict` reads it back to an equal recipe."""

@@ -31,6 +31,14 @@ class BlockSet:
     """A choice of blocks, per stack.
 
     A selection is "all", "first-half", "last-half" or ranges such as "0,2-7,10-20" (both ends included).
+
+    Example:
+        >>> BlockSet.of("0,2-4").indices("blocks", count=6)
+        (0, 2, 3, 4)
+        >>> BlockSet.of("first-half").indices("blocks", count=6)
+        (0, 1, 2)
+        >>> print(BlockSet.of({"transformer_blocks": "all", "single_transformer_blocks": [0, 1, 2]}))
+        0-2 of `single_transformer_blocks`; all of `transformer_blocks`
     """
 
     selections: tuple[tuple[str, str], ...]
@@ -95,6 +103,14 @@ class StepWindow:
     unit "fraction": step i of n is in the window if start <= i/n < stop.
     unit "noise": it is in the window if start < noise level <= stop; the noise level runs from 1 (pure noise) to 0.
     At least one step of a run is active, the nearest one, unless the window is `StepWindow.none()`.
+
+    Example:
+        >>> print(StepWindow.of((0.0, 0.3)))
+        0% to 30% of the steps
+        >>> print(StepWindow.of("noise>0.9"))
+        noise level > 0.9
+        >>> StepWindow.of("0.0-0.3") == StepWindow.fraction(0.0, 0.3)
+        True
     """
 
     unit: Literal["fraction", "noise", "none"]

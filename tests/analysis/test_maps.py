@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from alignvid.analysis import tiles
@@ -94,7 +94,7 @@ def test_a_key_that_does_not_exist_is_refused(built):
 def tokenizer():
     words = ["<unk>", "the", "cat", "puts", "on", "sun", "glasses"]
     model = Tokenizer(models.WordPiece({**{w: i for i, w in enumerate(words)}, "##glasses": 7}, unk_token="<unk>"))
-    model.pre_tokenizer = pre_tokenizers.Whitespace()
+    model.pre_tokenizer, model.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
     return PreTrainedTokenizerFast(tokenizer_object=model, unk_token="<unk>")
 
 

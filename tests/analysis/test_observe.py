@@ -306,3 +306,19 @@ def test_queries_belong_to_the_streams_that_ask(builder, asking):
     with observe(pipe, blocks=[0]) as trace:
         generate(pipe, call)
     assert {(site, query) for _, site, query, _ in seen(trace)} == asking
+
+
+@torch.no_grad()
+def test_a_pass_that_was_announced_is_over_when_its_context_is_left():
+    transformer = BUILDERS["wan_t2v"]()[0].transformer
+
+    def run(text):
+        transformer(
+            hidden_states=torch.randn(1, 16, 1, 2, 2), timestep=torch.tensor([900.0]), encoder_hidden_states=text
+        )
+
+    with observe(transformer) as trace:
+        with transformer.cache_context("cond"):
+            run(torch.zeros(1, 24, 32))
+        run(torch.ones(1, 24, 32))
+    assert {fact.branch for fact in trace.facts} == {"cond", "unknown"}

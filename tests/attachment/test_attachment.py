@@ -18,6 +18,7 @@ def test_printing_it_tells_blocks_steps_streams_gains_and_how_often_it_acted():
     with alignvid.attach(pipe, recipe) as attachment:
         generate(pipe, call, num_inference_steps=10)
         said = str(attachment)
+        assert repr(attachment) == f"<{said}>"
     assert "(attached)" in said
     assert "transformer blocks 0,2 of `blocks`" in said
     assert "noise level > 0.9" in said
@@ -26,6 +27,7 @@ def test_printing_it_tells_blocks_steps_streams_gains_and_how_often_it_acted():
     assert "cross.image x1.5" in said
     assert "acted 12 times: 2 sites in 6 of 20 forwards" in said
     assert "(detached)" in str(attachment)
+    assert not attachment.placements  # they would keep the model alive
 
 
 def test_it_tells_the_blocks_of_every_stack_and_transformer():

@@ -42,6 +42,7 @@ def test_another_transformer_is_said_in_the_next_run_once(name, has_run):
     with pytest.warns(ContractWarning, match=SAID) as caught:
         assert torch.equal(generate(pipe, call), plain)
     assert len(caught) == 1 and SAID in attachment.warnings[0]
+    assert not pipe.transformer._forward_pre_hooks
     generate(pipe, call)  # said once
     other, pipe.transformer = pipe.transformer, first
     found = generate(pipe, call)
@@ -60,6 +61,17 @@ def test_another_transformer_of_a_modular_pipeline_is_said():
         generate(pipe, call)
     with pytest.warns(ContractWarning, match=LATE):
         alignvid.detach(pipe)
+
+
+def test_a_pipeline_that_is_made_from_an_attached_one_is_of_the_plain_class():
+    pipe, call = wan_t2v()
+    kind = type(pipe)
+    with alignvid.attach(pipe, RECIPE):
+        other = type(pipe)(**pipe.components)
+        shared = type(pipe).from_pipe(pipe)
+        assert isinstance(pipe, kind) and type(pipe).__name__ == kind.__name__
+    assert type(other) is type(shared) is type(pipe) is kind
+    generate(other, call, num_inference_steps=1)
 
 
 def test_a_second_expert_that_comes_after_attaching_is_said():
@@ -129,7 +141,7 @@ def test_another_transformer_that_is_compiled_is_said(is_wrapped):
     pipe.transformer = other
     with pytest.warns(ContractWarning, match=SAID):
         generate(pipe, call, num_inference_steps=1)
-    with pytest.warns(ContractWarning, match="acts no longer"):
+    with pytest.warns(ContractWarning, match="another one than when"):
         alignvid.detach(pipe)
 
 
@@ -139,7 +151,7 @@ def test_another_transformer_is_pickled_and_copied_before_it_runs():
     pipe.transformer = copy.deepcopy(pipe.transformer)
     again = pickle.loads(pickle.dumps(pipe.transformer))
     alone = copy.deepcopy(pipe.transformer)
-    with pytest.warns(ContractWarning, match="acts no longer"):
+    with pytest.warns(ContractWarning, match="another one than when"):
         alignvid.detach(pipe)
     for copied in (again, alone):
         pipe.transformer = copied

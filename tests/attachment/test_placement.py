@@ -80,6 +80,16 @@ def test_targets_that_no_chosen_block_holds_are_refused():
         place(recipe, hosts(pipeline)[0], pipeline)
 
 
+def test_one_of_several_exact_targets_that_no_chosen_block_holds_is_refused_by_name():
+    pipeline = pipelines.hunyuan_t2v()[0]
+    powers = {"double.text": 1.0, "single.text": 1.0}
+    recipe = Recipe().override(powers=powers, blocks={"transformer_blocks": "all"})
+    with pytest.raises(UnknownTarget, match=r"No chosen block of HunyuanVideoTransformer3DModel has single\.text; the"):
+        place(recipe, hosts(pipeline)[0], pipeline)
+    placements = place(recipe.override(powers={"*.text": 1.0}), hosts(pipeline)[0], pipeline)
+    assert {item.location.site for item in placements} == {"double"}  # of a star the rest may be idle
+
+
 @pytest.mark.parametrize(
     ("streams", "powers"),
     [

@@ -9,6 +9,7 @@ import pytest
 from alignvid.bench.records import append_rows
 from alignvid.bench.run_folder import ANSWERS_FILE, RUN_FILE, SAMPLES_FILE, VIDEOS, RunFolder
 from alignvid.errors import AlignvidError
+from alignvid.files import sha256_of_bytes
 from judged_folders import answer_of, info_of, metric_of, right, sample_of, write_run
 
 SAMPLES = [sample_of(0)]
@@ -125,3 +126,26 @@ def test_a_number_that_is_none_gets_into_no_record_and_no_plan(folder):
         folder.write_plan(replace(folder.info(), settings={"guidance": NAN}), SAMPLES)
     assert folder.videos()[0] == record
     assert folder.info().settings["guidance"] == 1.0
+
+
+def test_a_job_is_whole_while_its_video_is_that_of_its_record(folder):
+    record = folder.videos()[0]
+    record = replace(record, sha256=sha256_of_bytes(b"video"), file=f"{VIDEOS}/{record.job}.mp4")
+    folder.write_video(record, b"video")
+    assert folder.is_whole(record)
+    assert not folder.is_whole(replace(record, status="failed"))
+    assert not folder.is_whole(replace(record, file=None))
+    (folder.path / record.file).write_bytes(b"another")
+    assert not folder.is_whole(record)
+    (folder.path / record.file).unlink()
+    assert not folder.is_whole(record)
+
+
+def test_a_reference_image_is_written_once_and_anew_if_it_is_another(folder):
+    folder.write_image("images/new/a.png", b"one")
+    path = folder.path / "images/new/a.png"
+    written = path.stat()
+    folder.write_image("images/new/a.png", b"one")
+    assert (path.read_bytes(), path.stat().st_ino) == (b"one", written.st_ino)
+    folder.write_image("images/new/a.png", b"another")
+    assert path.read_bytes() == b"another"

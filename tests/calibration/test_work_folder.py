@@ -1,5 +1,8 @@
 """The folder of a calibration survives crashes and refuses what is not of its run."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,19 @@ ROW = PairRow("a", "0" * 64, 0.25, 0.3, [0.1 + 0.2, 1 / 3], [["blocks", 0], ["bl
 def test_rows_are_read_back_exactly(tmp_path):
     WorkFolder(tmp_path, RUN).append(ROW)
     assert WorkFolder(tmp_path, RUN).rows == {"a": ROW}
+
+
+def test_a_row_is_on_the_disk_once_it_is_appended(tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def note(descriptor):
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    folder = WorkFolder(tmp_path, RUN)
+    monkeypatch.setattr(os, "fsync", note)
+    folder.append(ROW)
+    assert flushed == ["pairs.jsonl"]
 
 
 def test_a_line_that_was_cut_short_is_taken_off(tmp_path):

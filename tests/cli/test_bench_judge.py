@@ -1,12 +1,15 @@
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 
+from alignvid.bench.verdicts import Verdict
 from alignvid.files import held
+from judged_folders import sample_of, write_run
 from rendered_runs import rendered_run
 
 
@@ -20,7 +23,9 @@ def test_the_rule_judges_a_run_and_counts_verdicts(alignvid, run):
 
     assert code == 0
     assert out.splitlines()[0].startswith("rule, protocol rule, settings ")
-    counts = dict(reversed(part.split()) for part in out.splitlines()[-1].split(", "))
+    *_, counted, following = out.splitlines()
+    assert following == f"Next: alignvid bench score {run.path}"
+    counts = dict(reversed(part.split()) for part in counted.split(", "))
     assert int(counts["yes"]) + int(counts["no"]) == len(run.answers())
     assert counts["unparsed"] == counts["failed"] == counts["missing"] == "0"
     assert err == ""
@@ -132,6 +137,49 @@ def test_a_run_without_videos_has_nothing_to_judge(alignvid, run):
     code, out, err = alignvid("bench", "judge", run.path, "--judge", "rule")
     assert (code, out) == (2, "")
     assert "has no videos yet; 4 jobs failed; type the line of `alignvid bench run` again" in err
+
+
+def test_the_next_line_can_be_pasted_whatever_the_folder_is_called(alignvid, tmp_path):
+    run = rendered_run(tmp_path / "it's a run; $HOME", samples=1)
+    _, out, _ = alignvid("bench", "judge", run.path, "--judge", "rule")
+    line = out.splitlines()[-1].removeprefix("Next: ")
+    assert shlex.split(line) == ["alignvid", "bench", "score", str(run.path)]
+    told = subprocess.run(["sh", "-c", f'set -- {line}; echo $#; echo "$4"'], capture_output=True, text=True).stdout
+    assert told == f"4\n{run.path}\n"
+    _, out, _ = alignvid("bench", "audit", run.path, "--count", "2")
+    assert shlex.split(out.splitlines()[-1])[4] == str(run.path)
+
+
+def test_the_rule_refuses_data_that_it_does_not_know_before_it_writes_anything(alignvid, tmp_path):
+    run = write_run(tmp_path / "run", [sample_of(0)], decide=lambda *asked: None)
+    before = sorted(path.name for path in run.path.iterdir())
+    code, out, err = alignvid("bench", "judge", run.path, "--judge", "rule")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "The rule judge knows OmitShapes alone: 'sample_0' is no sample of OmitShapes" in err
+    assert "Take --judge transformers or --judge openai." in err
+    assert sorted(path.name for path in run.path.iterdir()) == before
+
+
+def test_the_rule_refuses_videos_of_another_size_before_it_writes_anything(alignvid, run):
+    for record in run.videos():
+        run.write_video(replace(record, frames=81, width=832, height=480), None)
+    code, _, err = alignvid("bench", "judge", run.path, "--judge", "rule")
+    assert code == 2
+    assert "and the videos of this run have 81 of 832×480. Take" in err
+    assert not (run.path / "judges.jsonl").exists()
+
+
+def test_failed_answers_of_another_judge_do_not_stand_in_the_way(alignvid, run):
+    alignvid("bench", "judge", run.path, "--judge", "rule")
+    failed = [
+        replace(row, judge="openai:x", protocol="paper", verdict=Verdict.FAILED, error="?") for row in run.answers()
+    ]
+    run.add_answers(failed)
+    code, out, _ = alignvid("bench", "score", run.path)
+    assert code == 0
+    assert "1 other judgings have no answer but FAILED ones, and were passed over" in out
+    code, out, _ = alignvid("bench", "score", run.path, "--judge", "openai:x", "--json")
+    assert json.loads(out)["judging"]["judge"] == "openai:x"
 
 
 def test_a_run_that_is_being_judged_is_left_alone(alignvid, run):

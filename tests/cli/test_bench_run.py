@@ -32,20 +32,47 @@ def test_the_same_line_again_says_that_all_is_there(alignvid, out):
     assert {"planned": 2, "done_before": 2, "made": 0}.items() <= json.loads(text).items()
 
 
+def test_a_gain_that_is_warned_of_fails_its_video_where_strict(alignvid, out):
+    code, text, err = bench_run(alignvid, out.with_name("strict"), "--variants", "baseline,much: gamma=20", "--strict")
+
+    assert code == 1
+    assert text.startswith("1 videos made, 0 were there, 1 failed, of 2 planned; 0 samples cannot be used\n")
+    assert "ContractError: gamma 20 multiplies attention logits by up to" in err
+
+
+def test_a_malformed_row_costs_itself_alone_and_is_said(alignvid, tmp_path):
+    write_data(tmp_path / "data", 1)
+    meta = tmp_path / "data" / "meta.json"
+    meta.write_text(json.dumps([*json.loads(meta.read_text()), {"id": "bad"}, 7]))
+    command = ("bench", "run", "--data", tmp_path / "data", "--steps", 1, "--variants", "baseline")
+    code, out, err = alignvid(*command, "--out", tmp_path / "run")
+    assert code == 1
+    assert "1 videos made" in out and "2 samples cannot be used" in out
+    first, second = err.splitlines()
+    assert first.startswith("unusable: row 2: ") and "(id 'bad'): the fields 'image-path', 'prompt'" in first
+    assert second.startswith("unusable: row 3: ")
+    unusable = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["unusable"]
+    assert [row["sample"] for row in unusable] == ["row 2", "row 3"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--seeds", "a"], "--seeds 'a' are no numbers"),
-        (["--seeds", "0,0"], "A seed is given twice"),
-        (["--seeds", ""], "Invalid value for '--seeds': it is empty"),
-        (["--size", "big"], "--size 'big' is none"),
+        (["--seed", "a"], "--seed 'a' is no number"),
+        (["--seed", "0,0"], "A seed is given twice"),
+        (["--seed", ""], "Invalid value for '--seed': it is empty"),
+        (["--size", "big"], "'--size': 'big' is none; write for example 832x480"),
         (["--size", "50x64"], "width 50 is not a multiple of 16"),
         (["--shard", "4/4"], "shard 4/4 does not exist"),
         (["--shard", "0/0"], "shard 0/0 does not exist; give a part of 1 or more"),
-        (["--limit", "0"], "limit 0 leaves no sample"),
+        (["--limit", "0"], "'--limit': 0 is not in the range"),
         (["--guidance", "-1"], "guidance -1.0 is out of range"),
         (["--batch", "100"], "batch 100 is out of range"),
         (["--variants", "nonsense"], "Variant 'nonsense': 'nonsense' is not a preset"),
+        (
+            ["--variants", "x: gamma=2 & kind=nonsense"],
+            "Variant 'x: gamma=2 & kind=nonsense': The modulation kind 'nonsense'",
+        ),
         (["--data", "nowhere"], "Data set 'nowhere' is not there"),
         (["--model", "nowhere"], "Model 'nowhere' is not there"),
     ],

@@ -22,9 +22,49 @@ def run(tmp_path):
     return write_run(tmp_path / "run", samples, decide=decide, metrics={"flicker": flicker}).path
 
 
-def test_score_prints_tables_and_writes_three_files(alignvid, run):
+def test_score_prints_the_headline_and_the_paired_verdict_last(alignvid, run):
     code, out, err = alignvid("bench", "score", run)
     assert (code, err) == (0, "")
+    lines = [line for line in out.splitlines() if line]
+    assert len(lines) <= 12  # nine tables lie behind --all
+    assert "Accuracy, all samples" not in out and "Gains over" not in out
+    heading = next(number for number, line in enumerate(lines) if line.startswith("variant "))
+    assert lines[heading + 1].startswith("baseline  66.7 [") and lines[heading + 2].startswith("alignvid  100.0 [")
+    verdict, points, counts = lines[heading + 3 : heading + 6]
+    assert verdict == "alignvid against baseline: no difference shown:"
+    assert points.startswith("  +33.3 [") and points.endswith("] points, p 0.5000;")
+    assert counts == "  2 wins, 4 ties, 0 losses on 6 samples"
+    assert lines[-2] == "By category, and of metrics: add --all."
+    assert lines[-1] == f"Next: alignvid bench report {run}"
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(5, "too few samples to say, at least 6"), (12, "alignvid is better")])
+def test_the_verdict_says_better_only_where_the_samples_show_it(alignvid, tmp_path, count, verdict):
+    def decide(sample, variant, seed, question):
+        return wrong(question) if variant == "baseline" else Verdict(question.expected_answer)
+
+    run = write_run(tmp_path / "run", [sample_of(n) for n in range(count)], decide=decide).path
+    _, out, _ = alignvid("bench", "score", run)
+    assert verdict in out
+    _, out, _ = alignvid("bench", "score", run, "--variants", "alignvid,baseline")
+    assert (count < 6) or "baseline is worse than alignvid:\n  -100.0 [" in out
+
+
+@pytest.mark.parametrize(("margin", "said"), [("0.1", "not worse"), ("0.001", "not shown to be no worse")])
+def test_margins_are_answered_in_a_sentence(alignvid, tmp_path, margin, said):
+    def steady(sample, variant, seed):
+        number = int(sample.id.split("_")[1])
+        return 0.9 - (0.01 + 0.001 * (number % 3) if variant == "alignvid" else 0)
+
+    run = write_run(tmp_path / "run", [sample_of(n) for n in range(6)], metrics={"steady": steady}).path
+    _, out, _ = alignvid("bench", "score", run, "--margin", f"steady={margin}")
+    assert f"alignvid against baseline in steady: {said}, at a margin of {margin}" in out
+
+
+def test_all_prints_tables_before_the_headline_and_three_files_are_written(alignvid, run):
+    code, out, err = alignvid("bench", "score", run, "--all")
+    assert (code, err) == (0, "")
+    assert out.index("Accuracy, all samples") < out.index("Gains over baseline") < out.index("no difference shown")
     assert "omitshapes, 6 samples × 2 variants × 1 seed on miniature: 12 of 12 videos." in out
     assert "66.7 [" in out and "+33.3 [" in out
     assert {path.name for path in run.glob("scores.*")} == {"scores.json", "scores.csv", "scores.md"}
@@ -52,7 +92,8 @@ def test_a_variant_without_an_answer_says_n_0_and_no_rate(alignvid, tmp_path):
 
     run = write_run(tmp_path / "run", [sample_of(0)], decide=decide).path
     _, out, _ = alignvid("bench", "score", run)
-    assert "alignvid  n = 0" in out
+    assert "alignvid  n = 0" in out and "have no sample in common that was answered" in out
+    _, out, _ = alignvid("bench", "score", run, "--all")
     assert "0.0 [" not in out.split("Gains")[0].split("alignvid  n = 0")[1].splitlines()[0]
 
 
@@ -66,6 +107,7 @@ def test_text_of_samples_stays_in_its_cell_of_the_markdown(alignvid, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (["--all", "--json"], "--json and --csv hold every number; leave --all out."),
         (["--variants", "baseline,cfg"], "The run has no variant 'cfg'; choose from baseline, alignvid."),
         (["--judge", "gemini"], "There are no answers of --judge gemini; choose from: --judge rule"),
         (

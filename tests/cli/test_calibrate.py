@@ -35,7 +35,7 @@ def test_bad_input_is_one_sentence_and_leaves_no_preset(alignvid, tmp_path, monk
     options, message = BAD_INPUT[case]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "low-pass.toml").write_text(LOW_PASS.replace('unit = "none"', 'unit = "fraction", start = 0, stop = 1'))
-    code, out, err = alignvid("calibrate", "--data", "scenes", "--out", "p.toml", "--count", "2", *options)
+    code, out, err = alignvid("calibrate", "--data", "scenes", "--out", "p.toml", "--limit", "2", *options)
     assert (code, out) == (2, "")
     assert message in err
     assert err.startswith("alignvid: ")
@@ -49,7 +49,7 @@ def test_json_and_table_tell_the_same(alignvid, tmp_path):
         "calibrate",
         "--data",
         "scenes",
-        "--count",
+        "--limit",
         "2",
         "--steps",
         "2",

@@ -9,7 +9,7 @@ from PIL import Image
 import model_folders
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-SMALL = ("--prompt", "the cat puts on sunglasses", "--steps", "2", "--width", "64", "--height", "64")
+SMALL = ("--prompt", "the cat puts on sunglasses", "--steps", "2", "--size", "64x64")
 
 
 @pytest.fixture(scope="session")

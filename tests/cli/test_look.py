@@ -1,26 +1,5 @@
 import json
 
-from alignvid import presets
-
-
-def test_presets_are_listed_with_their_provenance(alignvid):
-    code, out, _ = alignvid("presets")
-    assert code == 0
-    for name in presets.names():
-        assert f"\n{name} " in out
-
-
-def test_presets_as_json_are_whole(alignvid):
-    _, out, _ = alignvid("presets", "--json")
-    rows = {row["name"]: row for row in json.loads(out)}
-    assert rows["wan2.1-i2v-14b:released"]["recipe"]["modulation"]["powers"]["cross.text"] == 2.0
-
-
-def test_models_are_listed_with_their_pipelines(alignvid):
-    _, out, _ = alignvid("models")
-    assert "WanImageToVideoPipeline" in out
-    assert {row["family"] for row in json.loads(alignvid("models", "--json")[1])} >= {"wan", "framepack"}
-
 
 def test_inspect_shows_stacks_sites_and_streams(alignvid):
     code, out, _ = alignvid("inspect", "miniature")

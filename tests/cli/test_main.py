@@ -61,6 +61,62 @@ def test_a_wrong_command_line_is_one_sentence(alignvid, arguments):
     assert err.count("\n") == 1
 
 
+PICTURE = ROOT / "examples" / "scene-1.png"
+CARELESS = {
+    "a prompt without its option": (
+        ("generate", "a cat", "--out", "o"),
+        "extra argument (a cat); `alignvid generate --help`",
+    ),
+    "no folder": (("generate", "--prompt", "a cat"), "Missing option '--out'; `alignvid generate --help` shows"),
+    "half a command": (("gen",), "No such command 'gen'; `alignvid --help` shows what there is."),
+    "a word for help": (("help",), "No such command 'help'; `alignvid --help`"),
+    "a slip": (("modles",), "Did you mean 'models'?"),
+    "a slip in a group": (("bench", "jugde", "run"), "Did you mean 'judge'?"),
+    "a slip in an option": (("generate", "--gama", "2"), "'--gamma'"),
+    "an option of before": (("generate", "--width", "64"), "No such option '--width'; `alignvid generate --help`"),
+    "a comma in a size": (("generate", "--prompt", "x", "--out", "o", "--size", "832,480"), "example 832x480"),
+    "no run": (("bench", "score"), "Missing argument 'RUN'; `alignvid bench score --help`"),
+    "no judge": (("bench", "judge", "run"), "Missing option '--judge'"),
+    "a number in words": (
+        ("generate", "--prompt", "x", "--out", "o", "--steps", "many"),
+        "'many' is not a valid integer",
+    ),
+    "two pictures": (
+        ("generate", "--prompt", "x", "--out", "o", "--image", "a.png,b.png"),
+        "'a.png,b.png' does not exist",
+    ),
+    "a page for a run": (("bench", "report", "."), "'.' holds no run"),
+    "a list for lines": (("generate", "--jobs", "jobs.json", "--out", "o"), "write one object on each line"),
+    "a folder without a list": (("bench", "run", "--data", ".", "--out", "o"), "a data set needs a meta.json"),
+    "a preset's family": (
+        ("generate", "--prompt", "x", "--out", "o", "--preset", "wan", "--image", PICTURE),
+        "'wan' is not a preset",
+    ),
+    "a short name": (("generate", "--prompt", "x", "--out", "o", "--model", "sd15"), "Model 'sd15' is not there"),
+    "a run that nobody watched": (("inspect", "--run", "."), "give a record.json"),
+}
+
+
+@pytest.mark.parametrize("case", CARELESS)
+def test_what_a_careless_user_types_is_one_sentence_that_says_what_to_do(alignvid, tmp_path, monkeypatch, case):
+    arguments, sentence = CARELESS[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.json").write_text('[\n  {"id": "a", "prompt": "a cat"}\n]\n')
+    code, out, err = alignvid(*arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.startswith("alignvid: ") and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.json"]
+
+
+@pytest.mark.parametrize("group", [(), ("bench",)], ids=str)
+def test_a_group_alone_prints_its_help_as_it_is(alignvid, group):
+    code, out, err = alignvid(*group)
+    assert (code, err) == (0, "")
+    assert out.rstrip("\n") == alignvid(*group, "--help")[1].rstrip("\n")
+    assert out.startswith("Usage: alignvid") and "\nCommands:\n" in out
+
+
 def test_python_dash_m_is_the_same_command():
     command = [sys.executable, "-m", "alignvid", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pytest
 import model_folders
 
 PICTURE = Path(__file__).parent.parent.parent / "examples" / "scene-1.png"
-SMALL = ("--steps", "1", "--width", "32", "--height", "32", "--frames", "5")
+SMALL = ("--steps", "1", "--size", "32x32", "--frames", "5")
 COMPLETE = "Its folder must be complete, as save_pretrained leaves it, with .safetensors weights."
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alignvid.errors import InputError, OutputError
-from alignvid.files import held, writable_folder, write_bytes, write_together
+from alignvid.files import folder_for_results, held, writable_folder, write_bytes, write_together
 from full_disk import MEBIBYTE, file_size_limit
 
 
@@ -93,3 +93,26 @@ def test_only_a_full_disk_is_said_to_need_space(tmp_path):
     with pytest.raises(OutputError) as refused:
         write_bytes(tmp_path / "a.mp4", b"")
     assert "space" not in str(refused.value) and "Is a directory" in str(refused.value)
+
+
+def test_a_folder_that_was_made_for_results_goes_with_its_parents_if_there_are_none(tmp_path):
+    with pytest.raises(KeyboardInterrupt), folder_for_results(tmp_path / "new" / "out") as folder:
+        assert folder.is_dir()
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_was_there_or_holds_something_stays(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError), folder_for_results(tmp_path / "out"):
+        raise InputError("no")
+    with pytest.raises(InputError), folder_for_results(tmp_path / "new" / "out") as folder:
+        (folder.parent / "kept").write_bytes(b"")
+        raise InputError("no")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["new", "new/kept", "out"]
+
+
+def test_a_folder_with_results_stays(tmp_path):
+    with folder_for_results(tmp_path / "new") as folder:
+        write_bytes(folder / "a", b"b")
+    assert contents(tmp_path / "new") == {"a": b"b"}

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import unicodedata
 
@@ -97,6 +98,29 @@ def test_results_are_told_one_by_one(write, fields, tmp_path):
 def test_a_bad_line_is_named_with_its_field(write, fields, line, message):
     with pytest.raises(InputError, match=message):
         read_jobs(write(job("a"), line), fields)
+
+
+def test_a_bad_line_costs_that_line_alone_where_the_caller_takes_it(write, fields):
+    dropped = []
+    lines = [job("a"), "{", {"id": "b"}, {}, job("A"), job("c")]
+    read = read_jobs(write(*lines), fields, on_dropped=dropped.append)
+    assert [item.id for item in read] == ["a", "c"]
+    assert [re.search("line ([0-9])", sentence)[1] for sentence in dropped] == ["2", "3", "4", "5"]
+    assert "lacks the field 'id', 'prompt'" in dropped[2]
+    with pytest.raises(InputError, match="line 1: not JSON"):
+        read_jobs(write("{", "}"), fields, on_dropped=dropped.append)
+    assert len(dropped) == 4
+
+
+def test_a_list_in_place_of_lines_is_refused_whole(write, fields):
+    for text in (
+        json.dumps([job("a")]),
+        json.dumps([job("a"), job("b")], indent=2),
+        "\ufeff [",
+        "[\n" + json.dumps(job("a")) + "\n]",
+    ):
+        with pytest.raises(InputError, match="holds a list; write one object on each line, without brackets"):
+            read_jobs(write(text), fields, on_dropped=[].append)
 
 
 def test_a_file_that_is_not_utf8_is_named_with_its_line(tmp_path, fields):

@@ -38,6 +38,11 @@ def test_an_impossible_gamma_is_refused(gamma):
         ("blocks", "single=", ScheduleError, "empty"),
         ("streams", ",", RecipeError, "names no stream"),
         ("branch", "neither", InputError, "choose one of both, cond, uncond"),
+        ("emphasise", "dog:1.6", InputError, "'dog' is not in the prompt 'a cat'; the nearest there: a, cat"),
+        ("emphasise", "cat", InputError, "write for example 'sunglasses:1.6, red:1.3'"),
+        ("emphasise", "cat:heavy", InputError, "not a word with its weight"),
+        ("emphasise", "cat:-1", ModulationError, "finite positive number"),
+        ("emphasise", " , ", InputError, "names no word"),
         ("dtype", "float8", InputError, "choose one of float32, bfloat16, float16"),
         ("offload", "disk", InputError, "choose one of none, model, sequential"),
         ("seed", -1, InputError, "out of range"),
@@ -63,6 +68,13 @@ def test_a_width_without_a_height_is_refused():
         GenerationSpec(prompt="a cat", width=96)
 
 
+@pytest.mark.parametrize("field", ["preset", "blocks", "steps_window", "streams", "branch"])
+def test_what_a_recipe_says_is_not_said_beside_it(field):
+    value = {"steps_window": "all", "branch": "both", "blocks": "all"}.get(field, "text")
+    with pytest.raises(InputError, match=f"{field} says nothing beside it; write it into the recipe"):
+        GenerationSpec(prompt="a cat", recipe="gamma=1.5", **{field: value})
+
+
 def test_a_spec_gives_the_arguments_of_attach():
     spec = GenerationSpec(
         prompt="a cat", gamma=1.5, steps_window="0.0-0.5", blocks="a=0,2;b=all", streams="text, image"
@@ -71,6 +83,11 @@ def test_a_spec_gives_the_arguments_of_attach():
     assert overrides["steps"] == StepWindow.fraction(0.0, 0.5)
     assert overrides["blocks"].to_dict() == {"a": "0,2", "b": "all"}
     assert overrides["streams"] == ["text", "image"]
+
+
+def test_words_with_weights_are_read_from_one_line():
+    spec = GenerationSpec(prompt="a red cat puts on sunglasses", emphasise="sunglasses:1.6, red cat:1.3")
+    assert spec.recipe_overrides["words"] == {"sunglasses": 1.6, "red cat": 1.3}
 
 
 def test_an_open_spec_overrides_nothing():

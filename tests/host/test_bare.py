@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -129,6 +130,14 @@ def test_without_a_schedule_a_fraction_is_warned_of_once(transformer):
     assert acts(forwards) == [True, True, False] and len(caught) == 1
 
 
+def test_without_a_schedule_a_forward_without_noise_belongs_to_the_last_steps(transformer):
+    with alignvid.attach(transformer, "generic", steps=(0.5, 1.0)), acted(transformer) as forwards:
+        with pytest.warns(UserWarning, match=UNSHIFTED):
+            for timestep in (600, 400, 0):
+                step(transformer, timestep)
+    assert acts(forwards) == [False, True, True]
+
+
 @pytest.mark.parametrize("window", [StepWindow.noise_above(0.7), StepWindow.all(), StepWindow.none()], ids=str)
 def test_a_window_that_needs_no_schedule_does_not_warn(transformer, window):
     with alignvid.attach(transformer, "generic", steps=window), acted(transformer) as forwards:
@@ -147,6 +156,19 @@ def test_a_branch_of_a_bare_transformer_is_refused_without_its_passes(transforme
     alignvid.attach(transformer, "generic", steps="all", branch=branch)
     with pytest.raises(AttachmentError, match=rf"A gain in the {branch} branch .* passes=\('cond', 'uncond'\)"):
         step(transformer, 1000)
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_an_announced_pass_is_over_when_its_context_is_left(transformer, error):
+    other = torch.ones_like(PROMPT)  # no text by which a pass could be known
+    with alignvid.attach(transformer, "generic", steps="all", branch="cond") as attachment:
+        with pytest.raises(error) if error else nullcontext(), transformer.cache_context("cond"):
+            step(transformer, 1000)
+            if error:
+                raise error
+        assert attachment.active_forward_count == 1
+        with pytest.raises(AttachmentError, match="needs to know which pass of guidance a forward is"):
+            step(transformer, 1000, other)
 
 
 @pytest.mark.parametrize("branch", ["both", "cond", "uncond"])

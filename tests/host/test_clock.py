@@ -101,8 +101,34 @@ def test_a_timestep_that_is_missing_is_an_error():
 def test_without_a_pipeline_the_clock_has_no_step_index():
     read = StepClock(StepWindow.noise_above(0.9)).read(HOST, at(0.95))
     assert read.is_in_window
-    assert read.step_index is None
+    assert (read.step_index, read.step_count) == (None, None)
     assert read.noise_level == pytest.approx(0.95)
+    assert read.source == "own"  # of a bare transformer every forward is
+
+
+def test_a_forward_at_no_step_of_the_pipelines_schedule_is_none_of_its_run():
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    read = StepClock(StepWindow.noise_above(0.9), Scheduled(scheduler)).read(HOST, at(0.93))
+    assert (read.is_in_window, read.step_index, read.source) == (True, None, "stray")
+
+
+def test_a_pipeline_without_a_scheduler_has_a_noise_level_and_no_step():
+    read = StepClock(StepWindow.noise_above(0.9), object()).read(HOST, at(0.93))
+    assert (read.is_in_window, read.step_index, read.source) == (True, None, "stray")
+
+
+def test_another_pipeline_that_begins_in_the_midst_of_its_schedule_is_counted_from_there():
+    own, other = FlowMatchEulerDiscreteScheduler(), FlowMatchEulerDiscreteScheduler()
+    own.set_timesteps(4)
+    other.set_timesteps(9)
+    clock = StepClock(StepWindow.fraction(0.0, 0.5), Scheduled(own))
+    for run in (1, 2):
+        moments = [clock.read(HOST, {"timestep": timestep.expand(1)}) for timestep in other.timesteps[5:]]
+        assert {read.run for read in moments} == {run}
+        assert [read.step_index for read in moments] == [0, 1, 2, 3]
+        assert [read.is_in_window for read in moments] == [True, True, False, False]
+        assert {(read.source, read.step_count) for read in moments} == {("other", 4)}
 
 
 class Scheduled:
@@ -179,6 +205,21 @@ def test_the_end_of_a_schedule_is_no_step_of_it(window):
     scheduler = LTXEulerAncestralRFScheduler()
     scheduler.set_timesteps(sigmas=[1.0, 0.6, 0.3, 0.0])
     assert acting_timesteps(StepClock(window, Scheduled(scheduler)), scheduler) == [300]
+
+
+def test_the_steps_of_video_to_video_are_numbered_from_the_first_that_runs():
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(8)
+    scheduler.set_begin_index(4)
+    clock, sample = StepClock(StepWindow.fraction(0.0, 0.5), Scheduled(scheduler)), torch.zeros(1)
+    moments = []
+    for timestep in scheduler.timesteps[4:]:
+        moments.append(clock.read(HOST, at(float(timestep) / 1000)))
+        scheduler.step(sample, timestep, sample)
+    assert [read.step_index for read in moments] == [0, 1, 2, 3]
+    assert [read.is_in_window for read in moments] == [True, True, False, False]
+    assert [read.noise_level for read in moments] == pytest.approx((scheduler.timesteps[4:] / 1000).tolist())
+    assert {(read.step_count, read.source) for read in moments} == {(4, "own")}
 
 
 @pytest.mark.parametrize(

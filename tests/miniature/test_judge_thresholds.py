@@ -25,6 +25,24 @@ def test_a_cell_is_empty_below_nine_levels_from_the_background(offset, seen):
     assert sight.is_explained_by(None) is (seen == "nothing")
 
 
+@pytest.mark.parametrize("right", range(-2, 3))
+@pytest.mark.parametrize("down", range(-2, 3))
+def test_a_shape_is_read_up_to_two_pixels_beside_its_place(right, down):
+    background, (x, y) = paint_background(SCENE.background), centre(4)
+    mask = coverage("circle", x + right, y + down, RADIUS["large"])[..., None]
+    sight = look(blur(background * (1 - mask) + mask * np.float32(PALETTE["red"]), BLUR), background, 4)
+    assert str(sight) == "a large red circle"
+    assert sight.fits["circle", "large"].error < 3  # a pixel further it is above 10
+
+
+def test_a_blur_is_the_mean_of_a_box_whose_edges_repeat():
+    picture = np.random.default_rng(0).random((5, 7, 3)).astype(np.float32)
+    padded = np.pad(picture, [(1, 1), (1, 1), (0, 0)], mode="edge")
+    expected = np.array([[padded[y : y + 3, x : x + 3].mean((0, 1)) for x in range(7)] for y in range(5)])
+    assert blur(picture, 3) == pytest.approx(expected, abs=1e-6)
+    assert blur(np.stack([picture, picture]), 3)[1] == pytest.approx(expected, abs=1e-6)
+
+
 def colour_at(distance: float) -> tuple[str, np.ndarray]:
     """A colour at this distance from its nearest name, and further from all others."""
     rng, values = np.random.default_rng(0), np.array(list(PALETTE.values()), float)
@@ -84,6 +102,15 @@ def test_a_patch_has_changed_above_fifty_eight_levels(levels, is_untouched):
 def test_a_flash_off_the_path_counts_in_every_frame_but_the_first(frame):
     x, y = centre(free_cell(SCENE))
     assert not judge(with_flash(SCENE, frame, int(y) - 4, int(x) - 4, 120), SCENE).rest_untouched
+
+
+def test_a_slow_change_off_the_path_counts_as_a_quick_one():
+    x, y = centre(free_cell(SCENE))
+    rows, columns = slice(int(y) - 4, int(y) + 5), slice(int(x) - 4, int(x) + 5)
+    video = render(SCENE).astype(np.float32)
+    away = np.where(video[0, rows, columns] > 127, -1.0, 1.0)
+    video[:, rows, columns] += np.linspace(0.0, 120.0, FRAMES)[:, None, None, None] * away  # 15 levels a frame
+    assert not judge(video.round().astype(np.uint8), SCENE).rest_untouched
 
 
 def test_a_flash_on_the_path_is_no_touch():

@@ -106,14 +106,14 @@ def test_a_model_without_weights_is_refused():
         alignvid.attach(transformer)
 
 
-@pytest.mark.parametrize("installed", ["0.30.3", "0.42.0", "0.9"])
+@pytest.mark.parametrize("installed", ["0.30.3", "0.36.9", "0.9"])
 def test_an_older_diffusers_is_refused_with_the_line_that_updates_it(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
-    with pytest.raises(AttachmentError, match=rf"diffusers {installed} is older than 0\.42\.1.*pip install --upgrade"):
+    with pytest.raises(AttachmentError, match=rf"diffusers {installed} is older than 0\.37\.0.*pip install --upgrade"):
         versions.check_versions(FluxTransformer2DModel)
 
 
-@pytest.mark.parametrize("installed", ["0.42.1", "0.43.0.dev0", "1.0"])
+@pytest.mark.parametrize("installed", ["0.37.0", "0.43.0.dev0", "1.0"])
 def test_a_newer_diffusers_is_not_refused(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda _: installed)
     versions.check_versions(FluxTransformer2DModel)

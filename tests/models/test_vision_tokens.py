@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import alignvid
 from alignvid import StepWindow
+from alignvid.host import hosts
 from alignvid.models.reading.vision_tokens import reads_pictures, vision_span, watch
 from explicit_attention import Arguments, Keys, forward, ground_truth, largest_difference
 from pipelines import generate
@@ -128,6 +129,19 @@ def test_the_tokens_after_vision_are_the_first_that_depend_on_the_prompt(name):
     first, second = (arguments.kwargs["encoder_hidden_states"][-1] for arguments in (one, other))
     differing = (first != second).any(-1).nonzero().flatten().tolist()
     assert LEADING[name] <= differing[0] <= LEADING[name] + 1
+
+
+@pytest.mark.parametrize("name", ["hunyuan_i2v_latent_concat_reading", "hunyuan_i2v_token_replace_reading"])
+def test_the_mask_of_the_text_begins_after_the_vision_tokens(name):
+    pipe, call = MADE[name]()
+    (host,) = hosts(pipe)
+    with watched(pipe):
+        arguments = forwards_of(pipe, call)[0].kwargs
+        found = host.family.reads.attended(pipe.transformer, arguments)
+    mask = arguments["encoder_attention_mask"]
+    assert found["vision"].shape[1] == LEADING[name] and found["vision"].all()
+    assert torch.equal(torch.cat([found["vision"], found["text"]], 1), mask)
+    assert not mask.all()  # else a shift would not show
 
 
 def test_the_default_recipe_needs_no_counts_and_leaves_the_language_model_alone(edited):

@@ -17,6 +17,7 @@ from alignvid.analysis.tiles import exactly, tiles
 from alignvid.errors import ObservationError
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
+from alignvid.models.reading.words import occurrences, prompt_runs
 
 
 class ChosenKeys(NamedTuple):
@@ -84,13 +85,11 @@ def word_positions(tokenizer: Any, prompt: str, word: str) -> list[int]:
     The prompt must be the one that the pipeline sees. HunyuanVideo puts a template around it, whose tokens it drops.
     Raises: ObservationError if the prompt does not contain the word.
     """
-    tokens = list(tokenizer(prompt).input_ids)
-    for spelling in (word, f" {word}"):  # some tokenizers join a word with the space before it
-        wanted = list(tokenizer(spelling, add_special_tokens=False).input_ids)
-        for start in range(len(tokens) - len(wanted), -1, -1):
-            if wanted and tokens[start : start + len(wanted)] == wanted:
-                return list(range(start, start + len(wanted)))
-    raise ObservationError(f"The word {word!r} is not in the prompt {prompt!r}; choose one that is.")
+    ids = list(tokenizer(prompt).input_ids)
+    found = occurrences(prompt_runs(tokenizer, ids, [False] * len(ids)), word)
+    if not found:
+        raise ObservationError(f"The word {word!r} is not in the prompt {prompt!r}; choose one that is.")
+    return found[-1]
 
 
 def region_positions(region: Bool[np.ndarray, "height width"], *, first: int) -> list[int]:

@@ -19,15 +19,16 @@ from torch import Tensor
 from alignvid.attachment.attachment import Attachment
 from alignvid.attachment.gated import gate_of
 from alignvid.attachment.in_force import in_force_for
-from alignvid.attachment.layout import Layout, preset_of, resolve
+from alignvid.attachment.layout import Layout, acts_on_tokens, preset_of, resolve
 from alignvid.attachment.others import watch_of
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, warn_of_processor
 from alignvid.errors import AttachmentError
 from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
 from alignvid.host.given import given_levels
-from alignvid.host.registry import pipeline_of
+from alignvid.host.registry import pipeline_of, silent_passes
 from alignvid.host.transformers import Host, hosts
+from alignvid.host.words import check_prompts
 from alignvid.modulation import check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
@@ -47,6 +48,8 @@ def attach(
     steps: StepWindow | tuple[float, float] | str | None = None,
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
+    words: Mapping[str, float] | None = None,
+    follow: float | None = None,
     schedule: FlowSchedule | Sequence[float] | Tensor | None = None,
     passes: Sequence[str] | None = None,
     proof: bool = False,
@@ -62,6 +65,10 @@ def attach(
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
         streams: names such as "text" or "cross.text", or a mapping of targets to powers of gamma.
         branch: CFG branch to modulate, "both", "cond" or "uncond".
+        words: factors on the attention logits of words or phrases of the prompt, {"sunglasses": 1.6}, beside the recipe
+            and in its blocks and steps; with gamma=1 they act alone. They are looked for in each prompt that is run.
+        follow: one number in place of a preset, gamma and streams: from -1, the picture, to 1, the prompt. 0 leaves the
+            model as it is.
         schedule: of a bare transformer, which does not say its steps: the timesteps that its loop runs, as the
             transformer is given them, or a FlowSchedule. A forward at another timestep is then an error.
         passes: of a bare transformer, which does not say its branch: those of each step in their order, such as
@@ -70,9 +77,17 @@ def attach(
         strict: raise a ContractError where there would be a ContractWarning: wherever a gain does not act as the recipe
             says, or that cannot be known, now, in a run or on detaching.
 
+    Example:
+        >>> with alignvid.attach(pipe, gamma=1.5, blocks="first-half", steps=(0.0, 0.5)) as attachment:
+        ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
+        >>> attachment.active_forward_count, attachment.forward_count
+        (2, 4)
+        >>> attachment.is_attached
+        False
+
     Returns: the attachment: a context manager that detaches on exit, also on an error.
-    Raises: UnsupportedModel, UnknownPreset, UnknownTarget, ScheduleError, ModulationError, RecipeError or
-    AttachmentError; then the model is untouched.
+    Raises: UnsupportedModel, UnknownPreset, UnknownTarget, WordError, ScheduleError, ModulationError,
+    RecipeError or AttachmentError; then the model is untouched.
     """
     if gamma is not None:
         check_gamma(gamma)
@@ -82,9 +97,11 @@ def attach(
     _refuse_attached(found)
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
-    given_passes = () if passes is None else check_passes(passes)
+    given_passes = silent_passes(pipe_or_transformer) if passes is None else check_passes(passes)
     changes: dict[str, Any] = {"gamma": gamma, "blocks": blocks, "steps": steps, "streams": streams, "branch": branch}
-    layout = resolve(found, pipeline, preset_or_recipe, **changes)
+    layout = resolve(found, pipeline, preset_or_recipe, **changes, words=words, follow=follow)
+    if acts_on_tokens(layout.recipe):
+        check_prompts(pipeline)
     for earlier in in_force_for(pipeline):
         contract.warn(
             "earlier attachment",
@@ -117,6 +134,14 @@ def detach(pipe_or_transformer: Any) -> None:
     """Take off whatever is attached to a pipeline or transformer; nothing attached is fine.
 
     What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
+
+    Example:
+        >>> attachment = alignvid.attach(pipe, gamma=1.5)
+        >>> attachment.is_attached
+        True
+        >>> alignvid.detach(pipe)
+        >>> attachment.is_attached
+        False
     """
     for host in hosts(pipe_or_transformer):
         if (gate := gate_of(host)) is not None:

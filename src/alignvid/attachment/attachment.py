@@ -14,6 +14,7 @@ from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import Proof
 from alignvid.errors import AttachmentError, ContractError
 from alignvid.host.contract import Contract
+from alignvid.schedule import BlockSet
 
 
 class Attachment:
@@ -162,6 +163,13 @@ class Attachment:
         return self._summary.gains
 
     @property
+    def words(self) -> dict[str, dict[str, list[int]]]:
+        """Where chosen words were found last: positions of their tokens among those of each text encoder that reaches
+        the transformer, such as {"sunglasses": {"text_encoder_2": [5, 6]}}.
+        """
+        return {word: dict(places) for counts in self._counts.values() for word, places in counts.found.items()}
+
+    @property
     def actions(self) -> list[str]:
         """What happens to each target, such as "cross.text x1.35"."""
         return self._summary.actions
@@ -199,16 +207,26 @@ class Attachment:
             if error is None:  # else that is the one to raise
                 raise
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
     def __str__(self) -> str:
         others = self._others()
         state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
         if self.in_force is None and others is not None and others.is_watching:
             state = f"acts no longer: {TAKEN_OUT}"
+        words = "".join(f"{_found(word, places)}; " for word, places in self.words.items())
         return (
-            f"AlignVid {self.name} ({state}): {self.plan}; "
+            f"AlignVid {self.name} ({state}): {self.plan}; {words}"
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
+
+
+def _found(word: str, places: Mapping[str, Sequence[int]]) -> str:
+    """Such as "'sunglasses' is tokens 5-6 of text_encoder"."""
+    where = " and ".join(f"{BlockSet.of(tokens)} of {encoder}" for encoder, tokens in places.items())
+    return f"{word!r} is tokens {where}"
 
 
 _DETACHED = "This attachment was detached; attach again with alignvid.attach(pipe)."

@@ -84,6 +84,8 @@ class Call:
         """Whether it belongs to no step."""
         self.is_taken_over = False
         """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
+        self.is_idle = False
+        """Whether nothing is acted on, though the gain is on: no token of its text is one of those that are chosen."""
         self.has_turn = False
         """Whether the gate lets no other forward run beside this one."""
         self._doors: set[Hashable] = set()

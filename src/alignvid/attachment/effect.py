@@ -50,6 +50,8 @@ class Effect:
     """What its `now` is."""
     reads_token_counts = False
     """Whether the gate must count the tokens of each stream before a forward."""
+    reads_prompts = False
+    """Whether the gate must watch the text encoders, and say which samples of a forward are prompts."""
     is_neutral_in_graph = True
     """Whether compiled code runs the effect when it is off too, as an operation that changes nothing. Then a window's
     edge costs no second graph; an expensive effect has two graphs instead."""

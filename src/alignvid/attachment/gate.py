@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
-from alignvid.attachment.graphs import Graphs
+from alignvid.attachment.graphs import Graphs, uncompiled
 from alignvid.attachment.idleness import Idleness, StreamWatch
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
 from alignvid.attachment.proof import SiteChange
@@ -65,6 +65,7 @@ class Gate:
         self.name = name
         self.part_of = part_of
         self._contract = contract
+        self.parts = tuple(parts)
         self._parts = [(part, part.effects) for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
         self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
@@ -98,7 +99,7 @@ class Gate:
         """Hooks that distinguish vision tokens from words; none where both are treated alike."""
         return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
 
-    @torch.compiler.disable
+    @uncompiled
     def begin(
         self,
         door: object,
@@ -138,7 +139,8 @@ class Gate:
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         family.check(arguments, self._streams.streams)
         is_preparation = family.prepares(arguments)
-        run, noise_level, samples = (0, 0.0, self._none) if is_preparation else self._read(arguments)
+        unread = (0, 0.0, self._none, self._none)
+        run, noise_level, samples, asked = unread if is_preparation else self._read(arguments)
         if sentence := family.warning(arguments, self._streams.streams):
             self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
@@ -153,7 +155,8 @@ class Gate:
             self.counts.active_forwards += is_acting
         call.enter()
         try:
-            self._prepare(arguments, run, noise_level, samples)
+            self._prepare(arguments, run, noise_level, samples, asked)
+            call.is_idle = is_acting and not any(effect.now.is_active for effect in self.effects)
         except BaseException:
             call.leave()
             raise
@@ -161,7 +164,14 @@ class Gate:
             bind_checkpoints(self.host.transformer)
         return call
 
-    def _prepare(self, arguments: Mapping[str, Any], run: int, noise_level: float, samples: Sequence[Samples]) -> None:
+    def _prepare(
+        self,
+        arguments: Mapping[str, Any],
+        run: int,
+        noise_level: float,
+        samples: Sequence[Samples],
+        asked: Sequence[Samples],
+    ) -> None:
         """Give the effects what they need to know of the forward that is in force now."""
         family, counted = self.host.family, {}
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
@@ -169,17 +179,26 @@ class Gate:
             counts = family.token_counts(self.host.transformer, arguments)
             counted = {stream: count or 0 for stream, count in counts.items()}
             self._streams.see(counts, run, self._facts_of(run))
-        for (_, effects), chosen in zip(self._parts, samples, strict=True):
+        for (_, effects), chosen, prompted in zip(self._parts, samples, asked, strict=True):
             for effect in effects:
+                if effect.reads_prompts:
+                    effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
                 if counted:
                     effect.now.set_token_counts(counted)
                 if chosen or effect.is_neutral_in_graph:
                     effect.prepare(self.host.transformer, arguments, noise_level)
                 effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
+                if effect.reads_prompts:
+                    self._note_words(effect.now, run)
         for several in self._several:
             several.follow()
 
-    @torch.compiler.disable
+    def _note_words(self, now: Any, run: int) -> None:
+        self.counts.found |= now.found
+        if now.missing:
+            self._contract.warn("missing words", now.missing, once_in=(self.host.name, run))
+
+    @uncompiled
     def end(self, call: Call) -> None:
         """Take a Call out of force, and count what it did.
 
@@ -193,7 +212,9 @@ class Gate:
         facts.has_acted = facts.has_acted or call.acted > 0
         with self._counting:
             self.counts.acted += call.acted
-        if not (call.is_taken_over or call.is_preparation or self._foreign):  # of foreign processors it was warned
+        if not (
+            call.is_taken_over or call.is_idle or call.is_preparation or self._foreign
+        ):  # of foreign processors it was warned
             self._idleness.see(call, facts, may_skip=self.counts.acted > 0 and self._may_be_cached)
         if call.acted and self.proves_runs and not facts.has_proved:
             facts.has_proved = True
@@ -217,7 +238,7 @@ class Gate:
         """Keep nothing of what was run."""
         self._last_active = None
 
-    @torch.compiler.disable
+    @uncompiled
     def abandon(self, call: Call) -> None:
         """Take a Call out of force whose forward failed."""
         self._leave(call)
@@ -232,19 +253,25 @@ class Gate:
         """Whether a cache that is known, and forgets where it must, may leave out all blocks of a forward."""
         return self._has_own_cache or self.edges.is_cached
 
-    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples]]:
-        """The run and the noise level of a forward of some step, and which of its samples each part acts on."""
+    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples], list[Samples]]:
+        """The run and the noise level of a forward of some step, which of its samples each part acts on, and in which
+        a part that looks for words must find them.
+        """
         moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
         if moments[0].source != "stray" and not (facts := self._facts_of(moments[0].run)).is_looked_at:
             self._look_at_all()
             facts.is_looked_at = True
         chosen: list[Samples] = []
+        asked: list[Samples] = []
         for (part, _), moment in zip(self._parts, moments, strict=True):
             samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
             if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
                 samples = [False] * len(samples) if isinstance(samples, list) else False
             chosen.append(samples)
-        return moments[0].run, moments[0].noise_level, chosen
+            is_asked = part.reads_prompts and moment.is_in_window
+            here = (part.recipe.branch, samples, moment, self.host, arguments)
+            asked.append(part.passes.prompted(*here) if is_asked else False)
+        return moments[0].run, moments[0].noise_level, chosen, asked
 
     @property
     def announced(self) -> str | None:

@@ -27,6 +27,7 @@ from alignvid.host.passes import PassReader
 from alignvid.host.registry import runner_of
 from alignvid.host.sites import Inserted
 from alignvid.host.transformers import Host
+from alignvid.models.reading.prompts import watch_prompts
 
 
 class InForce:
@@ -99,6 +100,8 @@ class InForce:
             for gate in self._gates:
                 install_gate(gate)
                 self._watches += gate.watch(self.pipeline)
+            if any(part.reads_prompts for gate in self._gates for part in gate.parts):
+                self._watches += watch_prompts(self.pipeline)
             if self._door is not None:
                 self._door.put_on()
             self.others.watch()

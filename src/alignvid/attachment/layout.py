@@ -15,11 +15,14 @@ from alignvid.attachment.effects import effects_of
 from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
 from alignvid.attachment.refusals import refuse_parts
 from alignvid.attachment.summary import Summary
-from alignvid.errors import ModulationError, UnknownPreset
+from alignvid.errors import ModulationError, RecipeError, UnknownPreset
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host
+from alignvid.host.words import check_family
+from alignvid.modulation import INNER_STREAMS, split_target
 from alignvid.presets import Preset
+from alignvid.presets.follow import recipe_at
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, StepWindow
 
@@ -72,6 +75,8 @@ def resolve(
     steps: StepWindow | tuple[float, float] | str | None = None,
     streams: Iterable[str] | Mapping[str, float] | None = None,
     branch: Branch | None = None,
+    words: Mapping[str, float] | None = None,
+    follow: float | None = None,
 ) -> Layout:
     """Lay a preset or recipe over a model, changed as `alignvid.attach` takes changes.
 
@@ -84,16 +89,32 @@ def resolve(
         steps: as `alignvid.attach`.
         streams: as `alignvid.attach`.
         branch: as `alignvid.attach`.
+        words: as `alignvid.attach`.
+        follow: as `alignvid.attach`.
 
-    Raises: UnknownPreset, and as `Layout.of`.
+    Raises: UnknownPreset, WordError, RecipeError, and as `Layout.of`.
     """
-    name, recipe = _named_recipe(wanted, found[0], pipeline)
+    if follow is None:
+        name, recipe = _named_recipe(wanted, found[0], pipeline)
+    else:
+        _refuse_beside_follow(preset=wanted, gamma=gamma, streams=streams)
+        name, recipe = f"follow {follow:+g}", recipe_at(follow, found[0].family.preset_family)
     powers = None
     if streams is not None:
         known = targets_of(found[0], pipeline), refusals_of(found[0], pipeline)
         powers = powers_for_streams(streams, recipe.modulation.powers, *known)
     recipe = recipe.override(gamma=gamma, blocks=blocks, steps=steps, powers=powers, branch=branch)
+    recipe = recipe if words is None else recipe.emphasising(words)
+    if acts_on_tokens(recipe):
+        for host in found:
+            check_family(host.family)
     return Layout.of(name, recipe, found, pipeline)
+
+
+def acts_on_tokens(recipe: Recipe) -> bool:
+    """Whether it acts on parts of the text, so that a prompt's tokens must be known."""
+    targets = [target for part in recipe.parts for target in part.modulation.powers]
+    return any(split_target(target)[1] in INNER_STREAMS for target in targets)
 
 
 def check_effects(layout: Layout) -> None:
@@ -131,6 +152,14 @@ def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: An
             f"{host.family.preset_family}; leave the preset out to have one chosen, or name 'generic'."
         )
     return preset.name, preset.recipe
+
+
+def _refuse_beside_follow(**others: Any) -> None:
+    if given := [name for name, value in others.items() if value is not None]:
+        raise RecipeError(
+            f"follow says which keys are scaled and how much, so that {given[0]} says nothing beside it; leave one of "
+            "them out."
+        )
 
 
 def _refuse_endless_gains(recipe: Recipe) -> None:

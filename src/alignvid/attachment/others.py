@@ -52,7 +52,7 @@ class Others:
     @property
     def is_watching(self) -> bool:
         """Whether it is on the pipeline."""
-        return self._model is not None and vars(self._model).get(_ATTRIBUTE) is self
+        return self._model is not None and watch_of(self._model) is self
 
     def watch(self) -> None:
         """See what is set on the pipeline from now on; in place of what an earlier attachment left there.
@@ -94,8 +94,14 @@ class Others:
         present = getattr(self._model, name, None)
         own = [module for item in self._acted_on.values() if (module := item()) is not None]
         if isinstance(present, nn.Module) and not any(holds(present, module) for module in own):
-            hook: Any = _AtFirstForward(self)
+            hook: Any = _AtFirstForward(self, name)
             self._hooks[name] = present.register_forward_pre_hook(hook)
+
+    def meet_at(self, name: str, transformer: nn.Module) -> None:
+        """As `meet`, for what was set as an attribute; its hook is not needed then, unless that was an error."""
+        self.meet(transformer)
+        if name in self._hooks:
+            self._hooks.pop(name).remove()
 
     def meet(self, transformer: nn.Module) -> None:
         """Note that a transformer without a gate is about to run: say so once, unless the recipe has nothing for it."""
@@ -122,19 +128,19 @@ def watch_of(model: Any) -> Others | None:
 class _AtFirstForward:
     """A hook before the forwards of another transformer; pickles and copies of that one do nothing."""
 
-    def __init__(self, others: Others) -> None:
-        self._others = ref(others)
+    def __init__(self, others: Others, name: str) -> None:
+        self._others, self._name = ref(others), name
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         others = self._others()
         if others is not None:
-            _meet(others, module)
+            _meet_at(others, self._name, module)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _in_a_copy, ()
 
 
-_meet: Any = torch.compiler.disable(Others.meet)
+_meet_at: Any = torch.compiler.disable(Others.meet_at)
 """In eager code, for that one may be compiled as a whole, with its hooks."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from alignvid.attachment.effect import Effect, Installed
 from alignvid.attachment.placement import Placement
@@ -24,6 +24,8 @@ class Counts:
     """Forwards in which the gain was on."""
     acted: int = 0
     """Times that the keys of an attention were multiplied; see `Gate.end`."""
+    found: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """Where chosen words were found last: positions among the tokens of each text encoder."""
     proved: tuple[list[SiteChange], float] | None = None
     """What a proof found in the last run that was proved, and at which noise level."""
 
@@ -53,6 +55,11 @@ class Part:
     """Knows the step, and whether it lies in the window."""
     passes: PassReader
     """Knows the CFG branch."""
+
+    @property
+    def reads_prompts(self) -> bool:
+        """Whether it must know the tokens of prompts."""
+        return any(effect.reads_prompts for effect in self.effects)
 
     @property
     def effects(self) -> list[Effect]:

@@ -10,7 +10,7 @@ from alignvid.errors import RecipeError, UnknownTarget
 from alignvid.host.sites import NormLocation, chosen_blocks, key_norms, refusals_of, targets_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import UNCONDITIONAL
-from alignvid.modulation import Modulation, split_target
+from alignvid.modulation import INNER_STREAMS, Modulation, split_target
 from alignvid.recipe import Recipe
 
 _MAY_BE_ABSENT = ("*.text", "*.vision", "*.image", "*.history")  # one recipe serves models with and without a reference
@@ -29,7 +29,24 @@ class Placement:
     @property
     def is_uniform(self) -> bool:
         """Whether all keys of the norm get the same gain, so that nothing need be split."""
-        return len(self.gains) == len(self.location.keys.streams) and len({gain for _, gain in self.gains}) == 1
+        streams = {stream for stream, _ in self.gains}
+        return streams == set(self.location.keys.streams) and len({gain for _, gain in self.gains}) == 1
+
+
+def _all_targets(host: Host, pipeline: Any) -> tuple[str, ...]:
+    """Every target of a transformer, with the parts of the text."""
+    targets = targets_of(host, pipeline)
+    sites = [site for site, stream in map(split_target, targets) if stream == "text"]
+    return (*targets, *(f"{site}.{stream}" for site in sites for stream in INNER_STREAMS))
+
+
+def _refuse_inner_streams(modulation: Modulation) -> None:
+    named = [target for target in modulation.powers if split_target(target)[1] in INNER_STREAMS]
+    if named and not modulation.takes_inner_streams:
+        raise UnknownTarget(
+            f"A modulation of kind {modulation.kind!r} acts on whole streams, and {named[0]} is a part of the text; "
+            "choose the text, or a modulation of kind 'scalar', 'log-bias' or 'emphasis'."
+        )
 
 
 def with_firsts(placements: Iterable[Placement]) -> Iterator[tuple[Placement, bool]]:
@@ -47,12 +64,14 @@ def place(recipe: Recipe, host: Host, pipeline: Any = None) -> list[Placement]:
     """
     if not recipe.modulation.powers:
         return []
-    patterns = _pattern_by_target(recipe, host, targets_of(host, pipeline), refusals_of(host, pipeline))
+    _refuse_inner_streams(recipe.modulation)
+    patterns = _pattern_by_target(recipe, host, _all_targets(host, pipeline), refusals_of(host, pipeline))
     blocks = chosen_blocks(recipe.blocks, host, pipeline, {split_target(target)[0] for target in patterns})
     placements = []
     for location in key_norms(host, pipeline):
         if location.block in blocks.get(location.stack, ()):
-            named = [(stream, patterns.get(f"{location.site}.{stream}")) for stream in location.keys.streams]
+            streams = location.keys.streams + (INNER_STREAMS if "text" in location.keys.streams else ())
+            named = [(stream, patterns.get(f"{location.site}.{stream}")) for stream in streams]
             if chosen := [(stream, pattern) for stream, pattern in named if pattern is not None]:
                 placements.append(_placement(location, chosen, recipe.modulation))
     _refuse_idle_targets(patterns, placements, recipe, host)
@@ -102,7 +121,7 @@ def place_in_all(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) ->
     Raises: UnknownTarget as `place`, and where the recipe is for the unconditional pass and its transformer has none.
     """
     powers = recipe.modulation.powers
-    matched = {host.name: _matched(powers, targets_of(host, pipeline)) for host in hosts}
+    matched = {host.name: _matched(powers, _all_targets(host, pipeline)) for host in hosts}
     somewhere = set().union(*matched.values())
     placements = {}
     for host in hosts:
@@ -203,7 +222,10 @@ def _reason(pattern: str, refusals: Mapping[str, str]) -> str:
 
 
 def _covers(pattern: str, target: str) -> bool:
-    pairs = zip(split_target(pattern), split_target(target), strict=True)
+    pairs = list(zip(split_target(pattern), split_target(target), strict=True))
+    wanted, actual = pairs[1]
+    if actual in INNER_STREAMS and wanted != actual:
+        return False
     return all(wanted in ("*", actual) for wanted, actual in pairs)
 
 

@@ -113,12 +113,16 @@ def base_of(swapped: type) -> type:
 
 @cache
 def _equal_to_base(metaclass: type) -> type:
-    """A metaclass whose classes equal the one that they were made from."""
+    """A metaclass whose classes equal the one that they were made from, and make instances of that one."""
 
     def equals(swapped: Any, other: object) -> bool:
         return base_of(swapped) is (base_of(other) if isinstance(other, type) else other)
 
-    members = {"__eq__": equals, "__hash__": lambda swapped: hash(base_of(swapped))}
+    def make(swapped: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = base_of(swapped)  # itself, if it is another's class over ours
+        return plain(*args, **kwargs) if plain is not swapped else metaclass.__call__(swapped, *args, **kwargs)
+
+    members = {"__eq__": equals, "__hash__": lambda swapped: hash(base_of(swapped)), "__call__": make}
     return type(f"{metaclass.__name__}EqualToBase", (metaclass,), members)
 
 

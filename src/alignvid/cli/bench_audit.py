@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, print_table
+from alignvid.cli.terminal import examples, json_option, next_line, print_json, print_table
 
 if TYPE_CHECKING:
     from alignvid.bench.audits.agreement import Agreement, Estimate
@@ -59,7 +59,8 @@ def audit(
         print_json({"page": str(page), "questions": len(drawn), "of": len(questions)})
     else:
         click.echo(f"{len(drawn)} of {len(questions)} answered questions, of {judged.judging.judge}")
-        click.echo(f"Open {page}; then: alignvid bench audit {run} --answers audit-answers.json")
+        click.echo(f"Open {page}")
+        next_line("bench", "audit", run, "--answers", "audit-answers.json")
 
 
 def _compare(questions: list[AnsweredQuestion], answers: Path, seed: int, as_json: bool) -> None:
@@ -75,6 +76,8 @@ def _compare(questions: list[AnsweredQuestion], answers: Path, seed: int, as_jso
 
 
 def _print(found: Agreement) -> None:
+    from alignvid.bench.audits.agreement import FEWEST
+
     click.echo(f"{found.n} questions answered by both, {found.unclear} unclear to people, {found.unparsed} unparsed\n")
     measures = {
         "sensitivity": found.sensitivity,
@@ -87,11 +90,18 @@ def _print(found: Agreement) -> None:
     print_table(("judge and people", "value", "95 % interval", "n"), rows)
     click.echo()
     scores = [
-        (score.variant, f"{score.judged:.3f}", *_cells(score.corrected), str(score.corrected.n))
+        (
+            score.variant,
+            f"{score.judged:.3f}",
+            *(("too few", "–") if score.has_too_few else _cells(score.corrected)),
+            str(score.corrected.n),
+        )
         for score in found.scores
     ]
     print_table(("variant", "judged", "corrected", "95 % interval", "samples"), scores)
     click.echo("\nCorrected after Rogan and Gladen, with one pair of errors for all variants; unparsed left out.")
+    if any(score.has_too_few for score in found.scores):
+        click.echo(f"Too few: a correction needs {FEWEST} questions that people answered yes and {FEWEST} no.")
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:

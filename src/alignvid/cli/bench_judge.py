@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
+from alignvid.cli.options import SPEC_OPTIONS
+from alignvid.cli.terminal import (
+    examples,
+    json_option,
+    next_line,
+    print_json,
+    quiet_libraries,
+    resumable,
+    say,
+    shows_progress,
+)
 
 if TYPE_CHECKING:
     from alignvid.bench.judges.judging import Tally
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--model", help="Folder or Hub id; for openai the server's name for it, its only one unless given.")
 @click.option("--revision", help="Of a Hub model.")
 @click.option("--device", help="cpu, cuda, cuda:1, or auto to spread over GPUs; cuda if there is one.")
-@click.option("--dtype", help="float32, bfloat16 or float16; bfloat16 on a GPU, float32 on the CPU.")
+@SPEC_OPTIONS["dtype"]
 @click.option("--base-url", help="Of the server, ending in /v1; else OPENAI_BASE_URL. The key is OPENAI_API_KEY.")
 @click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight; 32 unless given.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a request; 120.")
@@ -49,12 +59,14 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
     folder.info()  # before a model is loaded
     if name == "transformers":
         quiet_libraries()
-    tally = judge_run(folder, open_judge(name, JudgeOptions(**options)), limit=limit, on_answer=_Progress().show)
+    with resumable():
+        tally = judge_run(folder, open_judge(name, JudgeOptions(**options)), limit=limit, on_answer=_Progress().show)
     counts = {verdict.value: tally.verdicts[verdict] for verdict in Verdict}
     if as_json:
         print_json(_as_dict(tally, counts))
     else:
         _print(tally, counts)
+        next_line("bench", "score", run)
     if tally.warning:
         click.echo(f"Warning: {tally.warning}", err=True)
     sys.exit(1 if counts["failed"] else 0)

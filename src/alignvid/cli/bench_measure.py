@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, say, shows_progress
+from alignvid.cli.options import SPEC_OPTIONS
+from alignvid.cli.terminal import (
+    examples,
+    json_option,
+    print_json,
+    print_table,
+    quiet_libraries,
+    resumable,
+    say,
+    shows_progress,
+)
 
 if TYPE_CHECKING:
     from alignvid.bench.metrics import Measured
@@ -33,7 +43,7 @@ if TYPE_CHECKING:
     "that all of the metrics know unless given.",
 )
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights: a path or a Hub id; once per name.")
-@click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given.")
+@SPEC_OPTIONS["device"]
 @click.option("--ratio", metavar="W:H", help="Shape for the protocol released; the first video's decides unless given.")
 @json_option
 def measure(
@@ -56,8 +66,9 @@ def measure(
     from alignvid.bench.run_folder import RunFolder
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    options = {"protocol": protocol, "sources": sources, "device": device, "ratio": shape, "on_row": _tell}
-    measured = measure_run(RunFolder(run), names, **options)
+    options = {"protocol": protocol, "sources": sources, "device": device, "ratio": shape, "on_row": _say_row}
+    with resumable():
+        measured = measure_run(RunFolder(run), names, **options)
     if as_json:
         print_json(_as_dict(measured))
     else:
@@ -86,7 +97,7 @@ def _ratio(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _tell(row: MetricRecord) -> None:
+def _say_row(row: MetricRecord) -> None:
     """Progress, for who watches; failures are counted at the end."""
     if shows_progress():
         say(f"{row.metric} {row.job}: {row.error if row.value is None else f'{row.value:.4f}'}")

@@ -9,37 +9,43 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
+from alignvid.cli.options import given, spec_options
+from alignvid.cli.terminal import (
+    examples,
+    json_option,
+    next_line,
+    print_json,
+    quiet_libraries,
+    resumable,
+    say,
+    shows_progress,
+)
+from alignvid.cli.watching import say_starting
 
 if TYPE_CHECKING:
     from alignvid.bench.records import VideoRecord
     from alignvid.bench.runs.running import RunResult
 
-_SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})")
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
+_SHARED = ("model", "steps", "guidance", "size", "frames", "fps", "device", "dtype", "offload", "max-pixels")
+"""What all jobs have in common; a variant may have another guidance."""
+
 _RUN_OPTIONS = (
-    click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
     click.option("--data", required=True, help='"omitshapes", "omiti2v", a folder with a meta.json, or a Hub id.'),
     click.option(
         "--variants",
         multiple=True,
-        help='With commas: baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps=0.7-1.0 guidance=3", '
+        metavar="A,B,…",
+        help='baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps-window=0.7-1.0 guidance=3", '
         '"both: streams=text & kind=energy streams=image". '
         "baseline,alignvid unless given; the first is compared with.",
     ),
-    click.option("--seeds", default="0", show_default=True, help="With commas; each sample has its own noise."),
-    click.option("--limit", type=int, help="The first so many samples only."),
+    click.option(
+        "--seed", "seeds", default="0", show_default=True, help="One or, with commas, more: each sample once for each."
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first so many samples."),
     click.option("--half", type=click.Choice(["development", "claim"]), help="The samples of one half only."),
-    click.option("--steps", type=int, help="Denoising steps."),
-    click.option("--guidance", type=float, help="Scale of classifier-free guidance; a variant may have its own."),
-    click.option("--size", help="WIDTHxHEIGHT in multiples of 16; the shape of each image unless given."),
-    click.option("--frames", type=int, help="Length of the videos in frames."),
-    click.option("--fps", type=float, help="Frames a second of the files."),
-    click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Format of the weights."),
-    click.option("--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."),
-    click.option("--max-pixels", type=int, help="Limit on a reference image; 50 million unless given."),
     click.option("--batch", type=int, help="Samples in one call; the miniature only, 12 is nearly twice as fast."),
     click.option(
         "--strict", is_flag=True, help="A video in which the gain does not act as its recipe says has failed."
@@ -63,41 +69,43 @@ _RAY_OPTIONS = (
 def _run_options(command: Any) -> Any:
     for option in reversed((*_RUN_OPTIONS, *_RAY_OPTIONS)):
         command = option(command)
-    return command
+    return spec_options(*_SHARED)(command)
 
 
 @click.command(
     epilog=examples(
         "alignvid bench run --data omitshapes --limit 2 --out run",
-        'alignvid bench run --data omitshapes --limit 2 --variants "baseline,x: gamma=2.5" --seeds 0,1 --out run-2',
+        'alignvid bench run --data omitshapes --limit 2 --variants "baseline,x: gamma=2.5" --seed 0,1 --out run-2',
     )
 )
 @_run_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder; continued if it exists.")
 @json_option
 def run(out: Path, as_json: bool, **options: Any) -> None:
-    """Make the videos of samples × variants × seeds. To resume a stopped run, repeat the command."""
+    """Make the videos of samples × variants × seeds. To resume a stopped run, repeat the command.
+
+    Exit code 1: a job failed, or a sample cannot be used.
+    """
     pool = {name: options.pop(name) for name in ("ray", "workers", "gpus_per_worker")}
     spec = _spec(options)
+    say_starting()
     quiet_libraries()
     from alignvid.bench.runs.running import run as run_benchmark
 
-    with _Progress() as progress:
+    with _Progress() as progress, resumable():
         result = run_benchmark(spec, out, **pool, on_plan=progress.begin, on_record=progress.advance)
-    _print(result, as_json)
-    sys.exit(1 if result.failed else 0)
+    _print(result, options["data"], as_json)
+    sys.exit(1 if result.failed or result.unusable else 0)
 
 
 def _spec(options: dict[str, Any]) -> Any:
     from alignvid.bench.runs.spec import BenchSpec
 
-    fields = {name: value for name, value in options.items() if value is not None and name not in ("size", "shard")}
+    fields = given({name: value for name, value in options.items() if name != "shard"})
     fields["variants"] = options["variants"] or ("baseline,alignvid",)
     fields["seeds"] = _integers(options["seeds"])
-    if options["size"] is not None:
-        fields["width"], fields["height"] = _pair("size", _SIZE, options["size"], "832x480")
     if options["shard"] is not None:
-        fields["shard"] = _pair("shard", _SHARD, options["shard"], "0/4")
+        fields["shard"] = _shard(options["shard"])
     return BenchSpec(**fields)
 
 
@@ -105,12 +113,12 @@ def _integers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise click.UsageError(f"--seeds {text!r} are no numbers; write for example --seeds 0,1,2.") from None
+        raise click.UsageError(f"--seed {text!r} is no number; write for example --seed 0 or --seed 0,1,2.") from None
 
 
-def _pair(name: str, pattern: re.Pattern[str], text: str, example: str) -> tuple[int, int]:
-    if (match := pattern.fullmatch(text)) is None:
-        raise click.UsageError(f"--{name} {text!r} is none; write for example --{name} {example}.")
+def _shard(text: str) -> tuple[int, int]:
+    if (match := _SHARD.fullmatch(text)) is None:
+        raise click.UsageError(f"--shard {text!r} is none; write for example --shard 0/4.")
     return int(match[1]), int(match[2])
 
 
@@ -145,10 +153,11 @@ class _Progress:
             self._bar.write(line, file=sys.stderr)
 
 
-def _print(result: RunResult, as_json: bool) -> None:
+def _print(result: RunResult, data: str, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
     parts = [f"{result.made} videos made", f"{result.done_before} were there", f"{len(result.failed)} failed"]
     click.echo(f"{', '.join(parts)}, of {result.planned} planned; {len(result.unusable)} samples cannot be used")
-    click.echo(f"Next: alignvid bench judge {result.folder}")
+    judge = ("rule",) if data == "omitshapes" else ("transformers", "--model", "Qwen/Qwen2.5-VL-7B-Instruct")
+    next_line("bench", "judge", result.folder, "--judge", *judge)

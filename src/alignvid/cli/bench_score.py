@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_table
+from alignvid.cli.terminal import examples, json_option, next_line, print_table, print_text
+
+if TYPE_CHECKING:
+    from alignvid.report.headline import Headline
 
 
 class Margin(click.ParamType):
@@ -84,15 +87,21 @@ def scorecard(
 @scoring_options
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print every number as CSV.")
-def score(run: Path, as_json: bool, as_csv: bool, **asked: Any) -> None:
+@click.option("--all", "is_whole", is_flag=True, help="Print the tables by category and of metrics, too.")
+def score(run: Path, as_json: bool, as_csv: bool, is_whole: bool, **asked: Any) -> None:
     """Score RUN from its records; writes scores.json, scores.csv and scores.md into it.
+
+    Prints each variant's accuracy and the paired verdict on each against the first; --all prints the tables.
 
     Accuracy is the mean over samples of the share of questions right, with a 95 % interval. docs/scores.md says what is
     done with unparsed replies, failed answers and missing videos.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other; give one of them.")
+    if is_whole and (as_json or as_csv):
+        raise click.UsageError("--json and --csv hold every number; leave --all out.")
     card = scorecard(run, **asked)
+    from alignvid.report.headline import headline
     from alignvid.report.long_table import csv_text
     from alignvid.report.scores_files import write_scores
     from alignvid.report.tables import IN_TERMINAL, NOT_IN_TERMINAL, metric_tables, score_tables, sentences
@@ -103,9 +112,25 @@ def score(run: Path, as_json: bool, as_csv: bool, **asked: Any) -> None:
     elif as_csv:
         click.echo(csv_text(card), nl=False)
     else:
-        click.echo("\n".join(sentences(card)))
-        for table in (*score_tables(card, IN_TERMINAL), *metric_tables(card)):
-            click.echo(f"\n{table.title}")
-            shown = table.without(*NOT_IN_TERMINAL)
+        for sentence in sentences(card):
+            print_text(sentence)
+        for table in (*score_tables(card, IN_TERMINAL), *metric_tables(card)) if is_whole else ():
+            shown = table.without(*NOT_IN_TERMINAL).without_empty()
+            click.echo(f"\n{shown.title}")
             print_table(shown.headings, shown.rows)
-        click.echo(f"\nBy sub-category and domain, with all columns: {written[-1]}")
+            if shown.note:
+                print_text(shown.note)
+        _print_headline(headline(card))
+        click.echo(f"\nAll columns, by sub-category and domain, too: {written[-1]}")
+        if not is_whole:
+            click.echo("By category, and of metrics: add --all.")
+        next_line("bench", "report", run)
+
+
+def _print_headline(found: Headline) -> None:
+    click.echo()
+    print_table(found.table.headings, found.table.rows)
+    if found.verdicts:
+        click.echo()
+    for verdict in found.verdicts:
+        click.echo(verdict)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.generate import spec_options
+from alignvid.cli.options import given, spec_options
 from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, shows_progress
+from alignvid.cli.watching import say_starting
 
 if TYPE_CHECKING:
     from alignvid.calibration import Calibration
@@ -17,21 +18,21 @@ _SOURCES = ("auto", "masks", "sam2", "scenes", "grabcut")
 
 _FIELDS = (
     *("model", "preset", "gamma", "steps-window", "streams", "branch", "seed", "steps", "guidance"),
-    *("width", "height", "frames", "device", "dtype", "offload", "max-pixels"),
+    *("size", "frames", "device", "dtype", "offload", "max-pixels"),
 )
 """Fields of the spec that all pairs share. No blocks: they are what is looked for."""
 
 
 @click.command(
     epilog=examples(
-        "alignvid calibrate --model miniature --data scenes --count 4 --tau 0.1 --out preset.toml --pictures pictures",
+        "alignvid calibrate --model miniature --data scenes --limit 4 --tau 0.1 --out preset.toml --pictures pictures",
         "alignvid calibrate --data examples/jobs.jsonl --foreground grabcut --tau 0.1 --out preset.toml --json",
     )
 )
 @spec_options(*_FIELDS)
 @click.option("--data", required=True, help='JSON Lines as for generate --jobs, an OmitI2V folder, or "scenes".')
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The preset's file, NAME.toml.")
-@click.option("--count", type=click.IntRange(1), help="Pairs to use; all of the data, of scenes 50, unless given.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pairs; of scenes 50 unless given.")
 @click.option("--tau", type=float, default=0.5, show_default=True, help="Ratio above which a block is chosen.")
 @click.option("--foreground", type=click.Choice(_SOURCES), default="auto", show_default=True, help="Source of masks.")
 @click.option("--masks", help="Folder of masks ID.png, white on black, each as large as its image.")
@@ -41,7 +42,7 @@ _FIELDS = (
 def calibrate(
     data: str,
     out: Path,
-    count: int | None,
+    limit: int | None,
     tau: float,
     foreground: str,
     masks: str | None,
@@ -55,6 +56,7 @@ def calibrate(
     Gain, streams, window and branch of the new preset are those of --preset unless given; steps after the window are
     not run.
     """
+    say_starting()
     quiet_libraries()
     from alignvid.calibration import calibrate as run
 
@@ -62,8 +64,8 @@ def calibrate(
         made = run(
             data,
             out,
-            fields={name: value for name, value in options.items() if value is not None},
-            count=count,
+            fields=given(options),
+            count=limit,
             tau=tau,
             foreground=foreground,
             masks=masks,

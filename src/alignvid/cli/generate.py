@@ -3,66 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, say, shows_progress
+from alignvid.cli.options import given, spec_options
+from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, resumable, say, shows_progress
+from alignvid.cli.watching import Watch, say_lines, say_starting
 
 if TYPE_CHECKING:
-    from alignvid.generate import JobResult, ObservationSpec
-
-_SPEC_OPTIONS = {
-    "model": click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
-    "image": click.option("--image", help="Reference image; leave out for a text-to-video model."),
-    "prompt": click.option("--prompt", help="What the video should show."),
-    "negative-prompt": click.option("--negative-prompt", help="What it should not show; acts with a guidance above 1."),
-    "preset": click.option(
-        "--preset", help="Preset, or path of a recipe's .toml file; found from the model unless named."
-    ),
-    "recipe": click.option(
-        "--recipe",
-        help='In place of a preset and the next five: "gamma=1.5 steps=0.0-0.3"; of several modulations '
-        '"streams=text & kind=energy streams=image". Lists with +: blocks=0+2-7.',
-    ),
-    "gamma": click.option("--gamma", type=float, help="Strength of AlignVid; 1 changes nothing, the paper uses 1.35."),
-    "steps-window": click.option("--steps-window", help='When: "0.0-0.3" of the steps, "noise>0.9", or "all".'),
-    "blocks": click.option("--blocks", help='Where: "all", "first-half", "0,2-7", or "stack=0-7;other_stack=all".'),
-    "streams": click.option(
-        "--streams", help='Whose keys are scaled: "text", "text,image", …; see `alignvid inspect`.'
-    ),
-    "branch": click.option(
-        "--branch", type=click.Choice(["both", "cond", "uncond"]), help="Pass of guidance in which it acts."
-    ),
-    "seed": click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
-    "steps": click.option("--steps", type=int, help="Denoising steps."),
-    "guidance": click.option("--guidance", type=float, help="Scale of classifier-free guidance."),
-    "width": click.option("--width", type=int, help="Pixels, a multiple of 16; with --height."),
-    "height": click.option("--height", type=int, help="Pixels, a multiple of 16; with --width."),
-    "frames": click.option("--frames", type=int, help="Length of the video in frames."),
-    "fps": click.option("--fps", type=float, help="Frames a second of the file."),
-    "device": click.option("--device", help="cpu, cuda, cuda:1 or mps; the best one here unless given."),
-    "dtype": click.option(
-        "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Format of the weights."
-    ),
-    "offload": click.option(
-        "--offload", type=click.Choice(["none", "model", "sequential"]), help="What waits in main memory."
-    ),
-    "max-pixels": click.option("--max-pixels", type=int, help="Limit on the reference image; 50 million unless given."),
-}
-
-
-def spec_options(*names: str) -> Callable[[Any], Any]:
-    """Options for these fields of the spec, in this order; for all of them if none is named."""
-
-    def add(command: Any) -> Any:
-        for name in reversed(names or tuple(_SPEC_OPTIONS)):
-            command = _SPEC_OPTIONS[name](command)
-        return command
-
-    return add
+    from alignvid.generate import Generation, JobResult, ObservationSpec
 
 
 @click.command(
@@ -75,13 +26,17 @@ def spec_options(*names: str) -> Callable[[Any], Any]:
 @spec_options()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--compare", is_flag=True, help="Also the baseline at the same seed, both side by side, and a page.")
-@click.option("--jobs", type=click.Path(path_type=Path), help="JSON Lines file: id, prompt, image per line.")
+@click.option(
+    "--jobs",
+    type=click.Path(path_type=Path),
+    help="JSON Lines file: id, prompt, image per line. Exit code 1: a line or a job was left out.",
+)
 @click.option("--record", type=click.Path(path_type=Path), help="Repeat the generation of a record.json.")
 @click.option("--strict", is_flag=True, help="An error where the gain does not act as its recipe says, not a warning.")
 @click.option("--observe", is_flag=True, help="Also save what attention does; see `alignvid inspect --run`.")
 @click.option("--words", help='Words of the prompt to make attention maps of: "cat,sunglasses"; with --observe.')
 @click.option("--observe-blocks", help="Blocks to observe, as for --blocks; all unless given.")
-@click.option("--observe-steps", help="Steps to observe, as for --steps-window; all unless given.")
+@click.option("--observe-steps-window", help="Steps to observe, as for --steps-window; all unless given.")
 @json_option
 def generate(
     out: Path,
@@ -92,15 +47,20 @@ def generate(
     observe: bool,
     words: str | None,
     observe_blocks: str | None,
-    observe_steps: str | None,
+    observe_steps_window: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make a video that follows its prompt, and a record that can repeat it."""
-    fields = {name: value for name, value in options.items() if value is not None}
-    watched = {"words": words, "blocks": observe_blocks, "steps": observe_steps}
+    """Make a video that follows its prompt, and a record that can repeat it.
+
+    What was chosen goes to stderr before anything runs, paths and counts to stdout after it. Ctrl-C leaves the folder
+    as it was; of --jobs, finished ones stay, and the same line makes the others.
+    """
+    fields = given(options)
+    watched = {"words": words, "blocks": observe_blocks, "steps": observe_steps_window}
     _check_combination(fields, jobs, record)
     _check_observation(observe, watched, jobs)
+    say_starting()
     quiet_libraries()
     if jobs is not None:
         _run_jobs(jobs, fields, out, compare, strict, as_json)
@@ -113,10 +73,12 @@ def generate(
 @json_option
 def demo(out: Path, as_json: bool) -> None:
     """Eight made scenes without and with AlignVid on the embedded miniature, judged by a rule, on one page."""
+    say_starting()
     quiet_libraries()
     from alignvid.demo import run_demo
 
-    made = run_demo(out, show_progress=shows_progress(), on_result=_tell)
+    with Watch(is_for_many=True) as watch, resumable():
+        made = run_demo(out, on_result=_say_result, on_choice=say_lines, on_progress=watch.show)
     if as_json:
         print_json(made.to_dict())
     else:
@@ -134,16 +96,21 @@ def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path |
     if jobs is not None and record is not None:
         raise click.UsageError("--jobs and --record exclude each other; give one of them.")
     if jobs is not None and (both := sorted({"prompt", "image", "negative_prompt"} & set(fields))):
-        raise click.UsageError(f"--{both[0]} belongs into the lines of the jobs file; leave it out here.")
+        raise click.UsageError(
+            f"--{both[0].replace('_', '-')} belongs into the lines of the jobs file; leave it out here."
+        )
     if jobs is None and record is None and "prompt" not in fields:
         raise click.UsageError('--prompt is missing; say what the video should show, such as --prompt "the cat jumps".')
+
+
+_OBSERVATION_FLAGS = {"words": "--words", "blocks": "--observe-blocks", "steps": "--observe-steps-window"}
 
 
 def _check_observation(observe: bool, watched: dict[str, str | None], jobs: Path | None) -> None:
     if jobs is not None and observe:
         raise click.UsageError("--observe watches a single generation; leave out --jobs, or observe one of them alone.")
-    if not observe and (given := [name for name, value in watched.items() if value is not None]):
-        flag = "--words" if given[0] == "words" else f"--observe-{given[0]}"
+    if not observe and (said := [name for name, value in watched.items() if value is not None]):
+        flag = _OBSERVATION_FLAGS[said[0]]
         raise click.UsageError(f"{flag} says what to observe; add --observe, or leave it out.")
 
 
@@ -162,22 +129,34 @@ def _run_one(
     from alignvid.report.rows import comparison_files
 
     companions = comparison_files if compare else None
-    options = {"compare": compare, "show_progress": shows_progress(), "companions": companions, "strict": strict}
+    options: dict[str, Any] = {"compare": compare, "companions": companions, "strict": strict}
     options["observation"] = None if watched is None else _observation(watched)
-    if record is None:
-        made = run(GenerationSpec(**fields), out, **options)
-    else:
-        made = repeat(record, out, changes=fields, **options)
+    with Watch() as watch:
+        options |= {"on_plan": lambda planned: say_lines(planned.lines()), "on_progress": watch.show}
+        if record is None:
+            made = run(GenerationSpec(**fields), out, **options)
+        else:
+            made = repeat(record, out, changes=fields, **options)
     if as_json:
         print_json(made.record.to_dict())
         return
+    _print_made(made)
+    if compare:
+        click.echo(f"Open {made.folder / PAGE_FILE}")
+
+
+def _print_made(made: Generation) -> None:
+    """What happened, how long it took, and where to look."""
+    acted, timings = made.record.attachment, made.record.timings
+    sites = f"{acted['sites']} {'site' if acted['sites'] == 1 else 'sites'}"
+    click.echo(f"acted in {acted['active_forwards']} of {acted['forwards']} forwards at {sites}")
+    names = {"load_s": "loading", "baseline_s": "without AlignVid", "alignvid_s": "with AlignVid"}
+    click.echo(", ".join(f"{names[name]} {seconds:.1f} s" for name, seconds in timings.items() if name in names))
     for output in made.record.outputs.values():
         click.echo(made.folder / output["file"])
     for trace in made.record.traces.values():
         click.echo(made.folder / trace["file"])
     click.echo(made.folder / "record.json")
-    if compare:
-        click.echo(f"Open {made.folder / PAGE_FILE}")
 
 
 def _observation(watched: dict[str, str | None]) -> ObservationSpec:
@@ -194,22 +173,30 @@ def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, stri
     from alignvid.report.page import write_page
     from alignvid.report.rows import jobs_page, write_own_pages
 
-    jobs = read_jobs(path, fields)
-    options = {"compare": compare, "show_progress": shows_progress(), "on_result": _tell, "strict": strict}
-    results = run_jobs(jobs, out, **options)
+    dropped: list[str] = []
+    jobs = read_jobs(path, fields, on_dropped=dropped.append)
+    for sentence in dropped:
+        say(f"left out: {sentence}")
+    with Watch(is_for_many=True) as watch, resumable():
+        watched = {"on_result": _say_result, "on_choice": say_lines, "on_progress": watch.show}
+        results = run_jobs(jobs, out, compare=compare, strict=strict, **watched)
     write_own_pages(results, back="All jobs")
     page = write_page(out, jobs_page(results))
     if as_json:
         print_json([result.to_dict() for result in results])
     else:
         failed_count = sum(result.error is not None for result in results)
-        click.echo(f"{len(results) - failed_count} of {len(results)} jobs finished")
+        kept_count = sum(result.was_finished for result in results)
+        kept = f", {kept_count} of them before: their folders hold the same job's record, so they were skipped"
+        click.echo(f"{len(results) - failed_count} of {len(results)} jobs finished{kept if kept_count else ''}")
+        if dropped:
+            click.echo(f"{len(dropped)} lines of {path} cannot be read and were left out")
         click.echo(f"Open {page}")
-    sys.exit(1 if any(result.error for result in results) else 0)
+    sys.exit(1 if dropped or any(result.error for result in results) else 0)
 
 
-def _tell(result: JobResult) -> None:
+def _say_result(result: JobResult) -> None:
     """A failure always, progress to who watches."""
     if result.error or shows_progress():
-        state = "was there" if result.was_finished else "done"
+        state = "was there, skipped" if result.was_finished else "done"
         say(f"{result.id}: {result.error or state}")

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: presets, models, inspect, doctor."""
+"""The commands that look and change nothing: inspect, doctor."""
 
 from __future__ import annotations
 
@@ -7,48 +7,13 @@ from pathlib import Path
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries
-
-
-@click.command(epilog=examples("alignvid presets", "alignvid presets --json"))
-@json_option
-def presets(as_json: bool) -> None:
-    """List the presets: named recipes, and where they come from."""
-    from alignvid import presets as library
-
-    found = [library.load(name) for name in library.names()]
-    if as_json:
-        print_json([_preset_dict(preset) for preset in found])
-        return
-    rows = [
-        (preset.name, preset.family, f"{preset.recipe.gamma:g}", str(preset.recipe.steps), preset.provenance)
-        for preset in found
-    ]
-    print_table(("preset", "family", "gamma", "steps", "provenance"), rows)
-
-
-@click.command(epilog=examples("alignvid models", "alignvid models --json"))
-@json_option
-def models(as_json: bool) -> None:
-    """List the supported pipelines, their streams, and what was tried on tiny ones of each."""
-    quiet_libraries()
-    from alignvid.models import families
-    from alignvid.models.evidence import model_table
-
-    found = model_table(families().values())
-    if as_json:
-        print_json([facts.to_dict() for facts in found])
-        return
-    rows = [
-        (facts.family, facts.pipeline, ", ".join(facts.targets), ", ".join(facts.exercised) or "not run")
-        for facts in found
-    ]
-    print_table(("family", "pipeline", "targets", "exercised on a tiny one"), rows)
+from alignvid.cli.options import SPEC_OPTIONS
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, print_text, quiet_libraries
 
 
 @click.command(epilog=examples("alignvid inspect miniature --preset generic", "alignvid inspect --run out"))
 @click.argument("model", required=False)
-@click.option("--preset", help="Preset or recipe file to lay over the model; its own unless named.")
+@SPEC_OPTIONS["preset"]
 @click.option(
     "--run", type=click.Path(path_type=Path), help="Folder of `alignvid generate --observe`: makes a page of it."
 )
@@ -92,7 +57,8 @@ def _inspect_model(model: str, preset: str | None, as_json: bool) -> None:
         for site, streams in stack["sites"].items()
     ]
     print_table(("transformer", "stack", "blocks", "site", "streams"), rows)
-    click.echo(f"\n{found['touches']['summary']}")
+    click.echo()
+    print_text(found["touches"]["summary"])
 
 
 @click.command(epilog=examples("alignvid doctor", "alignvid doctor --json"))
@@ -106,16 +72,6 @@ def doctor(as_json: bool) -> None:
     if as_json:
         print_json([check.to_dict() for check in checks])
     else:
-        rows = [("ok" if check.is_fine else "--", check.name, check.text, check.remedy or "") for check in checks]
-        print_table(("", "check", "found", "to install"), rows)
+        rows = [("ok" if check.is_fine else "--", check.name, check.remedy or "", check.text) for check in checks]
+        print_table(("", "check", "to install", "found"), rows)
     sys.exit(0 if is_ready(checks) else 1)
-
-
-def _preset_dict(preset) -> dict:
-    return {
-        "name": preset.name,
-        "title": preset.title,
-        "family": preset.family,
-        "provenance": preset.provenance,
-        "recipe": preset.recipe.to_dict(),
-    }

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from alignvid import __version__
 from alignvid.cli.bench import bench
 from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
-from alignvid.cli.look import doctor, inspect, models, presets
+from alignvid.cli.lists import models, presets
+from alignvid.cli.look import doctor, inspect
 from alignvid.cli.terminal import examples, give_up_stdout, ready_streams, say
 from alignvid.cli.values import check_values
 from alignvid.errors import AlignvidError, is_interrupt
@@ -50,8 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=None if arguments is None else list(arguments), prog_name="alignvid", standalone_mode=False
         )
         sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
     except click.ClickException as error:
-        code = _say(error.format_message(), _BAD_INPUT)
+        code = _say(_with_help(error), _BAD_INPUT)
     except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
         code = _say(str(error.__cause__ or error) or _INTERRUPT, _INTERRUPTED)
     except Exception as error:
@@ -67,6 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             raise
     sys.exit(code)
+
+
+def _with_help(error: click.ClickException) -> str:
+    """The message; where click says only what is wrong, with the line that shows what there is."""
+    message = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None or not _says_no_remedy(error):
+        return message
+    return f"{message.rstrip('.')}; `{error.ctx.command_path} --help` shows what there is."
+
+
+def _says_no_remedy(error: click.UsageError) -> bool:
+    is_unknown = error.message.startswith(("No such", "Got unexpected extra argument"))
+    return is_unknown or isinstance(error, click.MissingParameter)
 
 
 def _say(message: str, code: int) -> int:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import shutil
 import sys
+import textwrap
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -20,6 +25,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 def examples(*commands: str) -> str:
     """The end of a help text; every line is a command that works from the repository's root."""
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)  # \b: click keeps the lines
+
+
+def next_line(*words: str | Path) -> None:
+    """Print the command that comes next, so that it can be pasted into a shell, whatever its paths are called."""
+    click.echo(f"Next: {shlex.join(['alignvid', *map(str, words)])}")
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say of a Ctrl-C inside the block that what was finished is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted; what was finished is kept, and the same line makes the rest.") from None
 
 
 def print_json(value: Any) -> None:
@@ -53,21 +72,56 @@ def give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def print_text(text: str) -> None:
+    """Print a sentence, folded to a terminal."""
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    click.echo(textwrap.fill(text, room, break_on_hyphens=False, break_long_words=False))
+
+
+_LEAST_FOLDED = 20  # columns, below which a folded text is a ladder
+
+
 def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table: folded to the width of a terminal, or as plain lines for a pipe."""
-    if not sys.stdout.isatty():
-        widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    """Print a table as plain lines; on a terminal too narrow for it the last column is folded, or each row is a block.
+
+    No other cell is folded or cut, because names must be typed and numbers read.
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if before_last + widths[-1] <= room:
         for row in (headings, *rows):
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             click.echo("  ".join(cells).rstrip())
-        return
+    elif room - before_last >= _LEAST_FOLDED:
+        _print_folded(headings, rows)
+    else:
+        for row in rows:
+            _print_block(row[0], [f"{heading} {cell}" for heading, cell in zip(headings, row, strict=True)][1:], room)
+
+
+def _print_folded(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headings, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings[:-1]:
+        table.add_column(heading, no_wrap=True)
+    table.add_column(headings[-1], overflow="fold")
     for row in rows:
         table.add_row(*(_escaped(cell) for cell in row))
     Console(highlight=False).print(table)
+
+
+def _print_block(title: str, cells: list[str], room: int) -> None:
+    """A title, and below it all that belongs to it; a cell is broken only where it is longer than a line."""
+    lines = [""]
+    for cell in cells:
+        joined = f"{lines[-1]}; {cell}" if lines[-1] else f"  {cell}"
+        lines = [*lines[:-1], joined] if len(joined) < room else [*lines, f"  {cell}"]
+    click.echo(title)
+    for line in filter(None, lines):
+        click.echo(textwrap.fill(line, room, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def shows_progress() -> bool:

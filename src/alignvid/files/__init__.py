@@ -12,10 +12,18 @@ from alignvid.files.reading import (
     sha256_of_file,
     user_path,
 )
-from alignvid.files.writing import held, sha256_of_bytes, writable_folder, write_bytes, write_together
+from alignvid.files.writing import (
+    folder_for_results,
+    held,
+    sha256_of_bytes,
+    writable_folder,
+    write_bytes,
+    write_together,
+)
 
 __all__ = [
     "check_file",
+    "folder_for_results",
     "found_below",
     "held",
     "is_foreign",

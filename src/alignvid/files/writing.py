@@ -33,6 +33,24 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def folder_for_results(folder: Path) -> Iterator[Path]:
+    """A writable folder inside the block; if the block does not end well, folders that were made for it go again.
+
+    Those that hold anything by then stay.
+
+    Raises: OutputError as `writable_folder`.
+    """
+    made = [path for path in (folder, *folder.parents) if not _is_there(path)]
+    try:
+        yield writable_folder(folder)
+    except BaseException:
+        with contextlib.suppress(OSError, ValueError):
+            for path in made:
+                path.rmdir()
+        raise
+
+
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write every file beside its final place, then rename all of them, in the order given.
 
@@ -105,6 +123,13 @@ def _parts(folder: Path, contents: Mapping[str, bytes]) -> Iterator[dict[str, Pa
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return True  # not to be made, and so not to be removed
 
 
 def _flush_folder(folder: Path) -> None:

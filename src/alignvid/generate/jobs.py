@@ -12,10 +12,13 @@ from typing import Any, NotRequired, TypedDict
 
 from alignvid.errors import AlignvidError, InputError, UnreadableFile, pass_on_interrupt
 from alignvid.fields import json_values, read
-from alignvid.files import found_below, read_lines, sha256_of_file, user_path, writable_folder
+from alignvid.files import folder_for_results, found_below, read_lines, sha256_of_file, user_path
+from alignvid.generate.choice import choice_of, model_line
+from alignvid.generate.device import choose_device
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
-from alignvid.generate.plan import recipe_of
+from alignvid.generate.plan import layout_of
+from alignvid.generate.progress import OnProgress, Progress, unwatched
 from alignvid.generate.record import Record, is_finished, read_record
 from alignvid.generate.run import ALIGNVID, BASELINE, SIDE_BY_SIDE, generate
 from alignvid.generate.sketch import sketch
@@ -71,26 +74,47 @@ class JobResult:
         }
 
 
-def read_jobs(path: str | Path, fields: dict[str, Any]) -> list[Job]:
+def read_jobs(
+    path: str | Path, fields: dict[str, Any], *, on_dropped: Callable[[str], None] | None = None
+) -> list[Job]:
     """The jobs of a JSON Lines file: id, prompt, and if need be image, negative_prompt and seed on each line.
 
     Args:
         path: The file; paths of images in it are relative to its folder.
         fields: Fields of the spec that all jobs share.
+        on_dropped: Called with a sentence for each line that cannot be read; the others are read. Without it such a
+            line is an error.
 
-    Raises: InputError naming file, line and field.
+    Raises: InputError naming file, line and field; if no line can be read, too.
     """
     path = Path(path)
-    jobs = [_job(path, number, line, fields) for number, line in _lines(path)]
+    jobs: dict[str, Job] = {}
+    dropped: list[InputError] = []
+    lines = _lines(path)
+    if lines and lines[0][1].lstrip(b" \t\xef\xbb\xbf").startswith(b"["):
+        raise InputError(f"{str(path)!r} holds a list; write one object on each line, without brackets and commas.")
+    for number, line in lines:
+        try:
+            _add(jobs, _job(path, number, line, fields), f"{str(path)!r}, line {number}")
+        except InputError as error:
+            if on_dropped is None:
+                raise
+            dropped.append(error)
+    if dropped and not jobs:
+        raise dropped[0]
     if not jobs:
         raise InputError(
             f'{str(path)!r} holds no job; write lines such as {{"id": "a", "image": "a.png", "prompt": "…"}}.'
         )
-    seen: dict[str, int] = {}
-    for number, job in enumerate(jobs, start=1):
-        if seen.setdefault(job.id.lower(), number) != number:  # to some file systems, upper and lower case are one
-            raise InputError(f"{str(path)!r}: the id {job.id!r} is there twice; give each job its own id.")
-    return jobs
+    for error in dropped if on_dropped else ():
+        on_dropped(str(error))
+    return list(jobs.values())
+
+
+def _add(jobs: dict[str, Job], job: Job, place: str) -> None:
+    """To some file systems, upper and lower case are one."""
+    if jobs.setdefault(job.id.lower(), job) is not job:
+        raise InputError(f"{place}: the id {job.id!r} is there twice; give each job its own id.")
 
 
 def run_jobs(
@@ -98,47 +122,55 @@ def run_jobs(
     out: str | Path,
     *,
     compare: bool = False,
-    show_progress: bool = False,
     on_result: Callable[[JobResult], None] = lambda result: None,
     strict: bool = False,
+    on_choice: Callable[[dict[str, str]], None] = lambda lines: None,
+    on_progress: OnProgress = unwatched,
 ) -> list[JobResult]:
     """Run every job in a folder of its id below `out`; a job that fails does not stop the others.
 
-    A job whose folder holds its finished record is not run again.
+    A job whose folder holds its finished record is not run again. After a Ctrl-C finished ones are there, and the one
+    that was running is not.
 
     Args:
         jobs: From `read_jobs`; they share one model.
         out: Folder of all; made if it is missing.
         compare: As for `generate`.
-        show_progress: As for `generate`.
         on_result: Called after each job.
+        on_choice: Called once before the model is loaded, if any job is to run, with the model, preset and recipe of
+            all: a text under each heading.
+        on_progress: As for `generate`.
         strict: As for `generate`; a job in which the gain does not act as the recipe says fails.
 
     Raises: AlignvidError for what is wrong with all jobs: the model, the recipe, the device or the folder.
     """
-    out = writable_folder(Path(out))
     model: Model | None = None
     results = []
-    for job in jobs:
-        result = _finished(job, out / job.id, compare)
-        if result is None:
-            model = model or _load(job.spec, show_progress)
-            result = _run(job, out / job.id, model, compare, strict)
-        results.append(result)
-        on_result(result)
+    with folder_for_results(Path(out)) as folder:
+        for job in jobs:
+            result = _finished(job, folder / job.id, compare)
+            if result is None:
+                model = model or _load(job.spec, on_choice, on_progress)
+                result = _run(job, folder / job.id, model, compare, strict, on_progress)
+            results.append(result)
+            on_result(result)
     return results
 
 
-def _load(spec: GenerationSpec, show_progress: bool) -> Model:
+def _load(spec: GenerationSpec, on_choice: Callable[[dict[str, str]], None], on_progress: OnProgress) -> Model:
     """The model of all jobs; a recipe that does not fit it is wrong for all of them, so it is said here and at once."""
     source = find_model(spec.model)
-    recipe_of(spec, sketch(source))
-    return load_model(source, spec, show_progress=show_progress)
+    choose_device(spec.device, spec.dtype, spec.offload)
+    model = sketch(source)
+    choice = choice_of(spec, model, layout_of(spec, model).layout.summary, None)
+    on_choice({**model_line(source), **choice.lines()})
+    on_progress(Progress("loading"))
+    return load_model(source, spec, show_progress=False)
 
 
-def _run(job: Job, folder: Path, model: Model, compare: bool, strict: bool) -> JobResult:
+def _run(job: Job, folder: Path, model: Model, compare: bool, strict: bool, on_progress: OnProgress) -> JobResult:
     try:
-        record = generate(job.spec, folder, compare=compare, model=model, strict=strict).record
+        record = generate(job.spec, folder, compare=compare, model=model, strict=strict, on_progress=on_progress).record
         return JobResult(job.id, job.spec, folder, record, None, was_finished=False)
     except AlignvidError as error:
         return JobResult(job.id, job.spec, folder, None, str(error), was_finished=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def read_traces(folder: Path, record: Record) -> dict[str, Trace]:
     if not record.traces:
         raise TraceError(
             f"The run in {str(folder)!r} was not observed; make it again with "
-            f"`alignvid generate --record {folder / 'record.json'} --observe --out …`."
+            f"`alignvid generate --record {shlex.quote(str(folder / 'record.json'))} --observe --out …`."
         )
     if not all(_is_described(record, role) for role in record.traces):
         raise InputError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from alignvid.attachment.layout import Layout
 from alignvid.errors import UnsupportedModel
 from alignvid.files import user_path
 from alignvid.generate.call import (
@@ -19,8 +21,10 @@ from alignvid.generate.call import (
     ignores_negative_prompt,
     settle,
 )
+from alignvid.generate.choice import Choice, choice_of, model_line, settings_lines
+from alignvid.generate.device import choose_device
 from alignvid.generate.loading import ModelSource, find_model
-from alignvid.generate.prompts import unknown_words_note
+from alignvid.generate.prompts import foreign_picture_note, unknown_words_note
 from alignvid.generate.recipes import parse_recipe
 from alignvid.generate.sketch import Sketch, resolve, sketch
 from alignvid.generate.spec import GenerationSpec
@@ -46,8 +50,26 @@ class Plan:
     """In place of the preset: a recorded recipe, or one that was written as text."""
     arguments: dict[str, Any]
     """Of the pipeline's call."""
+    choice: Choice
+    """The preset and recipe that act, and how they fit the model."""
     notes: list[str]
     """What the user should know, one sentence each."""
+
+    def lines(self) -> dict[str, str]:
+        """What will run, for who watches: a text under each heading."""
+        return {
+            **model_line(self.source),
+            **self.choice.lines(),
+            **settings_lines(self.settings, self.spec.seed),
+        }
+
+
+class Laid(NamedTuple):
+    """A recipe on a model without weights."""
+
+    recipe: Recipe | None
+    """What acts in place of the preset, a recorded recipe or one that was written as text; None for the preset."""
+    layout: Layout
 
 
 def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Recipe | None = None) -> Plan:
@@ -64,7 +86,9 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     source = source or find_model(spec.model)
     pipeline_class = pipeline_class_of(source)
     check_accepts(pipeline_class, spec)
-    recipe = recipe_of(spec, sketch(source), recipe)
+    choose_device(spec.device, spec.dtype, spec.offload)
+    model = sketch(source)
+    chosen = layout_of(spec, model, recipe)
     settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
     return Plan(
@@ -73,21 +97,21 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
         settings=settings,
         reference=reference,
         image=image,
-        recipe=recipe,
+        recipe=chosen.recipe,
         arguments={**call_arguments(pipeline_class, spec, settings, image), **source.extra_arguments},
+        choice=choice_of(spec, model, chosen.layout.summary, recipe),
         notes=_notes(spec, source, settings, reference, pipeline_class),
     )
 
 
-def recipe_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = None) -> Recipe | None:
-    """The recipe that acts in place of the preset, laid over the model to see that it fits; None for the preset.
+def layout_of(spec: GenerationSpec, model: Sketch, recorded: Recipe | None = None) -> Laid:
+    """What acts, laid over the model.
 
     Raises: AlignvidError if it does not fit.
     """
-    if recorded is None and spec.recipe is not None:
-        return parse_recipe(spec.recipe, model)
-    resolve(model, recorded or spec.preset, spec.recipe_overrides)
-    return recorded
+    is_text = recorded is None and spec.recipe is not None
+    recipe = parse_recipe(spec.recipe, model) if is_text and spec.recipe else recorded
+    return Laid(recipe, resolve(model, recipe or spec.preset, spec.overrides_of(recipe)))
 
 
 def warn_of(notes: list[str]) -> None:
@@ -130,6 +154,8 @@ def _notes(
     notes = list(reference.notes) if reference else []
     if source.is_miniature and (note := unknown_words_note(_unknown_words(spec.prompt))):
         notes.append(note)
+    if source.is_miniature and reference and (note := foreign_picture_note(_why_foreign(reference.pixels))):
+        notes.append(note)
     if spec.negative_prompt and ignores_negative_prompt(pipeline_class, settings):
         notes.append("The negative prompt has no effect here: this model acts on it only with a guidance above 1.")
     return notes
@@ -139,3 +165,11 @@ def _unknown_words(prompt: str) -> list[str]:
     from alignvid.miniature.prompts import unknown_words
 
     return unknown_words(prompt)
+
+
+def _why_foreign(picture: Image.Image) -> str | None:
+    """Why a picture is outside the miniature's world, at the miniature's size; None if it is inside."""
+    from alignvid.miniature.drawing import HEIGHT, WIDTH
+    from alignvid.miniature.picture import unlike_the_world
+
+    return unlike_the_world(np.asarray(fit_image(picture, WIDTH, HEIGHT)))

@@ -63,6 +63,17 @@ def unknown_words_note(unknown_words: list[str]) -> str | None:
     return f"The miniature does not know {names} and ignores it; it knows coloured circles, squares and triangles."
 
 
+def foreign_picture_note(reason: str | None) -> str | None:
+    """A sentence that says why the miniature cannot know a picture, or None."""
+    if reason is None:
+        return None
+    return (
+        f"The miniature does not know such a picture ({reason}), so expect nothing like it in the video; it knows "
+        "flat coloured circles, squares and triangles on a muted ground, as in examples/scene-1.png. For a photo name "
+        "a large model with --model."
+    )
+
+
 def shortened(prompt: str) -> str:
     """The beginning of a prompt, for a message."""
     return prompt if len(prompt) <= _SHOWN_CHARACTERS else prompt[: _SHOWN_CHARACTERS - 1] + "…"

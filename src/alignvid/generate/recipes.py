@@ -1,6 +1,6 @@
 """Recipes as text, on the command line and as variants of a benchmark.
 
-gamma=1.5 steps=0.7-1.0                           the model's own preset, changed
+gamma=1.5 steps-window=0.7-1.0                    the model's own preset, changed
 preset=generic gamma=1.2                          that preset, changed; "generic" alone as it is; a .toml file
 kind=energy low=0.9 streams=text                  a kind of modulation from its own defaults
 streams=text & kind=energy streams=image    several modulations, in the order in which they act
@@ -27,7 +27,7 @@ LIST_MARK = "+"
 
 _MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
 """What belongs to some kind of modulation alone."""
-SETTINGS = ("preset", "gamma", "blocks", "steps", "streams", "branch", "kind", *_MODULATION)
+SETTINGS = ("preset", "gamma", "blocks", "steps-window", "streams", "branch", "follow", "kind", *_MODULATION)
 _NOTHING = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
 
 
@@ -83,9 +83,10 @@ def _part(part: str, model: Sketch) -> Recipe:
     overrides = {
         "gamma": number("gamma", rest["gamma"]) if "gamma" in rest else None,
         "blocks": parse_blocks(_listed(rest["blocks"])) if "blocks" in rest else None,
-        "steps": StepWindow.of(rest["steps"]) if "steps" in rest else None,
+        "steps": StepWindow.of(rest["steps-window"]) if "steps-window" in rest else None,
         "streams": parse_streams(_listed(rest["streams"])) if "streams" in rest else None,
         "branch": rest.get("branch"),
+        "follow": number("follow", rest["follow"]) if "follow" in rest else None,
     }
     return resolve(model, base, overrides).recipe
 

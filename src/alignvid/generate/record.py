@@ -52,6 +52,7 @@ class AttachmentFacts(TypedDict):
 
     name: str
     gains: dict[str, float]
+    sites: Count
     acted: Count
     forwards: Count
     active_forwards: Count

@@ -15,11 +15,12 @@ from alignvid.analysis.trace import Trace
 from alignvid.attachment.attach import attach
 from alignvid.attachment.attachment import Attachment
 from alignvid.errors import InputError
-from alignvid.files import sha256_of_bytes, writable_folder, write_together
+from alignvid.files import folder_for_results, sha256_of_bytes, write_together
 from alignvid.generate.call import frames_of, token_limit
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.observing import ObservationSpec, check_words, observing, trace_facts, trace_files
 from alignvid.generate.plan import Plan, plan, warn_of
+from alignvid.generate.progress import OnProgress, Progress, steps_reported, unwatched
 from alignvid.generate.prompts import unread_tokens_note
 from alignvid.generate.record import (
     RECORD_FILE,
@@ -75,12 +76,13 @@ def generate(
     out: str | Path,
     *,
     compare: bool = False,
-    show_progress: bool = False,
     model: Model | None = None,
     recipe: Recipe | None = None,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
     strict: bool = False,
+    on_plan: Callable[[Plan], None] = lambda planned: None,
+    on_progress: OnProgress = unwatched,
 ) -> Generation:
     """Make the video of a spec in the folder `out`, with a record that can repeat it.
 
@@ -88,27 +90,33 @@ def generate(
         spec: What to make.
         out: Folder for the results; made if it is missing. Files appear in it when all of them are complete.
         compare: Also make the video without AlignVid at the same seed, and a clip of both side by side.
-        show_progress: Draw progress bars on stderr.
         model: A model loaded before, to be used again; it must be the spec's.
         recipe: A recipe to be used in place of the spec's preset.
         companions: Makes further files from the record, by name, that appear together with it, such as a page.
         observation: Record what attention does in every run, as a trace beside its video; None records nothing.
         strict: Raise a ContractError where the gain does not act as the recipe says; else that is warned of, and the
             record keeps it among its notes.
+        on_plan: Called once with what will run, before the model is loaded.
+        on_progress: Called when a stage begins, and after each step.
 
-    Raises: AlignvidError before a model is loaded, where that can be known so early; nothing is written then.
+    Raises: AlignvidError before a model is loaded, where that can be known so early. Where it does not end, by an error
+    or a Ctrl-C, the folder is left as it was, or not there.
     """
     planned = plan(spec, source=model.source if model else None, recipe=recipe)
-    folder = writable_folder(Path(out))
-    model = model or load_model(planned.source, spec, show_progress=show_progress)
-    check_words(model.pipeline, spec.prompt, observation)
-    notes = [*planned.notes, *_token_notes(planned, model)]
-    warn_of(notes)
-    rendering = _render(planned, model, compare=compare, observation=observation, strict=strict)
-    files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
-    record = _record(planned, model, rendering, files, notes)
-    further = companions(record) if companions else {}
-    write_together(folder, {**files, **further, RECORD_FILE: record.to_json()})
+    with folder_for_results(Path(out)) as folder:
+        on_plan(planned)
+        if model is None:
+            on_progress(Progress("loading"))
+            model = load_model(planned.source, spec, show_progress=False)
+        check_words(model.pipeline, spec.prompt, observation)
+        notes = [*planned.notes, *_token_notes(planned, model)]
+        warn_of(notes)
+        rendering = _render(planned, model, compare, observation, strict, on_progress)
+        on_progress(Progress("encoding"))
+        files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
+        record = _record(planned, model, rendering, files, notes)
+        further = companions(record) if companions else {}
+        write_together(folder, {**files, **further, RECORD_FILE: record.to_json()})
     return Generation(folder, record, rendering.frames)
 
 
@@ -118,10 +126,11 @@ def repeat(
     *,
     changes: Mapping[str, Any] | None = None,
     compare: bool = False,
-    show_progress: bool = False,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
     strict: bool = False,
+    on_plan: Callable[[Plan], None] = lambda planned: None,
+    on_progress: OnProgress = unwatched,
 ) -> Generation:
     """Make the video of a record again, from the image beside it and the recipe in it.
 
@@ -130,10 +139,11 @@ def repeat(
         out: Folder for the results.
         changes: Fields of the spec to change, such as the seed.
         compare: As for `generate`.
-        show_progress: As for `generate`.
         companions: As for `generate`.
         observation: As for `generate`.
         strict: As for `generate`.
+        on_plan: As for `generate`.
+        on_progress: As for `generate`.
 
     Raises: InputError if the record or its image is missing or was changed.
     """
@@ -142,10 +152,16 @@ def repeat(
     folder = path if path.is_dir() else path.parent
     changes = dict(changes or {})
     spec = _changed(_recorded_spec(record, folder), changes)
-    is_other = changes.get("preset") is not None or changes.get("recipe") is not None
-    recipe = None if is_other else Recipe.from_dict(record.recipe)
-    further = {"companions": companions, "observation": observation, "strict": strict}
-    return generate(spec, out, compare=compare, show_progress=show_progress, recipe=recipe, **further)
+    is_other = any(changes.get(name) is not None for name in ("preset", "recipe", "follow"))
+    recipe = None if is_other else _recorded_recipe(record)
+    further = {"companions": companions, "observation": observation, "on_plan": on_plan, "on_progress": on_progress}
+    return generate(spec, out, compare=compare, recipe=recipe, strict=strict, **further)
+
+
+def _recorded_recipe(record: Record) -> Recipe:
+    """What was attached, without the emphasis that the spec asks for: it comes from there again."""
+    recipe = Recipe.from_dict(record.recipe)
+    return replace(recipe, then=recipe.then[:-1]) if record.spec.get("emphasise") else recipe
 
 
 def _recorded_spec(record: Record, folder: Path) -> GenerationSpec:
@@ -166,18 +182,25 @@ def _changed(spec: GenerationSpec, changes: Mapping[str, Any]) -> GenerationSpec
         given.setdefault("recipe", None)
     elif given.get("recipe") is not None:
         given |= dict.fromkeys(IN_A_RECIPE)
+    if given.get("follow") is not None:
+        given = dict.fromkeys(("preset", "gamma", "streams")) | given
     return replace(spec, **given)
 
 
 def _render(
-    planned: Plan, model: Model, *, compare: bool, observation: ObservationSpec | None, strict: bool
+    planned: Plan,
+    model: Model,
+    compare: bool,
+    observation: ObservationSpec | None,
+    strict: bool,
+    report: OnProgress,
 ) -> _Rendering:
     runs, timings = {}, {"load_s": model.load_s}
     if compare:
-        runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation)
-    chosen, overrides = planned.recipe or planned.spec.preset, planned.spec.recipe_overrides
+        runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation, report)
+    chosen, overrides = planned.recipe or planned.spec.preset, planned.spec.overrides_of(planned.recipe)
     with attach(model.pipeline, chosen, **overrides, strict=strict) as attachment:
-        runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation)
+        runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation, report)
     frames = {role: run.frames for role, run in runs.items()}
     if compare:
         frames[SIDE_BY_SIDE] = side_by_side(frames[BASELINE], frames[ALIGNVID])
@@ -185,14 +208,18 @@ def _render(
     return _Rendering(frames, attachment, timings, traces)
 
 
-def _run(planned: Plan, model: Model, role: str, observation: ObservationSpec | None) -> tuple[_Run, float]:
+def _run(
+    planned: Plan, model: Model, role: str, observation: ObservationSpec | None, report: OnProgress
+) -> tuple[_Run, float]:
     import torch
 
-    model.pipeline.set_progress_bar_config(**{**model.pipeline._progress_bar_config, "desc": role})
     generator = torch.Generator("cpu").manual_seed(planned.spec.seed)
     begin = time.perf_counter()
     with torch.no_grad(), model.thread_limit():
-        with observing(model.pipeline, planned.spec.prompt, observation) as trace:
+        with (
+            observing(model.pipeline, planned.spec.prompt, observation) as trace,
+            steps_reported(model.pipeline, role, planned.settings.steps, report),
+        ):
             output = model.pipeline(**planned.arguments, generator=generator)
         frames = frames_of(output)
     return _Run(frames, trace), time.perf_counter() - begin

@@ -11,7 +11,11 @@ from alignvid.errors import InputError, RecipeError
 from alignvid.fields import read
 from alignvid.generate.prompts import check_prompt
 from alignvid.media.images import MAX_PIXELS
+from alignvid.models.reading.words import Run, has_word, nearest_words
 from alignvid.modulation import check_gamma
+from alignvid.modulation.emphasis import check_weights
+from alignvid.presets.follow import check_follow
+from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
 
 MINIATURE = "miniature"
@@ -24,7 +28,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
 
 
-IN_A_RECIPE = ("preset", "gamma", "blocks", "steps_window", "streams", "branch")
+IN_A_RECIPE = ("preset", "gamma", "blocks", "steps_window", "streams", "branch", "follow")
 """Fields that a recipe written as text takes the place of."""
 
 
@@ -55,6 +59,10 @@ class GenerationSpec:
     """Token groups whose keys are scaled, with commas: "text,image"."""
     branch: str | None = None
     """Pass of classifier-free guidance in which it acts: "both", "cond" or "uncond"."""
+    follow: float | None = None
+    """One number in place of preset, gamma and streams: from -1, the picture, to 1, the prompt."""
+    emphasise: str | None = None
+    """Words or phrases of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3"."""
     seed: int = 0
     """Of the initial noise; drawn on the CPU, so that it means the same on every device."""
     steps: int | None = None
@@ -98,7 +106,13 @@ class GenerationSpec:
             "steps": StepWindow.of(self.steps_window) if self.steps_window else None,
             "streams": parse_streams(self.streams) if self.streams else None,
             "branch": self.branch,
+            "follow": self.follow,
+            "words": parse_emphasis(self.emphasise, self.prompt) if self.emphasise else None,
         }
+
+    def overrides_of(self, recorded: Recipe | None) -> dict[str, Any]:
+        """The same, beside a recorded recipe if there is one: that holds already what `follow` made."""
+        return self.recipe_overrides | ({} if recorded is None else {"follow": None})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it back to an equal spec."""
@@ -125,6 +139,15 @@ class GenerationSpec:
         if self.streams is not None:
             parse_streams(self.streams)
         _check_choice("branch", self.branch, ("both", "cond", "uncond"))
+        if self.follow is not None:
+            self._check_follow()
+        if self.emphasise is not None:
+            parse_emphasis(self.emphasise, self.prompt)
+
+    def _check_follow(self) -> None:
+        check_follow(self.follow)
+        if given := [name for name in ("preset", "gamma", "streams") if getattr(self, name) is not None]:
+            raise InputError(f"follow takes the place of {given[0]}; leave one of them out.")
 
     def _check_numbers(self) -> None:
         _check_range("seed", self.seed, 0, 2**63 - 1)
@@ -165,6 +188,32 @@ def parse_streams(text: str) -> list[str]:
     if not streams:
         raise RecipeError(f"{text!r} names no stream; write for example 'text' or 'text,image'.")
     return streams
+
+
+def parse_emphasis(text: str, prompt: str) -> dict[str, float]:
+    """Read "sunglasses:1.6, red:1.3".
+
+    Raises: InputError if it is not of that form, or the prompt lacks a word, naming the nearest; ModulationError for an
+        impossible weight.
+    """
+    weights: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        word, colon, weight = part.rpartition(":")
+        try:
+            weights[word.strip()] = float(weight) if colon else math.nan
+        except ValueError:
+            weights[word.strip()] = math.nan
+        if math.isnan(weights[word.strip()]) or not word.strip():
+            raise InputError(f"{part!r} is not a word with its weight; write for example 'sunglasses:1.6, red:1.3'.")
+    if not weights:
+        raise InputError(f"{text!r} names no word; write for example 'sunglasses:1.6, red:1.3'.")
+    check_weights(weights)
+    spoken = Run(prompt, (), ())
+    for word in weights:
+        if not has_word(prompt, word):
+            near = ", ".join(nearest_words([spoken], word))
+            raise InputError(f"{word!r} is not in the prompt {prompt!r}; the nearest there: {near}.")
+    return weights
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:

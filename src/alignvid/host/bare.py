@@ -21,4 +21,4 @@ def _no_scheduler(model: Any) -> None:
     return None
 
 
-BARE = Runner("bare transformer", _is_module, _itself, scheduler=_no_scheduler, is_silent=True)
+BARE = Runner("bare transformer", _is_module, _itself, scheduler=_no_scheduler, passes=(), is_silent=True)

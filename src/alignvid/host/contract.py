@@ -23,6 +23,7 @@ Kind = Literal[
     "unknown vision tokens",
     "empty streams",
     "mixed streams",
+    "missing words",
     "assumed fraction",
     "unknown fraction",
     "unknown branch",

@@ -94,6 +94,20 @@ class PassReader:
         declared = self._run(moment.run).declared
         return active_samples(branch, running, arguments, declared or host.family.branches(arguments))
 
+    def prompted(
+        self, branch: Branch, samples: bool | list[bool], moment: Moment, host: Host, arguments: Arguments
+    ) -> bool | list[bool]:
+        """Which samples of the forward at this moment are given the prompt whose words a gain in that branch acts on;
+        none where the pass is not known. After `samples`, which gave what it is given.
+        """
+        if branch != "both":
+            return samples
+        running = self.read(moment, host, arguments)
+        declared = self._run(moment.run).declared
+        if running == "unknown":
+            return False
+        return active_samples("cond", running, arguments, declared or host.family.branches(arguments))
+
     def read(self, moment: Moment, host: Host, arguments: Arguments) -> Pass:
         """The pass that the forward at this moment is. Raises: AttachmentError if a bare one fits no pass given."""
         run = self._run(moment.run)

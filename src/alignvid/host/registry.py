@@ -42,6 +42,12 @@ def pipeline_of(model: Any) -> Any:
     return None if runner_of(model).is_silent else model
 
 
+def silent_passes(model: Any) -> tuple[str, ...]:
+    """Passes of a step of a model that says neither step nor pass, in their order; empty where its host knows none."""
+    runner = runner_of(model)
+    return runner.passes if runner.is_silent else ()
+
+
 @cache
 def _installed() -> tuple[Runner, ...]:
     points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)

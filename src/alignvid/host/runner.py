@@ -61,7 +61,7 @@ class Runner:
     default_levels: Callable[[Any], list[float]] = _no_levels
     """Noise levels of a model that has no scheduler and runs these if it is given none; mostly none."""
     passes: tuple[str, ...] = ("cond", "uncond")
-    """Branches in the order in which a step runs them one by one, where nothing names them."""
+    """Branches in the order in which a step runs them one by one, where nothing names them; empty if there is none."""
     pass_name: Callable[[Any, str, int], str | None] = _is_not_known
     """What the model calls the pass, from the attribute of the transformer and the order of the forward in its step."""
     is_guided: Callable[[Any], bool | None] = _is_not_known

@@ -47,12 +47,16 @@ class NormLocation(NamedTuple):
 
     @property
     def foreign_processor(self) -> str:
-        """An attention processor from elsewhere, of which cannot be seen from outside whether it runs the key norm."""
+        """An attention processor from elsewhere, of which cannot be seen from outside whether it runs the key norm.
+
+        Those of diffusers and of the blocks' own package are what the family describes.
+        """
         processor = getattr(self.attention, "processor", None)
         is_called_as_module = type(processor).__call__ is nn.Module.__call__
         code = getattr(type(processor), "forward" if is_called_as_module else "__call__", None)
         module = getattr(code, "__module__", "diffusers")
-        is_foreign = processor is not None and module.partition(".")[0] != "diffusers"
+        known = ("diffusers", type(self.block_module).__module__.partition(".")[0])
+        is_foreign = processor is not None and module.partition(".")[0] not in known
         return f"{type(processor).__name__} of {module}" if is_foreign else ""
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from alignvid.errors import AttachmentError
 
-OLDEST_DIFFUSERS = "0.42.1"
+OLDEST_DIFFUSERS = "0.37.0"
 """The lower bound of pyproject.toml, which a test compares."""
 
 

@@ -20,6 +20,12 @@ FEWEST_PIXELS = 20
 LARGEST_SHARE = 0.6
 SPREAD = (0.5, 99.5)  # percent; the ground's colours along their main direction
 MARGIN = 4.0  # levels beyond that
+WIDEST_GROUND = 110.0
+"""From the ground's darkest colour to its lightest; of 120 made scenes at most 54, as JPEG 72, of a grey photo 448."""
+FARTHEST_OFF = 20.0
+"""Spread of the ground's colours about their line, in levels."""
+DARKEST_GROUND, BRIGHTEST_GROUND = 40.0, 220.0
+"""Grounds of made scenes have 66 to 200."""
 
 
 class Ground(NamedTuple):
@@ -112,3 +118,25 @@ def _filled(image: Image, covered: NDArray[np.bool_]) -> Image:
         is_new = (known == 0) & (weight > 0)
         filled, known = np.where(is_new, mean, filled), np.where(is_new, np.float32(1), known)
     return filled
+
+
+def unlike_the_world(frame: Video) -> str | None:
+    """Why a uint8 picture of the miniature's size is none of its world, as the end of a sentence; None if it is one."""
+    try:
+        picture = read_picture(frame)
+    except InputError as error:
+        return str(error).split(";")[0].rstrip(".").removeprefix("The picture ")
+    seen = picture.ground
+    brightness = float(seen.start.mean())
+    if seen.highest - seen.lowest > WIDEST_GROUND or _spread_off_the_line(frame, seen) > FARTHEST_OFF:
+        return "what lies between coloured shapes is no plain ground"
+    if not DARKEST_GROUND < brightness < BRIGHTEST_GROUND:
+        return f"its ground is nearly {'black' if brightness < DARKEST_GROUND else 'white'}"
+    return None if picture.shapes else "it shows no coloured shape"
+
+
+def _spread_off_the_line(frame: Video, ground: Ground) -> float:
+    """How far the ground's pixels are from the line of colours that its texture takes, root mean square."""
+    image = frame.astype(np.float32)
+    bare = image[np.ptp(image, axis=-1) <= VIVID_ABOVE] - ground.start
+    return float(np.sqrt(((bare - np.outer(bare @ ground.direction, ground.direction)) ** 2).sum(1).mean()))

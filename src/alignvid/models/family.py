@@ -6,7 +6,7 @@ docs/concepts.md explains the words; docs/families.md is a worked example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,6 +40,15 @@ class ReferenceChannels(NamedTuple):
     """Attribute of the transformer: the module that the input (batch, channels, frames, height, width) goes into."""
     start: int
     stop: int
+
+
+class TextRows(NamedTuple):
+    """Rows of a prompt's embedding, as they lie in the stream `text`."""
+
+    states: Any
+    """(batch, tokens, features), or a list of (tokens, features): the very tensors that the forward is given."""
+    start: int = 0
+    stop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,11 @@ class Reads:
     for a stream that cannot be distinguished from that one."""
     attended: Callable[[nn.Module, Arguments], dict[str, Tensor]] | None = None
     """Which tokens of a stream are no padding, 1 or 0 of shape (batch, tokens), for streams where the host masks it."""
+    prompts: Callable[[nn.Module, Arguments], Sequence[TextRows | int]] | None = None
+    """What the stream `text` is made of, in order: rows of embeddings, or a number of the model's own tokens. None:
+    the rows of the argument `Time.text`, and behind them perhaps the model's padding."""
+    words_refusal: str = ""
+    """Why words cannot be found among these tokens, as a sentence; empty if they can."""
     grids: Mapping[str, Callable[[nn.Module, Arguments], Grid]] = field(default_factory=dict, hash=False)
     """Grid by target, for the streams whose tokens lie on one, from shapes alone."""
     reference_channels: Callable[[nn.Module], ReferenceChannels | None] | None = None
@@ -208,6 +222,12 @@ class Family:
     def token_counts(self, transformer: nn.Module, arguments: Arguments) -> Mapping[str, int | None]:
         """Tokens per stream in a forward; none where each norm sees one stream."""
         return {} if self.reads.token_counts is None else self.reads.token_counts(transformer, arguments)
+
+    def prompts(self, transformer: nn.Module, arguments: Arguments) -> Sequence[TextRows | int]:
+        """What the stream `text` is made of in a forward."""
+        if self.reads.prompts is not None:
+            return self.reads.prompts(transformer, arguments)
+        return (TextRows(arguments[self.time.text]),)
 
     def attended(self, transformer: nn.Module, arguments: Arguments) -> dict[str, Tensor]:
         """Which tokens of a stream are no padding, for the streams where there may be some."""

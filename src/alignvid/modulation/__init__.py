@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignvid.errors import ModulationError
-from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma, split_target
+from alignvid.modulation.base import DEFAULT_GAMMA, INNER_STREAMS, Modulation, Powers, check_gamma, split_target
 from alignvid.modulation.conflict import ConflictAware
+from alignvid.modulation.emphasis import Emphasis
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.log_bias import LogBias
 from alignvid.modulation.pilot import KeyBlur, LowPass
 from alignvid.modulation.scalar import Scalar
 
 KINDS: dict[str, type[Modulation]] = {
-    kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias, KeyBlur, LowPass)
+    kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias, Emphasis, KeyBlur, LowPass)
 }
 """Every kind by its name in files."""
 
 __all__ = [
     "DEFAULT_GAMMA",
+    "INNER_STREAMS",
     "KINDS",
+    "Emphasis",
     "Energy",
     "KeyBlur",
     "LogBias",

@@ -19,6 +19,10 @@ from alignvid.fields import is_finite_number, read
 DEFAULT_GAMMA = 1.35  # the paper's value for every model
 DEFAULT_POWERS: Mapping[str, float] = {"*.text": 1.0, "*.vision": 1.0, "*.image": 1.0}
 
+INNER_STREAMS = ("words", "padding")
+"""Parts of the stream `text`, which a target may name: the prompt's own tokens, and padding. No star stands for them.
+"""
+
 _TARGET = re.compile(r"([a-z_0-9]+|\*)\.([a-z_0-9]+|\*)")
 
 
@@ -60,6 +64,8 @@ class Modulation(ABC):
     """What a model must have, as a sentence for those whose model does not."""
     is_uniform: ClassVar[bool] = False
     """Whether keys of one target get one factor each, whatever they and the other keys are."""
+    takes_inner_streams: ClassVar[bool] = False
+    """Whether `words` and `padding`, parts of the text, may be targets."""
     looks_ahead: ClassVar[bool] = False
     """Whether it computes the keys of an attention before they pass their norm."""
     gamma: float

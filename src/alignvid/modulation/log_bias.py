@@ -15,6 +15,7 @@ class LogBias(Modulation):
     """Adds `power · ln(gamma)` to a target's logits: its odds against other streams are multiplied by gamma^power."""
 
     kind: ClassVar[str] = "log-bias"
+    takes_inner_streams: ClassVar[bool] = True
 
     gamma: float = DEFAULT_GAMMA
     """Factor on the odds of attending to a target; above 1 draws attention to it, 1 changes nothing."""

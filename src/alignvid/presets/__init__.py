@@ -23,6 +23,8 @@ from alignvid.recipe import Recipe
 GENERIC = "generic"
 """Preset of any model that has no calibrated one."""
 
+_RECIPE_MARK, _PRESET_MARK = "modulation", "readings"
+"""A field that only a recipe's file has, and one that only a preset's has."""
 _MAX_BYTES = 16 << 20  # a calibration of 10,000 blocks has 1 MB
 
 
@@ -54,7 +56,16 @@ class _Written(TypedDict):
 
 @dataclass(frozen=True)
 class Preset:
-    """A named recipe with its provenance."""
+    """A named recipe with its provenance.
+
+    Example:
+        >>> from alignvid import presets
+        >>> preset = presets.load("wan2.1-i2v-14b:paper")
+        >>> preset.family, preset.recipe.gamma
+        ('wan', 1.35)
+        >>> print(preset.recipe.steps)
+        0% to 30% of the steps
+    """
 
     name: str
     """Such as "wan2.1-i2v-14b:paper"."""
@@ -75,13 +86,16 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Preset:
-    """A built-in preset by name, or one from a TOML file by path.
+    """A built-in preset by name, or one from a TOML file by path: a preset's file, or a recipe's.
 
-    Raises: UnknownPreset if there is none of that name; RecipeError if a file is not a preset.
+    Raises: UnknownPreset if there is none of that name; RecipeError if a file is neither.
     """
     if name.endswith(".toml"):
         path = user_path(name)
-        return _preset(path.stem, _read_file(path), None)
+        values = _read_file(path)
+        if _RECIPE_MARK in values and _PRESET_MARK not in values:
+            return _recipe_alone(path, values)
+        return _preset(path.stem, _content(str(path), values), None)
     stem, _, reading = name.partition(":")
     if stem not in _built_in_names():
         raise UnknownPreset(
@@ -122,12 +136,13 @@ def _built_in_names() -> tuple[str, ...]:
 
 @cache
 def _built_in(name: str) -> Mapping[str, Any]:
-    return _parse(f"{name}.toml", (files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
+    path = f"{name}.toml"
+    return _content(path, _toml(path, (files(__name__) / path).read_text(encoding="utf-8")))
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return _parse(str(path), read_bytes(path, max_bytes=_MAX_BYTES).decode("utf-8-sig"))
+        return _toml(str(path), read_bytes(path, max_bytes=_MAX_BYTES).decode("utf-8-sig"))
     except UnreadableFile as error:
         if error.is_missing:
             raise UnknownPreset(
@@ -138,10 +153,23 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         raise RecipeError(f"The preset file {str(path)!r} cannot be read: {error}; save it as UTF-8.") from error
 
 
-def _parse(path: str, text: str) -> Mapping[str, Any]:
+def _recipe_alone(path: Path, values: Mapping[str, Any]) -> Preset:
+    """A recipe for whatever model has its blocks and streams."""
     try:
-        values = tomllib.loads(text)
+        recipe = Recipe.from_dict(values)
+    except AlignvidError as error:
+        raise type(error)(f"The recipe file {str(path)!r}: {error}") from error
+    return Preset(path.stem, f"The recipe in {path.name}", "*", "A recipe's file; it says no more.", recipe)
+
+
+def _toml(path: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _content(path: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A preset's file with all its fields."""
     content = read(_Written, values, what=f"The preset file {path!r}", error=RecipeError)
     return {"match": {}, "calibration": {}, **content}

@@ -135,6 +135,7 @@ def sentences(card: Scorecard) -> list[str]:
             (sum(one.unasked for one in counts), "questions were not asked yet and are left out in the same way"),
             (run.left_out.stale_answers, "answers are about videos that have been made anew since, and were left out"),
             (run.left_out.unplanned_answers, "answers are about jobs or questions outside the plan, and were left out"),
+            (run.left_out.failed_judgings, "other judgings have no answer but FAILED ones, and were passed over"),
             (run.left_out.unplanned_videos, "videos are of samples, variants or seeds outside the plan"),
         )
         if count

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.transformers import (
+    transformer_flux,
     transformer_flux3,
     transformer_hunyuan_video,
     transformer_ideogram4,
@@ -74,7 +75,13 @@ def first_attention(pipe: Any, call: dict[str, Any], monkeypatch: Any, index: in
         return output
 
     with monkeypatch.context() as patch:
-        for module in (transformer_wan, transformer_hunyuan_video, transformer_flux3, transformer_ideogram4):
+        for module in (
+            transformer_wan,
+            transformer_hunyuan_video,
+            transformer_flux,
+            transformer_flux3,
+            transformer_ideogram4,
+        ):
             patch.setattr(module, "dispatch_attention_fn", record)
         generate(pipe, call)
     return calls[index]
@@ -108,6 +115,7 @@ def first_attention(pipe: Any, call: dict[str, Any], monkeypatch: Any, index: in
             [(12, 1.0), (8, 0.0), (128, -1.0)],
         ),
         ("ideogram4", 0, "layers", {"single.text": 1.0}, [(40, 1.0), (8, 0.0)]),
+        ("flux", 0, "transformer_blocks", {"double.text": 1.0}, [(12, 1.0), (32, 0.0)]),  # its norms: picture, text
         ("wan22_ti2v_5b", 0, "blocks", {"self.image": -1.0}, [(2, -1.0), (4, 0.0)]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -92,6 +92,13 @@ def test_samples_of_a_batch_are_switched_on_their_own():
     assert gain.scaled(torch.ones(2, 1, 1)).flatten().tolist() == [1.0, 2.0]
 
 
+def test_frames_that_are_samples_of_their_own_share_the_switch_of_their_sample():
+    """Latte attends within each frame: the batch is that of the frames, those of one sample together."""
+    gain = KeyGain([2.0], ["text"], 1)
+    gain.set_active_samples([False, True])
+    assert gain.scaled(torch.ones(6, 1, 1)).flatten().tolist() == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+
+
 @pytest.mark.parametrize("is_by_sample", [False, True])
 def test_the_dtype_of_the_keys_stays(is_by_sample):
     gain = KeyGain([1.35], ["text"], 1)

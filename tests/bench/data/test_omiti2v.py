@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import unicodedata
 
 import pytest
@@ -71,11 +72,32 @@ def test_the_file_may_be_named_instead_of_the_folder(tmp_path):
         ({"questions": [{"id": "q"}]}, r"questions\[0\].expected_answer", "missing"),
     ],
 )
-def test_a_malformed_row_is_refused_with_row_and_field(tmp_path, changes, field, problem):
-    folder = write(tmp_path, row(0), row(1, **{"image-path": "a.png", **changes}))
+def test_a_malformed_row_is_left_out_with_row_and_field(tmp_path, changes, field, problem):
+    folder = write(tmp_path, row(0), row(1, **{"image-path": "a.png", **changes}), row(2))
+    data = open_data(folder)
+    assert [sample.id for sample in data.samples] == ["sample_0", "sample_2"]
+    (dropped,) = data.dropped
+    assert dropped.sample == "row 2"
+    assert re.search(rf"row 2.*'{field}'.*{problem}", dropped.reason)
 
-    with pytest.raises(InputError, match=rf"row 2.*'{field}'.*{problem}"):
-        open_data(folder)
+
+def test_all_fields_that_a_row_lacks_are_named_at_once(tmp_path):
+    values = {"id": "a", "image-path": "a.png", "prompt": "the cat jumps", "questions": [{"id": "q"}, "?"]}
+    (tmp_path / "meta.json").write_text(json.dumps([values]))
+    with pytest.raises(InputError) as refused:
+        open_data(str(tmp_path))
+    lacks = ["main-category", "resolution", *(f"questions[0].{name}" for name in ("question", "expected_answer"))]
+    lacks.append("questions[0].category")
+    assert f"row 1 (id 'a'): the fields {', '.join(map(repr, lacks))} are missing." in str(refused.value)
+
+
+@pytest.mark.parametrize("odd", [1, "a", None, [], True], ids=repr)
+def test_a_row_that_is_no_object_is_left_out(tmp_path, odd):
+    write(tmp_path, row())
+    (tmp_path / "meta.json").write_text(json.dumps([odd, row()]))
+    data = open_data(str(tmp_path))
+    assert len(data.samples) == 1
+    assert data.dropped[0].sample == "row 1" and "instead of an object" in data.dropped[0].reason
 
 
 def test_an_expected_answer_is_yes_or_no(tmp_path):
@@ -92,9 +114,10 @@ def test_question_ids_differ_within_a_sample(tmp_path):
         open_data(write(tmp_path, row(questions=[question, question])))
 
 
-def test_two_rows_with_one_id_are_refused_whatever_the_case(tmp_path):
-    with pytest.raises(InputError, match="row 2: the id 'SAMPLE_0' is that of row 1"):
-        open_data(write(tmp_path, row(0), row(1, id="SAMPLE_0")))
+def test_the_second_row_with_one_id_is_left_out_whatever_the_case(tmp_path):
+    data = open_data(write(tmp_path, row(0), row(1, id="SAMPLE_0")))
+    assert [sample.id for sample in data.samples] == ["sample_0"]
+    assert "row 2: the id 'SAMPLE_0' is that of row 1" in data.dropped[0].reason
 
 
 @pytest.mark.parametrize("path", ["../secret.png", "a/../../secret.png", "/etc/passwd", "..\\secret.png", "C:\\x.png"])

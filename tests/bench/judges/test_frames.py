@@ -21,7 +21,16 @@ def noise(count, height, width):
 
 @pytest.mark.parametrize(
     ("count", "fps", "shown"),
-    [(81, 16.0, 40), (181, 30.0, 48), (9, 8.0, 8), (16, 16.0, 8), (5, 30.0, 4), (3, 8.0, 2), (3000, 24.0, 768)],
+    [
+        (81, 16.0, 40),
+        (181, 30.0, 48),
+        (9, 8.0, 8),
+        (16, 16.0, 8),
+        (11, 12.0, 6),  # 7.3
+        (5, 30.0, 4),
+        (3, 8.0, 2),
+        (3000, 24.0, 768),
+    ],
 )
 def test_eight_frames_a_second_an_even_number_from_first_to_last(count, fps, shown):
     indices = frame_indices(count, fps, QWEN_2_5)

@@ -215,6 +215,12 @@ def test_a_ratio_without_the_released_protocol_is_refused(run):
         measure(run, ratio=(1, 1))
 
 
+def test_a_device_that_does_not_exist_is_refused_before_anything_is_measured(run):
+    with pytest.raises(InputError, match="abacus"):
+        measure_run(run, ["temporal_flickering"], sources={}, device="abacus")
+    assert not (run.path / "metrics.jsonl").exists()
+
+
 def test_an_unknown_metric_is_refused_with_the_known_ones(run):
     with pytest.raises(InputError, match="'beauty' does not exist; choose from aesthetic_quality, background"):
         measure(run, ["beauty"])

@@ -7,6 +7,7 @@ import pytest
 
 from alignvid.bench.data.omitshapes import scene_of
 from alignvid.bench.metrics import Footage, Setup, find_metrics
+from alignvid.bench.metrics.registry import metric_names
 from alignvid.errors import InputError
 from alignvid.miniature.drawing import render
 
@@ -18,6 +19,10 @@ def values(frames: np.ndarray, sample: str = SAMPLE) -> list[float]:
     setup = Setup(protocol="native", weights={}, device="cpu")
     footage = Footage(frames=frames, fps=8.0, prompt="", image=Path("image.png"), sample=sample)
     return [metric.prepare(setup)(footage).value for metric in find_metrics(NAMES)]
+
+
+def test_every_metric_has_the_name_under_which_it_is_found():
+    assert [metric.name for metric in find_metrics(metric_names())] == metric_names()
 
 
 def test_a_clip_that_shows_the_edit_alone_has_all_three():

@@ -117,6 +117,7 @@ def test_viclip_similarity_is_a_cosine_without_a_factor(weights, footage):
 
     assert measurement.value == pytest.approx(F.cosine_similarity(video, text, dim=0).item(), abs=TOLERANCE)
     assert -1 <= measurement.value <= 1
+    assert measurement.details == {"frames": [0, 1, 2, 3, 4, 4, 4, 4]}
 
 
 def test_flickering_is_one_minus_the_mean_difference():

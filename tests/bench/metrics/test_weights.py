@@ -84,6 +84,14 @@ def test_a_folders_digest_covers_tensors_and_settings(tmp_path):
     assert digest(needed(), tmp_path) != before
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folders_digest_covers_tensors_of_either_form(tmp_path, name):
+    (tmp_path / name).write_bytes(b"1")
+    before = digest(needed(), tmp_path)
+    (tmp_path / name).write_bytes(b"2")
+    assert digest(needed(), tmp_path) != before
+
+
 def test_a_tokenizers_digest_covers_no_tensors(tmp_path):
     (tmp_path / "vocab.json").write_bytes(b"{}")
     before = digest(needed(has_tensors=False), tmp_path)

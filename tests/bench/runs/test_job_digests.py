@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from alignvid.bench.runs.jobs import make_job
+from alignvid.bench.runs.jobs import make_job, noise_seed
 from alignvid.bench.runs.variants import Variant
 from alignvid.generate.call import Settings
 from alignvid.modulation import Scalar
@@ -65,3 +65,14 @@ def test_what_decides_a_video_gives_another_job(change):
 )
 def test_what_does_not_decide_a_video_gives_the_same_job(change):
     assert digest(**change) == digest()
+
+
+def test_the_noise_is_that_of_sample_and_seed_whatever_the_variant():
+    assert noise_seed("sample_0", 0) != noise_seed("sample_1", 0)
+    assert noise_seed("sample_0", 0) != noise_seed("sample_0", 1)
+    assert noise_seed("sample_1", 10) != noise_seed("sample_11", 0)
+    given = [
+        make_job(sample_of(0), variant, 0, SETTINGS, **{name: GIVEN[name] for name in list(GIVEN)[4:]})
+        for variant in (Variant("baseline", None), Variant("alignvid", RECIPE))
+    ]
+    assert {job.noise_seed for job in given} == {noise_seed("sample_0", 0)}

@@ -10,7 +10,7 @@ from alignvid.bench.runs.spec import BenchSpec
 from bench_stub import computed, contents, write_data
 from killed_runs import MOMENTS, Typed, kill_a_worker, kill_driver, undisturbed
 
-LINE = "--model miniature --data omitshapes --limit 4 --variants baseline,alignvid --seeds 0 --steps 2"
+LINE = "--model miniature --data omitshapes --limit 4 --variants baseline,alignvid --seed 0 --steps 2"
 VARIANTS = 2
 
 

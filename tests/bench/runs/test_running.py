@@ -68,7 +68,7 @@ def test_the_same_line_again_makes_nothing(planned, tmp_path):
 
 def test_more_variants_seeds_and_samples_are_added(planned, tmp_path):
     do(planned(limit=2, seeds=[0]), tmp_path / "run", tmp_path / "log")
-    do(planned(variants=["late: gamma=2 steps=0.7-1.0"], seeds=[1]), tmp_path / "run", tmp_path / "log")
+    do(planned(variants=["late: gamma=2 steps-window=0.7-1.0"], seeds=[1]), tmp_path / "run", tmp_path / "log")
 
     info = RunFolder(tmp_path / "run").info()
     assert info.variant_names == ["baseline", "strong", "late"]

@@ -55,7 +55,7 @@ def test_a_preset_file_is_read(model, tmp_path):
 
 
 def test_settings_after_a_name_and_a_colon_change_the_preset_of_the_model(model):
-    variant = parse_variant("late: gamma=1.7 steps=0.7-1.0 blocks=0+2-3 branch=cond", model)
+    variant = parse_variant("late: gamma=1.7 steps-window=0.7-1.0 blocks=0+2-3 branch=cond", model)
     assert variant.name == "late"
     assert variant.recipe.gamma == 1.7
     assert variant.recipe.steps == StepWindow.fraction(0.7, 1.0)
@@ -65,7 +65,7 @@ def test_settings_after_a_name_and_a_colon_change_the_preset_of_the_model(model)
 
 
 def test_settings_without_a_name_are_the_name(model):
-    assert parse_variant("gamma=1.7 steps=0.7-1.0", model).name == "gamma=1.7 steps=0.7-1.0"
+    assert parse_variant("gamma=1.7 steps-window=0.7-1.0", model).name == "gamma=1.7 steps-window=0.7-1.0"
 
 
 def test_streams_of_one_variant_are_listed_with_a_plus(model):
@@ -74,7 +74,7 @@ def test_streams_of_one_variant_are_listed_with_a_plus(model):
 
 @pytest.mark.parametrize("steps", ["noise>0.9", "noise:0.6-0.9", "all", "none"])
 def test_a_step_window_may_hold_a_colon_or_a_word(model, steps):
-    variant = parse_variant(f"mine: steps={steps}", model)
+    variant = parse_variant(f"mine: steps-window={steps}", model)
     assert (variant.name, variant.recipe.steps) == ("mine", StepWindow.of(steps))
 
 
@@ -129,8 +129,11 @@ TEXT, IMAGE = {"cross.text": 1.0}, {"cross.image": 1.0}
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("both: gamma=1.7 streams=text & kind=energy gamma=2 streams=image blocks=0 steps=all branch=cond", "both"),
-        ("gamma=1.7 streams=text&kind=energy gamma=2 streams=image blocks=0 steps=all branch=cond", None),
+        (
+            "both: gamma=1.7 streams=text & kind=energy gamma=2 streams=image blocks=0 steps-window=all branch=cond",
+            "both",
+        ),
+        ("gamma=1.7 streams=text&kind=energy gamma=2 streams=image blocks=0 steps-window=all branch=cond", None),
     ],
 )
 def test_several_modulations_have_a_mark_between_them(model, text, name):
@@ -189,8 +192,8 @@ ERRORS = {
     "guidance=big": ("guidance=big is no number", "write for example guidance=1.5"),
     "gamma=0": ("Variant 'gamma=0'", "gamma must be a finite positive number, but 0.0 was given", "1.35"),
     "blur=-1": ("a finite number of 0 or more", "-1.0 was given"),
-    "steps=sometimes": ("'sometimes' is not a step window", "write '0.0-0.3'", "'all' or 'none'"),
-    "steps=0.5-0.2": ("(0.5, 0.2) contains no step", "StepWindow.none()"),
+    "steps-window=sometimes": ("'sometimes' is not a step window", "write '0.0-0.3'", "'all' or 'none'"),
+    "steps-window=0.5-0.2": ("(0.5, 0.2) contains no step", "StepWindow.none()"),
     "blocks=some": ("'some' is not a set of blocks", "'0,2-7'"),
     "blocks=9": ("Variant 'blocks=9'", "9", "0"),
     "streams=sound": ("'sound' is not a stream", "choose from", "text"),

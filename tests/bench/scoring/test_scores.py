@@ -140,6 +140,8 @@ def test_a_variant_is_not_inferior_where_the_lower_limit_is_above_minus_the_marg
         margins={"aesthetic_quality": margin},
     )
     row = card.metric_comparisons[0]
+    assert (row.metric, row.protocol, row.settings) == ("aesthetic_quality", "native", "1" * 8)
+    assert (row.first, row.second, row.margin) == ("baseline", "alignvid", margin)
     assert row.difference.value == pytest.approx(-0.012)
     assert row.difference.low < row.lower_limit < row.difference.value
     assert row.is_not_inferior is is_not_inferior
@@ -177,6 +179,14 @@ def test_the_same_records_give_the_same_bytes_whatever_their_order_and_place(tmp
     lines = (second.path / "answers.jsonl").read_text().splitlines(keepends=True)
     (second.path / "answers.jsonl").write_text("".join(reversed(lines)))
     assert score_run(first, Asked(), {}).to_json() == score_run(second, Asked(), {}).to_json()
+
+
+def test_the_scores_say_how_they_were_made(tmp_path):
+    found = card_of(tmp_path, [sample_of(0)]).to_dict()
+    assert found["statistics"] == {"confidence": 0.95, "resamples": 10_000, "seed": 0, "interval": "BCa"}
+    assert found["judging"] == {"judge": "rule", "protocol": "rule", "settings": "0" * 8}
+    assert found["run"].keys() == {"data", "model", "variants", "seeds", "samples"}
+    assert found["left_out"] == {"stale_answers": 0, "unplanned_answers": 0, "unplanned_videos": 0}
 
 
 def test_an_answer_given_again_replaces_the_first(tmp_path):
@@ -226,6 +236,14 @@ def test_a_job_that_failed_has_no_video_whatever_was_answered_about_it(tmp_path)
     score = score_run(folder, Asked(), {}).score("baseline")
     assert (score.counts.missing_videos, score.counts.missing, score.counts.unasked) == (1, 2, 0)
     assert (score.coverage, score.accuracy.value, score.accuracy_of_videos.value) == (3 / 4, 3 / 4, 1.0)
+
+
+def test_a_job_that_failed_has_nothing_to_measure(tmp_path):
+    folder = write_run(tmp_path / "run", [sample_of(n) for n in range(4)], metrics={"flicker": lambda s, v, e: 0.5})
+    failed = next(row for row in folder.videos() if (row.sample, row.variant) == ("sample_0", "baseline"))
+    folder.write_video(replace(failed, status="failed", sha256=None, file=None, error="no memory"), None)
+    row = next(row for row in score_run(folder, Asked(), {}).metrics if row.variant == "baseline")
+    assert (row.mean.n, row.failed, row.unmeasured, row.stale) == (3, 0, 0, 0)
 
 
 def test_variants_are_compared_by_question_with_whole_samples_drawn_in_pairs(tmp_path):

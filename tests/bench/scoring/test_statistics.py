@@ -55,6 +55,20 @@ def test_a_single_gain_decides_nothing():
     assert permutation_p(np.array([1.0])) == 1.0
 
 
+def test_two_gains_of_two_have_the_exact_p_of_one_half():
+    assert permutation_p(np.array([0.5, 1.0])) == 2 / 4
+
+
+def test_the_smallest_p_of_many_gains_is_that_of_ten_thousand_draws():
+    assert permutation_p(np.linspace(0.1, 1.0, 20)) == 2 / 10_000
+
+
+def test_a_single_sample_has_a_value_and_almost_no_certainty():
+    found = mean(np.array([0.75]), SHARE)
+    assert (found.value, found.n) == (0.75, 1)
+    assert (found.low, found.high) == pytest.approx((0.75 * 0.025, 1 - 0.25 * 0.025))
+
+
 def test_permutation_p_is_uniform_where_nothing_is_gained():
     rng = np.random.default_rng(0)
     values = [permutation_p(rng.normal(size=10)) for _ in range(200)]

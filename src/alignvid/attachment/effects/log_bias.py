@@ -7,7 +7,7 @@ is kept; where it gives none (FramePack with one sample), one is made. An attent
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,9 +17,19 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Installed, SwitchedEffect
 from alignvid.attachment.effects.scalar import stream_sizes
+from alignvid.attachment.effects.words import (
+    IN_TEXT,
+    TEXT,
+    TokenEffect,
+    TokenRule,
+    fitted,
+    stream_rule,
+    text_apart,
+)
 from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.models.family import Family
 from alignvid.modulation.log_bias import LogBias
 
 _POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 2}
@@ -29,9 +39,14 @@ _POSITIONS = {"hidden_states": 0, "encoder_hidden_states": 1, "attention_mask": 
 def additive_mask(
     bias: Float[Tensor, "*#batch 1 1 key"], mask: Bool[Tensor, "*#batch 1 #query key"] | Float[Tensor, ...] | None
 ) -> Float[Tensor, ...]:
-    """A bias on logits together with a mask: False, or -inf, stays out of reach."""
+    """A bias on logits together with a mask: False, or -inf, stays out of reach.
+
+    It has the mask's axes: hosts that give one of (batch, key) or (batch, 1, key) put in the others themselves.
+    """
     if mask is None:
         return bias
+    if mask.ndim < bias.ndim:
+        bias = bias.reshape(len(bias), *[1] * (mask.ndim - 2), bias.shape[-1])
     return bias.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else bias + mask
 
 
@@ -65,8 +80,82 @@ class MaskBias(SwitchedEffect):
         return (bias * self.switch_like(bias)).to(like.dtype)
 
 
-def log_bias_effects(modulation: LogBias, placements: Sequence[Placement]) -> list[Installed]:
-    """One bias per kind of attention, shared by all blocks."""
+class TokenBias(TokenEffect):
+    """Puts a bias for each token of the text on the attention mask with which an attention runs."""
+
+    reads_token_counts = True
+
+    def __init__(self, rule: TokenRule, family: Family, biases: Mapping[str, float], streams: Sequence[str]) -> None:
+        """Args:
+        rule: what is added to the logits of the text's tokens.
+        family: says where the text lies in a forward.
+        biases: what is added to the logits, by stream beside the text; the others get 0.
+        streams: all streams of the softmax in token order.
+        """
+        super().__init__(rule, family)
+        self.biases = biases
+        self.streams = tuple(streams)
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments with another attention mask."""
+        now = self.now
+        hidden, encoder, mask = (_argument(name, args, kwargs) for name in _POSITIONS)
+        sizes = [now.numbers.shape[1]]
+        if len(self.streams) > 1:
+            sizes = stream_sizes(hidden.shape[1] + (0 if encoder is None else encoder.shape[1]), self.streams, now)
+        samples = hidden.shape[0]
+        parts = [
+            fitted(now.numbers, samples, size, self.rule.beyond)
+            if stream == TEXT
+            else now.numbers.new_full((samples, size), self.biases.get(stream, 0.0))
+            for stream, size in zip(self.streams, sizes, strict=True)
+        ]
+        bias = torch.cat(parts, -1)[:, None, None].to(hidden.dtype)
+        return _with_mask(additive_mask(bias, mask), args, kwargs)
+
+
+def log_bias_effects(modulation: LogBias, placements: Sequence[Placement], family: Family) -> list[Installed]:
+    """One bias per kind of attention, shared by all blocks; for each token where a part of the text has its own."""
+    inner = {id(item.location.attention) for item in placements if text_apart(item)[1] is not None}
+    whole = [item for item in placements if id(item.location.attention) not in inner]
+
+    def rule_of(placement: Placement) -> TokenRule:
+        return stream_rule({stream: modulation.bias(power) for stream, power in placement.powers}, 0.0)
+
+    by_token = [item for item in placements if id(item.location.attention) in inner]
+    return [*_whole_biases(modulation, whole), *token_bias_effects(by_token, rule_of, family, modulation.bias)]
+
+
+def token_bias_effects(
+    placements: Sequence[Placement],
+    rule_of: Callable[[Placement], TokenRule],
+    family: Family,
+    bias_of: Callable[[float], float] = float,
+) -> list[Installed]:
+    """A bias for each token of the text, per kind of attention.
+
+    Args:
+        placements: all that are acted on.
+        rule_of: gives the numbers at the placement that holds the text.
+        family: says where the text lies in a forward.
+        bias_of: gives what is added to a stream beside the text, from its power.
+    """
+    shared: dict[tuple[object, ...], TokenBias] = {}
+    installed = []
+    for _, group in groupby(placements, key=lambda placement: id(placement.location.attention)):
+        items = list(group)
+        location, streams = items[0].location, _streams_of_one_softmax(items)
+        powers = tuple(pair for item in items for pair in item.powers)
+        kind = (location.site, streams, powers)
+        if kind not in shared:
+            beside = {stream: bias_of(power) for stream, power in powers if stream not in IN_TEXT}
+            text = next(item for item in items if TEXT in item.location.keys.streams)
+            shared[kind] = TokenBias(rule_of(text), family, beside, streams)
+        installed.append(Installed(location.attention, shared[kind]))
+    return installed
+
+
+def _whole_biases(modulation: LogBias, placements: Sequence[Placement]) -> list[Installed]:
     shared: dict[tuple[object, ...], MaskBias] = {}
     installed = []
     for _, group in groupby(placements, key=lambda placement: id(placement.location.attention)):
@@ -85,7 +174,7 @@ def _streams_of_one_softmax(items: Sequence[Placement]) -> tuple[str, ...]:
     location, site = items[0].location, items[0].location.attention_site
     norms = site.keys if site.is_joint else (location.keys,)
     streams = site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
-    if len(streams) == 1:
+    if len(streams) == 1 and all(text_apart(item)[1] is None for item in items):
         _refuse(location)
     if site.ignores_mask:
         raise UnknownTarget(

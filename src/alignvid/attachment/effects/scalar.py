@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignvid.attachment.effect import Effect, Installed, State, by_sample
-from alignvid.attachment.placement import Placement, with_firsts
+from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError
 
 _NEUTRAL = 1.0
@@ -96,11 +96,15 @@ class KeyGain(Effect):
         return split_by_stream(keys, self.streams, self.sequence_dim, now)
 
 
-def scalar_effects(placements: Sequence[Placement]) -> list[Installed]:
-    """One gain per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for 40."""
+def scalar_effects(placements: Sequence[tuple[Placement, bool]]) -> list[Installed]:
+    """One gain per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for 40.
+
+    Args:
+        placements: with whether each stands for its attention in counts.
+    """
     shared: dict[tuple[object, ...], KeyGain] = {}
     installed = []
-    for placement, is_first in with_firsts(placements):
+    for placement, is_first in placements:
         kind = (placement.location.site, placement.location.keys, placement.gains)
         if kind not in shared:
             shared[kind] = _key_gain(placement)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from alignvid.bench.verdicts import Verdict
 from alignvid.errors import MissingExtra
 
 DRAWS = 4000
+FEWEST = 10
+"""People's answers yes, and as many no, that a correction needs: of 10, a rate of 0.9 is one between 0.60 and 0.98."""
 _INTERVAL = (2.5, 97.5)
 
 Parts = Float[np.ndarray, "sample 3"]
@@ -46,7 +48,9 @@ class CorrectedScore:
     variant: str
     judged: float
     corrected: Estimate
-    """None where the judge is no better than chance: there is nothing to correct with."""
+    """None where the judge is no better than chance, or the answers are too few: there is nothing to correct with."""
+    has_too_few: bool = False
+    """Whether people answered fewer than `FEWEST` of the audited questions with yes, or with no."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def cohens_kappa(table: np.ndarray) -> Estimate:
     if total == 0 or ((table.sum(0) == total).any() and (table.sum(1) == total).any()):
         return Estimate(None, None, None, total)
     found = _statsmodels("inter_rater").cohens_kappa(table)
-    return Estimate(float(found.kappa), float(found.kappa_low), float(found.kappa_upp), total)
+    low, high = max(-1.0, float(found.kappa_low)), min(1.0, float(found.kappa_upp))  # its normal interval goes beyond
+    return Estimate(float(found.kappa), low, high, total)
 
 
 def corrected_accuracy(
@@ -132,8 +137,8 @@ def _corrected_score(name: str, parts: Parts, table: np.ndarray, rng: np.random.
     judged = float(mean[1] + (1 - mean[0]) - mean[2])
     (hits, misses), (false_yes, rejections) = table.tolist()
     nothing = CorrectedScore(name, judged, Estimate(None, None, None, len(parts)))
-    if hits + misses == 0 or false_yes + rejections == 0:
-        return nothing
+    if min(hits + misses, false_yes + rejections) < FEWEST:
+        return replace(nothing, has_too_few=True)
     sensitivity, specificity = hits / (hits + misses), rejections / (false_yes + rejections)
     if sensitivity + specificity <= 1:
         return nothing

@@ -18,6 +18,7 @@ class Unusable(NamedTuple):
     """A sample that is counted and not run."""
 
     sample: str
+    """Its id, or "row 3" where it cannot be read."""
     reason: str
 
 
@@ -42,6 +43,8 @@ class DataSet:
     """Commit of a data set from the Hub."""
     images_are_made: bool = False
     """Whether an image follows from its sample, so that the digest of a data set can leave it out."""
+    dropped: tuple[Unusable, ...] = ()
+    """Rows that cannot be read, with the reason."""
 
     def digest(self) -> str:
         """SHA-256 of every sample and every image; equal for two data sets that ask the same."""

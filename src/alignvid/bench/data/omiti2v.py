@@ -1,17 +1,17 @@
 """OmitI2V, and any data set in its schema: a meta.json beside the images, in a folder or on the Hugging Face Hub.
 
-A malformed row is refused with its number and field. A row whose image is missing, damaged or no file is kept: the run
-counts it as unusable.
+A malformed row is left out, with its number, id and fields in the reason. A row whose image is missing, damaged or no
+file is kept. The run counts both as unusable. What is no list of rows is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from alignvid.bench.data.dataset import DataSet, ImageFile
+from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
 from alignvid.bench.data.samples import MAIN_CATEGORIES, Answer, Question, Sample
 from alignvid.errors import AlignvidError, InputError, UnreadableFile
 from alignvid.fields import Positive, read_as
@@ -25,14 +25,18 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ANSWERS: dict[str, Answer] = {"yes": "yes", "no": "no"}
 
-Fail = Callable[[str, str], InputError]
-"""An error about a field of the row at hand."""
+_NEEDED = ("id", "image-path", "prompt", "main-category", "resolution", "questions")
+_NEEDED_OF_QUESTIONS = ("id", "question", "expected_answer", "category")
+_SHOWN_ROWS = 3
+
+Fail = Callable[[str | Sequence[str], str], InputError]
+"""An error about a field, or some fields, of the row at hand."""
 
 
 def from_folder(path: Path) -> DataSet:
     """The data set of a folder that holds a meta.json, or of such a file under another name.
 
-    Raises: InputError naming row and field if a row is malformed.
+    Raises: InputError naming row and field if no row can be read.
     """
     meta = path / META_FILE if path.is_dir() else path
     return _read(meta, name=meta.parent.resolve().name, allowed=meta.parent, revision=None)
@@ -67,33 +71,61 @@ def _download(repository: str, revision: str | None) -> Path:
 
 
 def _read(meta: Path, *, name: str, allowed: Path, revision: str | None) -> DataSet:
-    rows = _rows(meta)
-    samples = tuple(_sample(row, _failure(meta, number, row), meta.parent, allowed) for number, row in rows)
-    seen: dict[str, str] = {}
-    for number, sample in enumerate(samples, start=1):
-        if (first := seen.setdefault(sample.id.lower(), str(number))) != str(number):
-            raise InputError(
-                f"{str(meta)!r}, row {number}: the id {sample.id!r} is that of row {first}; ids must differ."
-            )
-    return DataSet(name, samples, lambda sample: _image_of(sample, meta.parent), revision)
+    samples: dict[str, tuple[int, Sample]] = {}
+    dropped: list[Unusable] = []
+    for number, row in enumerate(_rows(meta), start=1):
+        try:
+            sample = _sample(row, _failure(meta, number, row), meta.parent, allowed)
+            first, _ = samples.setdefault(sample.id.lower(), (number, sample))
+            if first != number:
+                raise InputError(
+                    f"{str(meta)!r}, row {number}: the id {sample.id!r} is that of row {first}; ids must differ."
+                )
+        except InputError as error:
+            dropped.append(Unusable(f"row {number}", str(error)))
+    if not samples:
+        raise InputError(" ".join(row.reason for row in dropped[:_SHOWN_ROWS]))
+    read = tuple(sample for _, sample in samples.values())
+    return DataSet(name, read, lambda sample: _image_of(sample, meta.parent), revision, dropped=tuple(dropped))
 
 
-def _rows(meta: Path) -> list[tuple[int, Mapping[str, Any]]]:
+def _rows(meta: Path) -> list[Any]:
     try:
         rows = read_json(meta)
     except UnreadableFile as error:
         raise InputError(f"{str(error).rstrip('.')}; a data set needs a {META_FILE}.") from error
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{str(meta)!r} holds no list of samples; write [{{…}}, …] with id, image-path, prompt, ….")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise InputError(f"{str(meta)!r}, row {number}: {type(row).__name__} instead of an object.")
-    return list(enumerate(rows, start=1))
+    return rows
 
 
-def _failure(meta: Path, number: int, row: Mapping[str, Any]) -> Fail:
-    named = f" (id {row['id']!r})" if isinstance(row.get("id"), str) else ""
-    return lambda field, problem: InputError(f"{str(meta)!r}, row {number}{named}: the field {field!r} {problem}.")
+def _failure(meta: Path, number: int, row: Any) -> Fail:
+    named = f" (id {row['id']!r})" if isinstance(row, dict) and isinstance(row.get("id"), str) else ""
+
+    def fail(fields: str | Sequence[str], problem: str) -> InputError:
+        names = [fields] if isinstance(fields, str) else fields
+        which = f"the field{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+        return InputError(f"{str(meta)!r}, row {number}{named}: {which} {problem}.")
+
+    if not isinstance(row, dict):
+        raise InputError(f"{str(meta)!r}, row {number}: {type(row).__name__} instead of an object.")
+    _refuse_missing(row, fail)
+    return fail
+
+
+def _refuse_missing(row: Mapping[str, Any], fail: Fail) -> None:
+    """Name all fields that a row and its questions lack, at once."""
+    missing = [name for name in _NEEDED if _entry(row, name) is None]
+    for index, question in enumerate(values if isinstance(values := row.get("questions"), list) else ()):
+        needed = _NEEDED_OF_QUESTIONS if isinstance(question, dict) else ()
+        missing += [f"questions[{index}].{name}" for name in needed if _entry(question, name) is None]
+    if missing:
+        raise fail(missing, "is missing" if len(missing) == 1 else "are missing")
+
+
+def _entry(row: Mapping[str, Any], name: str) -> Any:
+    """What a row has under a name, which may be written with underscores."""
+    return row.get(name, row.get(name.replace("-", "_")))
 
 
 def _sample(row: Mapping[str, Any], fail: Fail, root: Path, allowed: Path) -> Sample:
@@ -119,9 +151,7 @@ def _sample(row: Mapping[str, Any], fail: Fail, root: Path, allowed: Path) -> Sa
 
 def _text(row: Mapping[str, Any], field: str, fail: Fail, *, default: str | None = None) -> str:
     """A text of a row; one with a default may be missing or empty."""
-    value = row.get(field, row.get(field.replace("-", "_"), default))
-    if value is None:
-        raise fail(field, "is missing")
+    value = default if (entry := _entry(row, field)) is None else entry
     if not isinstance(value, str):
         raise fail(field, f"is {value!r}; it must be text")
     if default is None and not value.strip():
@@ -161,7 +191,7 @@ def _question(value: Any, field: str, fail: Fail) -> Question:
     if not isinstance(value, dict):
         raise fail(field, f"is {value!r}; write an object with id, question, expected_answer and category")
 
-    def fail_within(name: str, problem: str) -> InputError:
+    def fail_within(name: str | Sequence[str], problem: str) -> InputError:
         return fail(f"{field}.{name}", problem)
 
     answer = _text(value, "expected_answer", fail_within).lower()

@@ -14,7 +14,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?")
 def open_data(name: str) -> DataSet:
     """The data set of that name.
 
-    Raises: InputError if there is none, or if one of its rows is malformed.
+    Raises: InputError if there is none, or if no row of it can be read.
     """
     if name == OMITSHAPES:
         from alignvid.bench.data.omitshapes import omitshapes

@@ -7,12 +7,13 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from alignvid.bench.data.samples import Question, Sample
+from alignvid.bench.records import VideoRecord
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import AlignvidError, pass_on_interrupt
 
@@ -103,6 +104,9 @@ class Judge(ABC):
     @abstractmethod
     def identity(self) -> JudgeIdentity:
         """What decides its answers."""
+
+    def check(self, samples: Sequence[Sample], videos: Sequence[VideoRecord]) -> None:  # noqa: B027  # most know any
+        """Look at a run before anything is written. Raises: InputError if this judge knows nothing of such data."""
 
     @abstractmethod
     def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:

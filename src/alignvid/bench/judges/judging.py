@@ -66,11 +66,11 @@ def judge_run(
 
     `on_answer` is given each new answer and how many were open at the start.
 
-    Raises: InputError if the folder holds no run, no videos, or is being judged; AlignvidError from a judge that cannot
-    answer.
+    Raises: InputError if the folder holds no run, no videos, data that the judge does not know, or is being judged;
+    AlignvidError from a judge that cannot answer.
     """
     samples = run.samples()[:limit]
-    run.videos_to_read()
+    judge.check(samples, [row for row in run.videos_to_read() if row.sample in {sample.id for sample in samples}])
     with held(run.path / _LOCK, busy=f"{str(run.path)!r} is being judged by another process; wait until it ends."):
         run.add_judge(_judge_record(judge.identity))
         known = _known(run, judge.identity)

@@ -5,10 +5,11 @@ It reads pixels. Of the sample it knows the scene's background, of the question 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alignvid.bench.data.samples import Sample
 from alignvid.bench.judges.base import (
     Case,
     Deliver,
@@ -19,6 +20,7 @@ from alignvid.bench.judges.base import (
     Reply,
     answer_in_turn,
 )
+from alignvid.bench.records import VideoRecord
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.media.videos import Clip, read_video
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _RULE_VERSION = 1
 """Raise it when the same pixels could get another answer."""
+_OTHERS = "Take --judge transformers or --judge openai."
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,25 @@ class RuleJudge(Judge):
     def identity(self) -> JudgeIdentity:
         """The rule and its thresholds."""
         return JudgeIdentity(judge="rule", protocol="rule", settings=_settings())
+
+    def check(self, samples: Sequence[Sample], videos: Sequence[VideoRecord]) -> None:
+        """At least one sample is of OmitShapes, and at least one video has the size that is read.
+
+        A stray one of another kind costs itself: its answers FAIL.
+        Raises: InputError.
+        """
+        from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
+
+        troubles = [_trouble_with(sample) for sample in samples]
+        if troubles and all(troubles):
+            raise InputError(f"The rule judge knows OmitShapes alone: {str(troubles[0]).rstrip('.')}. {_OTHERS}")
+        shapes = {(video.frames, video.width, video.height) for video in videos if video.status == "done"}
+        if shapes and (FRAMES, WIDTH, HEIGHT) not in shapes:
+            frames, width, height = next(iter(shapes))
+            raise InputError(
+                f"The rule judge reads {FRAMES} frames of {WIDTH}×{HEIGHT} pixels, and the videos of this run have "
+                f"{frames} of {width}×{height}. {_OTHERS}"
+            )
 
     def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         """One video after the other."""
@@ -61,6 +83,19 @@ def sights(clip: Clip, scene: Scene) -> list[Sight]:
     last = judge.blur(clip.frames[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), judge.BLUR)
     background = paint_background(scene.background)
     return [judge.look(last, background, cell, may_grow=False) for cell in CELLS]
+
+
+def _trouble_with(sample: Sample) -> InputError | None:
+    """Why a sample is none of OmitShapes."""
+    from alignvid.bench.data.omitshapes import claim_of, scene_of
+
+    try:
+        scene_of(sample.id)
+        for question in sample.questions:
+            claim_of(question)
+    except InputError as error:
+        return error
+    return None
 
 
 def _replies(case: Case) -> Iterator[Reply]:

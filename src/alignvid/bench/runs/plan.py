@@ -82,7 +82,7 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
     data = open_data(spec.data)
     model = model_identity(source)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
-    samples, jobs, unusable = [], [], []
+    samples, jobs, unusable = [], [], list(data.dropped)
     for found in _references(data, spec):
         if isinstance(found, Unusable):
             unusable.append(found)

@@ -87,7 +87,7 @@ class BenchSpec:
 
 def _check_seeds(seeds: Sequence[int]) -> None:
     if not seeds:
-        raise InputError("No seed is given; write for example --seeds 0,1,2.")
+        raise InputError("No seed is given; write for example --seed 0,1,2.")
     if wrong := [seed for seed in seeds if not 0 <= seed < 2**31]:
         raise InputError(f"seed {wrong[0]} is out of range; choose 0 to {2**31 - 1:,}.")
     if len(set(seeds)) != len(seeds):

@@ -1,7 +1,7 @@
 """Variants: the columns of a benchmark. A recipe or none, and what is changed in the pipeline's call.
 
-Written as a list with commas: "baseline,alignvid,wan2.1-i2v-14b:paper,mine.toml,late: gamma=1.5 steps=0.7-1.0". How a
-recipe is written is in alignvid.generate.recipes.
+Written as a list with commas: "baseline,alignvid,wan2.1-i2v-14b:paper,mine.toml,late: gamma=1.5 steps-window=0.7-1.0".
+How a recipe is written is in alignvid.generate.recipes.
 """
 
 from __future__ import annotations

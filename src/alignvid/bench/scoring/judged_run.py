@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.records import AnswerRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder, RunInfo
+from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 
 
@@ -53,6 +55,8 @@ class LeftOut:
     """About a job, question or video that the run does not have."""
     unplanned_videos: int
     """Of a sample, variant or seed that is not in the plan."""
+    failed_judgings: int = 0
+    """Judgings that were not asked for and of which every answer FAILED."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def read_judged_run(folder: RunFolder, asked: Asked) -> JudgedRun:
     videos, unplanned_videos = _planned(folder.videos(), info, samples)
     answers = folder.answers()
     judging = _judging(answers, asked, folder)
-    chosen = [row for row in answers if Judging(row.judge, row.protocol, row.settings) == judging]
+    chosen = [row for row in answers if _judging_of(row) == judging]
     questions = {(sample.id, question.id) for sample in samples for question in sample.questions}
     digests = {video.job: video.sha256 for video in videos.values()}
     known = [row for row in chosen if row.job in digests and (row.sample, row.question) in questions]
@@ -97,7 +101,9 @@ def read_judged_run(folder: RunFolder, asked: Asked) -> JudgedRun:
         judging=judging,
         videos={cell: video for cell, video in videos.items() if cell.variant in variants},
         answers=fresh,
-        left_out=LeftOut(len(known) - len(fresh), len(chosen) - len(known), unplanned_videos),
+        left_out=LeftOut(
+            len(known) - len(fresh), len(chosen) - len(known), unplanned_videos, _failed_judgings(answers, judging)
+        ),
     )
 
 
@@ -130,13 +136,15 @@ def _variants(info: RunInfo, asked: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _judging(answers: Iterable[AnswerRecord], asked: Asked, folder: RunFolder) -> Judging:
-    found = sorted({Judging(row.judge, row.protocol, row.settings) for row in answers})
+def _judging(answers: Sequence[AnswerRecord], asked: Asked, folder: RunFolder) -> Judging:
+    """The one judging that is meant; one of which every answer FAILED does not stand in the way of another."""
+    found = sorted({_judging_of(row) for row in answers})
     if not found:
-        raise InputError(
-            f"{str(folder.path)!r} has no answers yet; type: alignvid bench judge {folder.path} --judge rule"
-        )
+        line = shlex.join(["alignvid", "bench", "judge", str(folder.path), "--judge", "rule"])
+        raise InputError(f"{str(folder.path)!r} has no answers yet; type: {line}")
     fitting = [judging for judging in found if _fits(judging, asked)]
+    answered = {_judging_of(row) for row in answers if row.verdict is not Verdict.FAILED}
+    fitting = [judging for judging in fitting if judging in answered] or fitting
     if len(fitting) == 1:
         return fitting[0]
     choices = "; ".join(map(str, fitting or found))
@@ -144,6 +152,15 @@ def _judging(answers: Iterable[AnswerRecord], asked: Asked, folder: RunFolder) -
         raise InputError(f"There are answers of {len(fitting)} judgings, which are never mixed; choose one: {choices}.")
     given = " ".join(f"--{name} {value}" for name, value in asked._asdict().items() if value and name != "variants")
     raise InputError(f"There are no answers of {given}; choose from: {choices}.")
+
+
+def _judging_of(row: AnswerRecord) -> Judging:
+    return Judging(row.judge, row.protocol, row.settings)
+
+
+def _failed_judgings(answers: Sequence[AnswerRecord], chosen: Judging) -> int:
+    answered = {_judging_of(row) for row in answers if row.verdict is not Verdict.FAILED}
+    return len({_judging_of(row) for row in answers} - answered - {chosen})
 
 
 def _fits(judging: Judging, asked: Asked) -> bool:

@@ -6,7 +6,9 @@ guidance are one batch.
 
 from __future__ import annotations
 
-from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
+from typing import Any
+
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, TextRows, Time
 from alignvid.models.reading.shapes import patch_grid, picture_counts
 
 _DOUBLE = Site(
@@ -20,11 +22,18 @@ _DOUBLE = Site(
 _SINGLE = Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),), ignores_mask=True)
 
 
+def prompts(transformer: Any, arguments: Arguments) -> tuple[int | TextRows, ...]:
+    """The registers, then the prompt."""
+    return transformer.register_tokens.shape[1], TextRows(arguments["encoder_hidden_states"])
+
+
 FAMILY = Family(
     name="aura_flow",
     transformers=("AuraFlowTransformer2DModel",),
     pipelines=("AuraFlowPipeline",),
     stacks=(Stack("joint_transformer_blocks", (_DOUBLE,)), Stack("single_transformer_blocks", (_SINGLE,))),
-    reads=Reads(token_counts=picture_counts, grids={"double.video": patch_grid, "single.video": patch_grid}),
+    reads=Reads(
+        token_counts=picture_counts, prompts=prompts, grids={"double.video": patch_grid, "single.video": patch_grid}
+    ),
     time=Time(scale=1.0, batch_order=("uncond", "cond")),
 )

@@ -31,11 +31,14 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return picture_counts(transformer, arguments) | {"image": image}
 
 
+WORDS_REFUSAL = "the joint blocks see a gist of the text, whose tokens are no words."
+
+
 FAMILY = Family(
     name="bria_fibo2",
     transformers=("BriaFibo2Transformer2DModel",),
     pipelines=("BriaFibo2Pipeline",),
     stacks=(Stack("layers", (_SINGLE, _CROSS)),),
-    reads=Reads(token_counts=token_counts, grids={"single.video": patch_grid}),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=token_counts, grids={"single.video": patch_grid}),
     time=Time(scale=1.0),
 )

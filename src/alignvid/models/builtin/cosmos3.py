@@ -80,11 +80,14 @@ def check(arguments: Arguments, streams: Container[str]) -> None:
         )
 
 
+WORDS_REFUSAL = "its transformer reads the prompt's tokens itself, without a text encoder."
+
+
 FAMILY = Family(
     name="cosmos3",
     transformers=("Cosmos3OmniTransformer",),
     pipelines=("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline"),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts, check=check),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=token_counts, check=check),
     time=Time(text="input_ids", argument="vision_timesteps"),
 )

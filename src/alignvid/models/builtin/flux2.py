@@ -26,8 +26,10 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     pictures = ("image", "video") if keeps_keys else ("video", "image")
     refusals = (("image", _REFUSAL),) if keeps_keys else ()
     norms = (KeyNorm("norm_k", pictures, refusals=refusals), KeyNorm("norm_added_k", ("text",)))
-    double = Site("double", "attn", norms, is_joint=True, joint_order=("text", *pictures))
-    single = Site("single", "attn", (KeyNorm("norm_k", ("text", *pictures), refusals=refusals),))
+    double = Site("double", "attn", norms, is_joint=True, joint_order=("text", *pictures), ignores_mask=keeps_keys)
+    single = Site(
+        "single", "attn", (KeyNorm("norm_k", ("text", *pictures), refusals=refusals),), ignores_mask=keeps_keys
+    )
     return Stack("transformer_blocks", (double,)), Stack("single_transformer_blocks", (single,))
 
 

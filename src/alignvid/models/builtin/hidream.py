@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, TextRows, Time
 from alignvid.models.reading.shapes import patch_grid
 
 _DOUBLE = Site(
@@ -34,11 +34,17 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"video": grid.height * grid.width if is_square else transformer.max_seq}
 
 
+def prompts(transformer: Any, arguments: Arguments) -> tuple[TextRows, ...]:
+    """T5's reading of the prompt, and two layers of Llama's."""
+    llama = arguments["encoder_hidden_states_llama3"]
+    return TextRows(arguments["encoder_hidden_states_t5"]), TextRows(llama), TextRows(llama)
+
+
 FAMILY = Family(
     name="hidream",
     transformers=("HiDreamImageTransformer2DModel",),
     pipelines=("HiDreamImagePipeline",),
     stacks=(Stack("double_stream_blocks", (_DOUBLE,)), Stack("single_stream_blocks", (_SINGLE,))),
-    reads=Reads(token_counts=token_counts),
+    reads=Reads(token_counts=token_counts, prompts=prompts),
     time=Time(text="encoder_hidden_states_t5", argument="timesteps", batch_order=("uncond", "cond")),
 )

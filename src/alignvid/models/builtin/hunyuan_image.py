@@ -26,10 +26,13 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"video": math.prod(side // patch for side, patch in zip(sides, transformer.config.patch_size, strict=True))}
 
 
+WORDS_REFUSAL = "the transformer sorts the tokens of two text encoders anew, those that are no padding first."
+
+
 FAMILY = Family(
     name="hunyuan_image",
     transformers=("HunyuanImageTransformer2DModel",),
     pipelines=("HunyuanImagePipeline", "HunyuanImageRefinerPipeline"),
     stacks=(Stack("transformer_blocks", (_DOUBLE,)), Stack("single_transformer_blocks", (_SINGLE,))),
-    reads=Reads(token_counts=token_counts),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=token_counts),
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alignvid.models.family import Arguments, Family, KeyNorm, Reads, ReferenceChannels, Site, Stack, class_name
 from alignvid.models.reading.shapes import patch_grid
-from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
+from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, text_behind_vision, watch
 
 _READING_PICTURES = ("HunyuanVideoImageToVideoPipeline",)
 
@@ -68,6 +68,7 @@ FAMILY = Family(
     stacks=stacks,
     reads=Reads(
         token_counts=token_counts,
+        prompts=text_behind_vision,
         watch=watch,
         attended=attended,
         grids=dict.fromkeys(("double.image", "double.video", "single.image", "single.video"), patch_grid),

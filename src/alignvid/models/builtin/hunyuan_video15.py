@@ -32,12 +32,16 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"image": _image_tokens.of(embeddings, lambda: embeddings.shape[1] if bool(embeddings.any()) else 0)}
 
 
+WORDS_REFUSAL = "the transformer sorts the tokens of two text encoders anew, those that are no padding first."
+
+
 FAMILY = Family(
     name="hunyuan_video15",
     transformers=("HunyuanVideo15Transformer3DModel",),
     pipelines=("HunyuanVideo15Pipeline", "HunyuanVideo15ImageToVideoPipeline"),
     stacks=stacks,
     reads=Reads(
+        words_refusal=WORDS_REFUSAL,
         token_counts=token_counts,
         grids={
             "double.video": patch_grid,

@@ -31,11 +31,14 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:
     return {"video": _pictures.of(roles, lambda: int(roles[0].eq(_PICTURE).sum()))}
 
 
+WORDS_REFUSAL = "the pipeline packs text and picture into one sequence before the transformer is given them."
+
+
 FAMILY = Family(
     name="ideogram4",
     transformers=("Ideogram4Transformer2DModel",),
     pipelines=("Ideogram4Pipeline", "Ideogram4ModularPipeline"),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=token_counts),
     time=Time(scale=1.0, is_ascending=True),
 )

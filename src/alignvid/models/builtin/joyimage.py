@@ -12,7 +12,7 @@ from typing import Any
 
 from alignvid.errors import AttachmentError
 from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stack, Time
-from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
+from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, text_behind_vision, watch
 
 
 def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -51,6 +51,6 @@ FAMILY = Family(
     transformers=("JoyImageEditTransformer3DModel", "JoyImageEditPlusTransformer3DModel"),
     pipelines=("JoyImageEditPipeline", "JoyImageEditPlusPipeline"),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts, watch=watch),
+    reads=Reads(token_counts=token_counts, prompts=text_behind_vision, watch=watch),
     time=Time(batch_order=batch_order),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, class_name
+from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, TextRows, class_name
 from alignvid.models.reading.vision_tokens import reads_pictures, vision_span, watch
 
 _FROM_IMAGE = ("Kandinsky5I2VPipeline",)
@@ -24,7 +24,7 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     self_attention = Site("self", "self_attention", keys, query_norm="query_norm", ignores_mask=True)
     sees = class_name(pipeline) in _READING_PICTURES and reads_pictures(pipeline)
     text = (KeyNorm("key_norm", ("text", "vision") if sees else ("text",)),)
-    cross = Site("cross", "cross_attention", text, query_norm="query_norm")
+    cross = Site("cross", "cross_attention", text, query_norm="query_norm", ignores_mask=True)
     return (Stack("visual_transformer_blocks", (self_attention, cross)),)
 
 
@@ -35,6 +35,13 @@ def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int | None
     span = vision_span(embedding)
     vision = embedding.shape[1] - span.start if span else None if span is None else 0
     return {"image": frame.height * frame.width, "vision": vision}
+
+
+def prompts(transformer: Any, arguments: Arguments) -> tuple[TextRows, ...]:
+    """The rows before those of the picture."""
+    states = arguments["encoder_hidden_states"]
+    span = vision_span(states)
+    return (TextRows(states, 0, span.start if span else None),)
 
 
 def frame_grid(transformer: Any, arguments: Arguments) -> Grid:
@@ -49,5 +56,5 @@ FAMILY = Family(
     transformers=("Kandinsky5Transformer3DModel",),
     pipelines=("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline", "Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts, watch=watch),
+    reads=Reads(token_counts=token_counts, prompts=prompts, watch=watch),
 )

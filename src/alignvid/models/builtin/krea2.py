@@ -5,11 +5,14 @@ from __future__ import annotations
 from alignvid.models.family import Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models.reading.shapes import text_counts
 
+WORDS_REFUSAL = "its transformer is given several layers of each token side by side."
+
+
 FAMILY = Family(
     name="krea2",
     transformers=("Krea2Transformer2DModel",),
     pipelines=("Krea2Pipeline",),
     stacks=(Stack("transformer_blocks", (Site("single", "attn", (KeyNorm("norm_k", ("text", "video")),)),)),),
-    reads=Reads(token_counts=text_counts),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=text_counts),
     time=Time(scale=1.0),
 )

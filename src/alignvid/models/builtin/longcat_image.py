@@ -10,7 +10,7 @@ from typing import Any
 
 from alignvid.models.builtin.flux import counts_by_ids, double_and_single
 from alignvid.models.family import Arguments, Family, Reads, Stack, Time, class_name
-from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
+from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, text_behind_vision, watch
 
 _counts_by_ids = counts_by_ids(first_reference=2)
 
@@ -34,6 +34,6 @@ FAMILY = Family(
     transformers=("LongCatImageTransformer2DModel",),
     pipelines=("LongCatImagePipeline", "LongCatImageEditPipeline"),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts, watch=watch),
+    reads=Reads(token_counts=token_counts, prompts=text_behind_vision, watch=watch),
     time=Time(scale=1.0),
 )

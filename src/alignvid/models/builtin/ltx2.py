@@ -110,6 +110,9 @@ def batch_order(arguments: Arguments) -> tuple[str, ...]:
     return () if arguments.get("video_keyframes_mask") is None else ("cond",)
 
 
+WORDS_REFUSAL = "connectors make other tokens of the text encoder's before the transformer is given them."
+
+
 FAMILY = Family(
     name="ltx2",
     transformers=("LTX2VideoTransformer3DModel",),
@@ -124,6 +127,6 @@ FAMILY = Family(
         "EchoModularPipeline",
     ),
     stacks=stacks,
-    reads=Reads(token_counts=token_counts),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=token_counts),
     time=Time(batch_order=batch_order),
 )

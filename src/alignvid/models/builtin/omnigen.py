@@ -28,11 +28,14 @@ def batch_order(arguments: Arguments) -> tuple[str, ...]:
     return ("cond", "uncond", "uncond") if has_third else ("cond", "uncond")
 
 
+WORDS_REFUSAL = "its transformer reads the prompt's tokens itself, without a text encoder."
+
+
 FAMILY = Family(
     name="omnigen",
     transformers=("OmniGenTransformer2DModel",),
     pipelines=("OmniGenPipeline",),
     stacks=(Stack("layers", (_SINGLE,)),),
-    reads=Reads(token_counts=token_counts),
+    reads=Reads(words_refusal=WORDS_REFUSAL, token_counts=token_counts),
     time=Time(text="input_ids", scale=1.0, is_ascending=True, batch_order=batch_order),
 )

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from alignvid.models.family import Arguments, Family, Grid, KeyNorm, Reads, Site, Stack, Time, class_name
-from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, watch
+from alignvid.models.reading.vision_tokens import leading_vision, reads_pictures, text_behind_vision, watch
 
 _WITHOUT_REFERENCE = (
     "QwenImagePipeline",
@@ -78,7 +78,10 @@ FAMILY = Family(
     ),
     stacks=stacks,
     reads=Reads(
-        token_counts=token_counts, watch=watch, grids={"double.video": picture_grid, "double.image": reference_grid}
+        token_counts=token_counts,
+        prompts=text_behind_vision,
+        watch=watch,
+        grids={"double.video": picture_grid, "double.image": reference_grid},
     ),
     time=Time(scale=1.0),
 )

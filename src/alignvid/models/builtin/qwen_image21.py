@@ -66,11 +66,16 @@ def check(arguments: Arguments, streams: Container[str]) -> None:
         )
 
 
+WORDS_REFUSAL = "its text lies in runs between pictures."
+
+
 FAMILY = Family(
     name="qwen_image21",
     transformers=("QwenImage21Transformer2DModel",),
     pipelines=("QwenImage21Pipeline",),
     stacks=(Stack("transformer_blocks", (_SINGLE,)),),
-    reads=Reads(token_counts=token_counts, grids={"single.video": picture_grid}, check=check),
+    reads=Reads(
+        words_refusal=WORDS_REFUSAL, token_counts=token_counts, grids={"single.video": picture_grid}, check=check
+    ),
     time=Time(scale=1.0),
 )

@@ -15,6 +15,9 @@ def is_preparation(arguments: Arguments) -> bool:
     return arguments.get("kv_cache_mode") in ("capture_pre_rope", "inject_and_capture_post_rope")
 
 
+WORDS_REFUSAL = "connectors make other tokens of the text encoder's before the transformer is given them."
+
+
 FAMILY = Family(
     name="sana_wm_refiner",
     transformers=("SanaWMLTX2RefinerTransformer3DModel",),
@@ -28,6 +31,6 @@ FAMILY = Family(
             ),
         ),
     ),
-    reads=Reads(attended=attended_text),
+    reads=Reads(words_refusal=WORDS_REFUSAL, attended=attended_text),
     time=Time(is_preparation=is_preparation),
 )

@@ -16,7 +16,9 @@ REFUSAL = (
     "would act outside its window. Act on cross.image, or streams=['text']."
 )
 _SELF_KEYS = KeyNorm("norm_k", ("image", "video"), refusals=(("image", REFUSAL),))
-_CROSS = Site("cross", "cross_attn", (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))))
+_CROSS = Site(
+    "cross", "cross_attn", (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",))), ignores_mask=True
+)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:

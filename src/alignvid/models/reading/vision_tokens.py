@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from alignvid.models.family import Arguments, TextRows
 from alignvid.models.reading.per_tensor import PerTensor
 
 _NOTED = 8  # numbers of a token: two tokens that agree in all of them are one
@@ -102,6 +103,12 @@ def leading_vision(embedding: Tensor) -> int | None:
     """Tokens up to the last one of a picture, where pictures come first; None if that is not known."""
     span = vision_span(embedding)
     return None if span is None else span.stop
+
+
+def text_behind_vision(transformer: Any, arguments: Arguments) -> tuple[TextRows, ...]:
+    """The rows of the stream `text`, where those of `vision` lie before it."""
+    states = arguments["encoder_hidden_states"]
+    return (TextRows(states, leading_vision(states) or 0),)
 
 
 def reads_pictures(pipeline: Any) -> bool:

@@ -1,0 +1,163 @@
+"""Wan's own loop: the stand-in always, the repositories' real classes and `generate` with make test-hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import alignvid
+from alignvid import FlowSchedule, StepWindow
+from alignvid.errors import AttachmentError
+from native_code import imported_from, needs
+from native_wan import CLIP, SHIFT, STEPS, WanI2V
+
+pytestmark = [  # of theirs: an older name, and CUDA's autocast on a machine without it
+    pytest.mark.filterwarnings("ignore:.*torch.cuda.amp.autocast:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*device_type of 'cuda'.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:CUDA is not available:UserWarning"),
+]
+
+GAMMA = 1.5
+KINDS = ["stand-in", pytest.param("Wan2.1", marks=needs("Wan2.1")), pytest.param("Wan2.2", marks=needs("Wan2.2"))]
+
+
+class Native:
+    """A pipeline of Wan's own, its transformers, and one run of its loop."""
+
+    def __init__(self, pipe: Any, transformers: dict[str, nn.Module], run: Callable[[], Tensor]) -> None:
+        self.pipe, self.transformers, self.run = pipe, transformers, run
+
+    def by_hand(self, factors: dict[str, float], acts: Callable[[float, bool], bool]) -> Tensor:
+        """A run in which the keys of some norms are scaled by hooks, where a forward's level and pass say so."""
+        now = SimpleNamespace(acts=False, count=0)
+        hooks = []
+        for model in self.transformers.values():
+            hooks.append(model.register_forward_pre_hook(self._before(now, acts), with_kwargs=True))
+            for block in model.blocks:
+                for path, factor in factors.items():
+                    norm = block.get_submodule(path)
+                    hooks.append(
+                        norm.register_forward_hook(lambda _, __, k, factor=factor: k * factor if now.acts else k)
+                    )
+        try:
+            return self.run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _before(self, now: Any, acts: Callable[[float, bool], bool]) -> Any:
+        def note(model: Any, args: Any, kwargs: Any) -> None:
+            now.acts = acts(float(kwargs["t"].max()) / 1000.0, now.count % 2 == 0)
+            now.count += 1
+
+        return note
+
+
+def real(repository: str, modules: Any) -> Native:
+    """Wan's own classes, tiny and with random weights; text, CLIP and autoencoder as functions of their shapes."""
+    model_file, loop_file = modules
+    is_first = repository == "Wan2.1"
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, **_: Any) -> Tensor:  # theirs asks for CUDA
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+    model_file.flash_attention = attention
+    torch.manual_seed(0)
+    sizes = {"dim": 48, "ffn_dim": 64, "num_heads": 2, "num_layers": 4, "freq_dim": 16, "text_dim": 32, "in_dim": 36}
+    models = [model_file.WanModel(model_type="i2v", **sizes).eval() for _ in range(1 if is_first else 2)]
+    for model in models:
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.2)
+    pipe = object.__new__(loop_file.WanI2V)
+    embedded = {"a cat": torch.randn(7, 32), "ugly": torch.randn(5, 32)}
+    seen = torch.randn(1, CLIP, 1280)
+    vars(pipe).update(
+        device=torch.device("cpu"), rank=0, t5_cpu=True, sp_size=1, num_train_timesteps=1000, init_on_cpu=False,
+        param_dtype=torch.float32, vae_stride=(4, 8, 8), patch_size=(1, 2, 2), sample_neg_prompt="ugly", boundary=0.9,
+        text_encoder=lambda texts, device: [embedded[text] for text in texts],
+        clip=SimpleNamespace(model=nn.Identity(), visual=lambda pictures: seen),
+        vae=SimpleNamespace(
+            encode=lambda videos: [torch.ones(16, 2, *(size // 8 for size in videos[0].shape[-2:]))],
+            decode=lambda latents: latents,
+        ),
+    )  # fmt: skip
+    names = ["model"] if is_first else ["high_noise_model", "low_noise_model"]
+    vars(pipe).update(zip(names, models, strict=True))
+    picture = Image.new("RGB", (32, 32), "orange")
+
+    def run() -> Tensor:
+        given = {"max_area": 32 * 32, "frame_num": 5, "shift": SHIFT, "sampling_steps": STEPS, "seed": 3}
+        return pipe.generate("a cat", picture, offload_model=False, **given)
+
+    return Native(pipe, dict(zip(names, models, strict=True)), run)
+
+
+@pytest.fixture(params=KINDS)
+def native(request: pytest.FixtureRequest) -> Iterator[Native]:
+    if request.param == "stand-in":
+        pipe = WanI2V()
+        yield Native(pipe, {"model": pipe.model}, pipe.generate)
+        return
+    with imported_from(request.param, "wan.modules.model", "wan.image2video") as modules:
+        yield real(request.param, modules)
+
+
+def streams_of(native: Native) -> dict[str, str]:
+    """Path of the norm of a block, by target."""
+    found = {"self.video": "self_attn.norm_k", "cross.text": "cross_attn.norm_k"}
+    has_image_keys = hasattr(next(iter(native.transformers.values())).blocks[0].cross_attn, "norm_k_img")
+    return found | ({"cross.image": "cross_attn.norm_k_img"} if has_image_keys else {})
+
+
+WINDOWS = [
+    ("all", lambda level, is_cond: True),
+    (StepWindow.noise_above(0.9), lambda level, is_cond: level > 0.9),
+    ((0.0, 0.5), None),
+]
+
+
+@pytest.mark.parametrize(("steps", "acts"), WINDOWS, ids=["all", "noise", "fraction"])
+@pytest.mark.parametrize("branch", ["both", "cond", "uncond"])
+def test_every_stream_is_as_exact_as_keys_scaled_by_hand(native: Native, steps: Any, acts: Any, branch: str) -> None:
+    levels = sorted(FlowSchedule(STEPS, SHIFT).noise_levels, reverse=True)
+    edge = (levels[STEPS // 2 - 1] + levels[STEPS // 2]) / 2
+    in_window = acts or (lambda level, is_cond: level > edge)
+
+    def both(level: float, is_cond: bool) -> bool:
+        return in_window(level, is_cond) and branch in ("both", "cond" if is_cond else "uncond")
+
+    plain = native.run()
+    for target, path in streams_of(native).items():
+        expected = native.by_hand({path: GAMMA}, both)
+        recipe = {"gamma": GAMMA, "blocks": "all", "steps": steps, "branch": branch, "streams": [target]}
+        with alignvid.attach(native.pipe, "generic", schedule=FlowSchedule(STEPS, SHIFT), **recipe) as attachment:
+            found = native.run()
+        assert not torch.equal(expected, plain), target
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+        assert attachment.forward_count > 0
+    assert torch.equal(native.run(), plain)
+
+
+def test_a_window_without_a_schedule_is_refused(native: Native) -> None:
+    with alignvid.attach(native.pipe, "generic", steps=(0.0, 0.3)):
+        with pytest.warns(UserWarning, match="schedule"):
+            native.run()
+
+
+def test_a_run_of_another_length_than_was_said_is_refused(native: Native) -> None:
+    with alignvid.attach(native.pipe, "generic", schedule=FlowSchedule(STEPS + 3, SHIFT), steps=(0.0, 0.3)):
+        with pytest.raises(AttachmentError, match="schedule"):
+            native.run()
+
+
+def test_the_model_of_wan_is_known_by_its_sizes(native: Native) -> None:
+    attachment = alignvid.attach(native.pipe, schedule=FlowSchedule(STEPS, SHIFT))
+    assert "generic" in attachment.name  # four blocks are no 14B model
+    attachment.detach()
