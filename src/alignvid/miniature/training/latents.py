@@ -62,7 +62,7 @@ def scene_number(index: int) -> Scene:
 def blurred_reference(scene: Scene, seed: int) -> Video:
     """The reference image after a Gaussian whose spread the seed decides."""
     spread = float(np.random.default_rng(seed).uniform(*BLUR_PIXELS))
-    return np.asarray(Image.fromarray(first_frame(scene)).filter(ImageFilter.GaussianBlur(spread)))
+    return np.array(Image.fromarray(first_frame(scene)).filter(ImageFilter.GaussianBlur(spread)))
 
 
 def encode_shard(folder: Path, shard: int, vae: AutoencoderKLWan) -> None:

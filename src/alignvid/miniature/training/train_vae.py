@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -121,7 +122,7 @@ def quick_convolutions() -> Iterator[None]:
         WanCausalConv3d.forward = usual
 
 
-def edges(clips: Clips) -> Clips:
+def edges(clips: Clips) -> Float[Tensor, "batch 1 frames height width"]:
     """1 where a pixel and its eight neighbours differ by more than backgrounds do, else 0."""
     frames = clips.transpose(1, 2).flatten(0, 1)
     spread = F.max_pool2d(frames, 3, 1, 1) + F.max_pool2d(-frames, 3, 1, 1)
