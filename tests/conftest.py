@@ -20,7 +20,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    older_diffusers.leave_out(items)
+    older_diffusers.leave_out(config, items)
     if config.getoption("--run-slow"):
         return
     for item in items:

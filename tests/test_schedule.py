@@ -211,6 +211,13 @@ def test_step_window_round_trips(window):
     assert StepWindow.from_dict(window.to_dict()) == window
 
 
+def test_a_window_says_its_precision_only_where_it_rounds():
+    """A recipe's dict is in the digests of jobs: what is said there for the first time makes all of them new."""
+    assert StepWindow.noise_above(0.9).to_dict() == {"unit": "noise", "start": 0.9, "stop": 1.0}
+    assert StepWindow("noise", 0.9, 1.0, "bfloat16").to_dict()["precision"] == "bfloat16"
+    assert StepWindow.none().to_dict() == {"unit": "none"}
+
+
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     "fields",

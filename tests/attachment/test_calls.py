@@ -261,3 +261,22 @@ def test_a_compiled_forward_counts_as_all_of_its_sites_where_the_gain_was_met(na
         compile_regions(made.pipe, backend=CountedGraphs())
         outputs(made.transformer, [made.arguments[0], made.arguments[-1]])
     assert (attachment.acted_count, attachment.active_forward_count) == (attachment.site_count, 1)
+
+
+@torch.no_grad()
+def test_a_forward_within_a_forward_is_another_one_and_leaves_the_outer_as_it_was(recorded):
+    run = recorded("wan_i2v")
+    transformer, acts, acts_not = run.transformer, run.arguments[0], run.arguments[-1]
+    plain, inner = first(transformer(**acts_not)), []
+
+    def run_within(*_: Any) -> None:
+        hook.remove()
+        inner.append(first(transformer(**acts_not)))
+
+    with alignvid.attach(transformer, recipe()) as attachment:
+        alone = first(transformer(**acts))
+        before = attachment.forward_count
+        hook = transformer.blocks[1].register_forward_pre_hook(run_within)
+        outer = first(transformer(**acts))
+    assert attachment.forward_count == before + 2
+    assert torch.equal(outer, alone) and torch.equal(inner[0], plain)

@@ -23,6 +23,8 @@ MEANINGS = {
     "--data": "pairs or samples",
     "--device": "what it runs on",
     "--dtype": "format of weights",
+    "--emphasise": "words with a weight each",
+    "--follow": "one number from picture to prompt",
     "--foreground": "source of masks",
     "--fps": "frames a second",
     "--frames": "length in frames",

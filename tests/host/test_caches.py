@@ -231,3 +231,13 @@ def test_no_cache_library_is_needed_to_watch_the_edges():
     )
     done = subprocess.run([sys.executable, "-c", absent + watch], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("True False\n", 0), done.stderr
+
+
+def test_a_cache_is_known_by_what_it_leaves_on_the_transformer():
+    transformer = WanTransformer3DModel(**WAN_TRANSFORMER)
+    watch = EdgeWatch(transformer)
+    assert not watch.is_cached
+    transformer.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    assert watch.is_cached
+    transformer.disable_cache()
+    assert not watch.is_cached

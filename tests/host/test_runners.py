@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +107,39 @@ def test_a_door_is_as_exact_as_keys_scaled_by_hand(pipe: LoopPipeline, recipe: d
     assert attachment.forward_count == 2 * 2 * STEPS
     assert torch.equal(pipe(), plain)
     assert pipe.model_fn is run_blocks
+
+
+def test_a_door_without_the_name_of_an_argument_runs_the_one_transformer(
+    pipe: LoopPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, recipe = pipe(), {"gamma": GAMMA, "blocks": "all", "streams": ["cross.text"], "steps": "all"}
+    with alignvid.attach(pipe, "generic", **recipe):
+        expected = pipe()
+    loop = registry.runner_of(pipe)
+    monkeypatch.setattr(registry, "_registered", {"loop": replace(loop, door=replace(loop.door, transformer=""))})
+    with alignvid.attach(pipe, "generic", **recipe):
+        assert torch.equal(pipe(), expected)
+    assert torch.equal(pipe(), plain)
+
+
+@pytest.mark.parametrize("argument", ["", "dit"])
+def test_of_several_transformers_a_door_must_say_which_one_a_call_runs(
+    pipe: LoopPipeline, monkeypatch: pytest.MonkeyPatch, argument: str
+) -> None:
+    pipe.other, loop = plain_model()[0], registry.runner_of(pipe)
+    described = replace(
+        loop,
+        transformers=lambda model: {"dit": model.dit, "other": model.other},
+        door=replace(loop.door, transformer=argument),
+    )
+    monkeypatch.setattr(registry, "_registered", {"loop": described})
+    if argument:
+        with alignvid.attach(pipe, "generic", steps="all") as attachment:
+            pipe()
+        assert attachment.forward_count == 2 * STEPS
+    else:
+        with pytest.raises(AttachmentError, match=r"dit, other, .* does not say which one a call of `model_fn` runs"):
+            alignvid.attach(pipe, "generic", steps="all")
 
 
 def test_another_transformer_behind_a_door_is_said_once(pipe: LoopPipeline) -> None:

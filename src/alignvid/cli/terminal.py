@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import click
 
+from alignvid.errors import ContractWarning
 from alignvid.fields import mended
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -157,7 +158,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Only warnings for users; those for developers (deprecations of libraries) are left out."""
-    if category is UserWarning:
+    if category is UserWarning or issubclass(category, ContractWarning):
         say(f"warning: {' '.join(str(message).split())}")
 
 

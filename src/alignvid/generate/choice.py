@@ -14,7 +14,7 @@ from alignvid.presets import GENERIC
 from alignvid.recipe import Recipe
 
 _BRANCHES = {"both": "both passes of guidance", "cond": "the prompt's pass alone", "uncond": "the unconditional pass"}
-_OVERRIDES = ("gamma", "blocks", "steps_window", "streams", "branch")
+_OVERRIDES = ("gamma", "blocks", "steps_window", "streams", "branch", "emphasise")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def model_line(source: ModelSource) -> dict[str, str]:
 def _fit(spec: GenerationSpec, name: str, model: Sketch) -> str:
     if spec.recipe is not None:
         return "as --recipe has it"
+    if spec.follow is not None:
+        return "from -1, the picture, to 1, the prompt; not tuned for this model"
     asked = spec.preset
     stem, best = name.partition(":")[0], find_preset(model).name.partition(":")[0]
     if asked is not None and asked.endswith(".toml"):

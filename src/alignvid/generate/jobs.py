@@ -106,8 +106,9 @@ def read_jobs(
         raise InputError(
             f'{str(path)!r} holds no job; write lines such as {{"id": "a", "image": "a.png", "prompt": "…"}}.'
         )
-    for error in dropped if on_dropped else ():
-        on_dropped(str(error))
+    if on_dropped is not None:
+        for error in dropped:
+            on_dropped(str(error))
     return list(jobs.values())
 
 
