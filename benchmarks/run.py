@@ -24,6 +24,7 @@ import scoring
 import sizes
 import startup
 import threads
+import trips
 from hosts import HOSTS
 
 
@@ -43,6 +44,7 @@ SECTIONS = {
     "threads": Section("Two threads on one transformer, attached / not attached, wall time", threads.thread_rows),
     "modulations": Section("What an active step costs by kind of modulation, all blocks", modulations.rows),
     "measures": Section("Measuring attention: dense / ours, memory, observing", measures.rows),
+    "trips": Section("Files of alignvid that one of each enters, by room", trips.trip_rows),
     "startup": Section("Start-up", startup.startup_rows),
     "demo": Section("The demo's sixteen videos", startup.demo_rows),
     "scoring": Section("Scores and report of a whole run", scoring.scoring_rows),

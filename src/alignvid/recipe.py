@@ -68,6 +68,12 @@ class Recipe:
         flat = tuple(single for part in self.then for single in part.parts)
         object.__setattr__(self, "then", flat)
 
+    @classmethod
+    def of(cls, modulation: Modulation) -> Recipe:
+        """A modulation with the blocks, steps and branch that are usual for its kind."""
+        blocks, steps, branch = modulation.schedule
+        return cls(modulation, BlockSet.of(blocks), StepWindow.of(steps), branch)  # type: ignore[arg-type]  # checked
+
     @property
     def parts(self) -> tuple[Recipe, ...]:
         """Recipes of one modulation each, in the order in which they act."""

@@ -164,6 +164,7 @@ def test_a_recipe_that_cannot_be_is_one_sentence(alignvid, wan, tmp_path, recipe
     assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("always:gamma 100")
 def test_what_is_warned_of_stands_in_the_record_and_is_an_error_where_strict(alignvid, wan, tmp_path):
     code, _, error = alignvid(*small(wan, tmp_path / "a", "--gamma", "100"))
     assert code == 0 and "gamma 100 multiplies attention logits by up to" in error

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import alignvid
-from alignvid.errors import AlignvidError, AttachmentError, ContractWarning, ObservationError
+from alignvid.errors import AlignvidError, AttachmentError, ContractWarning, ObservationError, UnknownTarget
 from alignvid.host import registry
+from alignvid.models import Family, KeyNorm, Reads, Site, Stack, Time
 from alignvid.models import registry as families
 from plain_model import PLAIN, plain_model
 
@@ -198,3 +199,121 @@ def test_what_a_door_needs_is_named_where_it_is_missing(pipe: LoopPipeline) -> N
 def test_observing_through_a_door_is_refused(pipe: LoopPipeline) -> None:
     with pytest.raises(ObservationError, match="calls `model_fn`"):
         alignvid.observe(pipe)
+
+
+def test_two_attachments_take_turns_on_one_model_each_with_its_own_counts(pipe: LoopPipeline) -> None:
+    plain = pipe()
+    weak = alignvid.attach(pipe, "generic", gamma=1.2, steps="all")
+    expected = pipe()
+    weak.withdraw()
+    strong = alignvid.attach(pipe, "generic", gamma=1.8, steps="all")
+    assert not torch.equal(pipe(), expected)
+    strong.withdraw()
+    assert torch.equal(pipe(), plain)
+    weak.put_back()
+    assert torch.equal(pipe(), expected)
+    assert (weak.forward_count, strong.forward_count) == (4 * STEPS, 2 * STEPS)
+    with pytest.raises(AttachmentError, match="already attached"):
+        strong.put_back()
+    strong.detach()
+    assert torch.equal(pipe(), expected)
+    weak.detach()
+    assert torch.equal(pipe(), plain) and not weak.is_attached
+
+
+def test_a_withdrawn_attachment_keeps_its_place_in_the_run(pipe: LoopPipeline) -> None:
+    expected = by_hand(pipe, lambda step, is_cond: step < 3)
+    attachment = alignvid.attach(pipe, "generic", gamma=GAMMA, blocks="all", steps=(0.0, 0.3))
+    attachment.withdraw()
+    loop = pipe.model_fn
+
+    def in_turns(**given: Any) -> Tensor:
+        pipe.model_fn = loop
+        attachment.put_back()
+        try:
+            return pipe.model_fn(**given)
+        finally:
+            attachment.withdraw()
+            pipe.model_fn = in_turns
+
+    pipe.model_fn = in_turns
+    torch.testing.assert_close(pipe(), expected, atol=1e-5, rtol=1e-5)
+    assert "withdrawn" in str(attachment) and attachment.active_forward_count == 2 * 3
+    attachment.detach()
+    with pytest.raises(AttachmentError, match="detached"):
+        attachment.withdraw()
+
+
+class HandedOver(nn.Module):
+    """An attention that runs no norm, and hands its keys to a function that it is given."""
+
+    def forward(self, query: Tensor, key: Tensor, *, kernel: Any = torch.matmul) -> Tensor:
+        return kernel(query, key.mT)
+
+
+def through_kernel(args: Any, kwargs: dict[str, Any], scale: Any) -> tuple[Any, Any]:
+    kernel = kwargs.get("kernel", torch.matmul)
+    return args, {**kwargs, "kernel": lambda query, key: kernel(query, scale(key.mT).mT)}
+
+
+def test_keys_without_a_norm_are_reached_through_the_arguments_of_their_attention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.ModuleDict({"attn": HandedOver()})])
+
+        def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
+            return self.blocks[0]["attn"](x, x, kernel=lambda query, key: torch.matmul(query, key) + 1.0)
+
+    keys = KeyNorm("", ("video", "text"), reach=through_kernel)
+    family = Family(
+        "handing",
+        (f"{Model.__module__}:Model",),
+        (Stack("blocks", (Site("self", "attn", (keys,)),)),),
+        reads=Reads(token_counts=lambda *_: {"video": 2}),
+        time=Time(scale=1.0),
+    )
+    monkeypatch.setattr(families, "_registered", {"handing": family})
+    model, x = Model(), torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    factors = torch.tensor([1.0, 1.0, 1.5, 1.5, 1.5])
+    with alignvid.attach(model, "generic", gamma=1.5, streams=["self.text"], steps="all", blocks="all") as attachment:
+        torch.testing.assert_close(model(x, torch.ones(1)), x @ (x * factors[:, None]).mT + 1.0)
+        assert attachment.acted_count == 1
+        assert attachment.proof().has_changed_anything
+    torch.testing.assert_close(model(x, torch.ones(1)), x @ x.mT + 1.0)
+    energy = alignvid.Recipe(alignvid.Energy(1.5, powers={"self.text": 1.0}))
+    with pytest.raises(UnknownTarget, match="no key norm"):
+        alignvid.attach(model, energy)
+
+
+class InPlace(nn.Module):
+    """A block that writes to what it is given, as ComfyUI's Flux does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_k = nn.RMSNorm(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x += torch.softmax(x @ self.norm_k(x).mT, -1) @ x
+        return x
+
+
+def test_a_proof_of_a_block_that_writes_to_its_input_compares_equal_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([InPlace()])
+
+        def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
+            return self.blocks[0](x.clone())
+
+    site = Site("self", "", (KeyNorm("norm_k", ("text",)),), writes_to_input=True)
+    family = Family("writing", (f"{Writing.__module__}:Writing",), (Stack("blocks", (site,)),), time=Time(scale=1.0))
+    monkeypatch.setattr(families, "_registered", {"writing": family})
+    model, x = Writing(), torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    plain = model(x, torch.ones(1)).detach()
+    with torch.no_grad(), alignvid.attach(model, "generic", gamma=1.5, steps="all") as attachment:
+        expected = float((model(x, torch.ones(1)) - plain).norm() / plain.norm())
+        assert attachment.proof().changes[0] == pytest.approx(expected, rel=1e-5)

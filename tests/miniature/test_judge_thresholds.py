@@ -110,7 +110,7 @@ def test_a_slow_change_off_the_path_counts_as_a_quick_one():
     video = render(SCENE).astype(np.float32)
     away = np.where(video[0, rows, columns] > 127, -1.0, 1.0)
     video[:, rows, columns] += np.linspace(0.0, 120.0, FRAMES)[:, None, None, None] * away  # 15 levels a frame
-    assert not judge(video.round().astype(np.uint8), SCENE).rest_untouched
+    assert change_off_path(video.round().astype(np.uint8), SCENE) == pytest.approx(120, abs=1)
 
 
 def test_a_flash_on_the_path_is_no_touch():

@@ -17,19 +17,18 @@ from typing import Any
 from torch import Tensor
 
 from alignvid.attachment.attachment import Attachment
-from alignvid.attachment.gated import gate_of
+from alignvid.attachment.gated import gate_of, refuse_attached
 from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.layout import Layout, acts_on_tokens, preset_of, resolve
 from alignvid.attachment.others import watch_of
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, warn_of_processor
-from alignvid.errors import AttachmentError
 from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
 from alignvid.host.given import given_levels
 from alignvid.host.registry import pipeline_of, silent_passes
-from alignvid.host.transformers import Host, hosts
+from alignvid.host.transformers import hosts
 from alignvid.host.words import check_prompts
-from alignvid.modulation import check_gamma
+from alignvid.modulation import Modulation, check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
 from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
@@ -41,7 +40,7 @@ _EXTREME_GAIN = 10.0  # at ten times its logits a softmax is close to an argmax;
 
 def attach(
     pipe_or_transformer: Any,
-    preset_or_recipe: str | Preset | Recipe | None = None,
+    preset_or_recipe: str | Preset | Recipe | Modulation | None = None,
     *,
     gamma: float | None = None,
     blocks: BlockSet | str | Iterable[int] | Mapping[str, Any] | None = None,
@@ -59,7 +58,8 @@ def attach(
 
     Args:
         pipe_or_transformer: a diffusers pipeline, another object that a host describes, or a transformer alone.
-        preset_or_recipe: a preset's name, a preset file, a Preset or a Recipe; found from the model if None.
+        preset_or_recipe: a preset's name, a preset file, a Preset, a Recipe, or a modulation with the blocks and steps
+            that are usual for its kind; found from the model if None.
         gamma: factor on the attention logits; every gain is a power of it.
         blocks: [0, 2], "0,2-7", "first-half", "all", or one of these per stack.
         steps: (start, stop) in fractions of the steps, or a StepWindow such as `StepWindow.noise_above(0.9)`.
@@ -94,7 +94,7 @@ def attach(
     contract = Contract(is_strict=strict)
     found = hosts(pipe_or_transformer)
     pipeline = pipeline_of(pipe_or_transformer)
-    _refuse_attached(found)
+    refuse_attached(found)
     refuse_of_pipeline(pipeline, schedule, passes)
     levels = [] if schedule is None else given_levels(schedule, found[0])
     given_passes = silent_passes(pipe_or_transformer) if passes is None else check_passes(passes)
@@ -156,14 +156,6 @@ def detach(pipe_or_transformer: Any) -> None:
 def preset_for(pipe_or_transformer: Any) -> Preset:
     """The preset that `attach` uses when none is named."""
     return preset_of(hosts(pipe_or_transformer)[0], pipeline_of(pipe_or_transformer))
-
-
-def _refuse_attached(found: Sequence[Host]) -> None:
-    for host in found:
-        if (gate := gate_of(host)) is not None:
-            raise AttachmentError(
-                f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
-            )
 
 
 def _warn_of_extremes(contract: Contract, layout: Layout) -> None:

@@ -59,6 +59,7 @@ class Attachment:
             attach_again=attach_again,
         )
         self._in_force: ref[InForce] | None = None
+        self._withdrawn: InForce | None = None
         self._others = ref(self._prepared.others)
         self._counts = self._prepared.counts
 
@@ -76,7 +77,7 @@ class Attachment:
         Warns if the pipeline has another transformer by now, so that the gain has acted on nothing since.
         """
         in_force, others = self.in_force, self._others()
-        self._in_force = None
+        self._in_force = self._withdrawn = None
         if in_force is not None:
             problems = in_force.problems()
             in_force.take_off()
@@ -91,9 +92,36 @@ class Attachment:
         """Where a gain did not act as the recipe says, or that could not be known: the last sentence of each kind."""
         return tuple(self._contract.said.values())
 
+    def withdraw(self) -> None:
+        """Take the gain off until `put_back`, and keep the counts and the place in the run; twice is fine.
+
+        For a host that lends one model to several users in turn: each has its own attachment, on the model in its own
+        forwards alone.
+        Raises: AttachmentError if it is detached.
+        """
+        if (in_force := self.in_force) is None:
+            raise AttachmentError(_DETACHED)
+        if not in_force.is_withdrawn:
+            in_force.withdraw()
+            self._withdrawn = in_force
+
+    def put_back(self) -> None:
+        """Let the gain act again after `withdraw`; twice is fine.
+
+        Raises: AttachmentError if it is detached, or the model carries another attachment now.
+        """
+        if (in_force := self.in_force) is None:
+            raise AttachmentError(_DETACHED)
+        if in_force.is_withdrawn:
+            in_force.refuse_another()
+            in_force.put_on()
+            self._withdrawn = None
+
     @property
     def in_force(self) -> InForce | None:
-        """What is on the model; None once it is detached or the model is gone."""
+        """What is on the model, or waits to be put back; None once it is detached or the model is gone."""
+        if self._withdrawn is not None:
+            return self._withdrawn
         return None if self._in_force is None else self._in_force()
 
     @property
@@ -113,14 +141,15 @@ class Attachment:
         With `attach(…, proof=True)` it was measured in the first forward of the last run in which the gain was on, and
         is there after detaching, too. Else the last forward in which it was on is run once more, and each attention in
         it twice. Counts are left as they are.
-        Raises: AttachmentError if the gain was on in no forward yet; or the attachment was detached and took no proofs.
+        Raises: AttachmentError if the gain was on in no forward yet; or the attachment was detached, or is withdrawn,
+        and took no proofs.
         """
         in_force = self.in_force
         measured = [counts.proved for counts in self._counts.values() if counts.proved is not None]
-        if not measured and in_force is None:
+        if not measured and (in_force is None or in_force.is_withdrawn):
             raise AttachmentError(
-                "This attachment was detached: ask for its proof inside the with block, or attach with proof=True, "
-                "which takes one in each run."
+                f"This attachment is {_state_of(in_force)}: ask for its proof inside the with block, while it is on "
+                "the model, or attach with proof=True, which takes one in each run."
             )
         measured = measured or ([] if in_force is None else in_force.proofs())
         if not measured:
@@ -212,7 +241,7 @@ class Attachment:
 
     def __str__(self) -> str:
         others = self._others()
-        state = "detached" if self.in_force is None else "; ".join(["attached", *self.in_force.problems()])
+        state = _state_of(self.in_force)
         if self.in_force is None and others is not None and others.is_watching:
             state = f"acts no longer: {TAKEN_OUT}"
         words = "".join(f"{_found(word, places)}; " for word, places in self.words.items())
@@ -221,6 +250,12 @@ class Attachment:
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
+
+
+def _state_of(in_force: InForce | None) -> str:
+    if in_force is None:
+        return "detached"
+    return "; ".join(["withdrawn" if in_force.is_withdrawn else "attached", *in_force.problems()])
 
 
 def _found(word: str, places: Mapping[str, Sequence[int]]) -> str:

@@ -88,6 +88,8 @@ class Call:
         """Whether nothing is acted on, though the gain is on: no token of its text is one of those that are chosen."""
         self.has_turn = False
         """Whether the gate lets no other forward run beside this one."""
+        self.attending: tuple[Any, ...] = ()
+        """Effects of the attention that is running, which act on its call; see attention_call.py."""
         self._doors: set[Hashable] = set()
 
     def passes(self, door: Hashable) -> bool:

@@ -85,6 +85,12 @@ class Effect:
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
         """Note what the effect must know of the forward that is about to run; called outside compiled code."""
 
+    def put_on(self, module: nn.Module) -> None:
+        """Do what the effect needs elsewhere, beside being on this module; doing it again must do nothing."""
+
+    def take_off(self, module: nn.Module) -> None:
+        """Undo `put_on`."""
+
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments with which the module must run."""
         return args, kwargs
@@ -152,6 +158,16 @@ class Several(Effect):
     def follow(self) -> None:
         """Be on in this forward if one of them is; after they have been switched."""
         self.now.is_active = any(effect.now.is_active for effect in self.effects)
+
+    def put_on(self, module: nn.Module) -> None:
+        """As each of them needs it."""
+        for effect in self.effects:
+            effect.put_on(module)
+
+    def take_off(self, module: nn.Module) -> None:
+        """As each of them needs it."""
+        for effect in self.effects:
+            effect.take_off(module)
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments, as all of them make them."""

@@ -9,7 +9,7 @@ object gets the same treatment where it is what the pipeline calls.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import cache, partial, wraps
 from typing import Any, cast
@@ -25,6 +25,7 @@ from alignvid.attachment.forwards import rebind
 from alignvid.attachment.gate import Gate
 from alignvid.attachment.refusals import EXPORT_PROBLEM, refuse_export
 from alignvid.attachment.swap import base_of, is_swapped, same_named_subclass
+from alignvid.errors import AttachmentError
 from alignvid.host.contexts import CACHE_CONTEXT, announced
 from alignvid.host.transformers import Host
 
@@ -34,6 +35,15 @@ _ATTRIBUTE = "_alignvid_gate"
 def gate_of(host: Host) -> Gate | AwaitedGate | None:
     """The gate of what is attached to a transformer, or waits to be."""
     return vars(host.transformer).get(_ATTRIBUTE)
+
+
+def refuse_attached(found: Iterable[Host]) -> None:
+    """Raises: AttachmentError if a transformer carries an attachment."""
+    for host in found:
+        if (gate := gate_of(host)) is not None:
+            raise AttachmentError(
+                f"The {host.name} is already attached to, with {gate.name}. Detach that first: alignvid.detach(pipe)."
+            )
 
 
 def acting_on(host: Host) -> Acting | None:
@@ -69,6 +79,11 @@ def is_gated(gate: Gate) -> bool:
 def remove_gate(gate: Gate) -> None:
     """Undo `install_gate`: class and instance are as before."""
     gate.edges.forget_all()
+    withdraw_gate(gate)
+
+
+def withdraw_gate(gate: Gate) -> None:
+    """As `remove_gate`, but the gate keeps what it knows of the running forwards, and nothing that they were given."""
     gate.forget_arguments()
     unbind_checkpoints(gate.host.transformer)
     for module in (gate.host.transformer, gate.host.called):

@@ -14,7 +14,14 @@ from alignvid.attachment.awaited import AwaitedGate
 from alignvid.attachment.doors import OpenDoor, close_door
 from alignvid.attachment.effects import effects_of
 from alignvid.attachment.gate import Gate
-from alignvid.attachment.gated import install_gate, is_gated, remove_gate, stand_before_copy
+from alignvid.attachment.gated import (
+    install_gate,
+    is_gated,
+    refuse_attached,
+    remove_gate,
+    stand_before_copy,
+    withdraw_gate,
+)
 from alignvid.attachment.layout import Layout
 from alignvid.attachment.others import Others, holds
 from alignvid.attachment.part import Counts, Part
@@ -77,6 +84,8 @@ class InForce:
         self._inserted = [Inserted(*where.holder, where.norm) for where in missing.values()]
         self._gates = [self._gate(host, proof) for host in layout.hosts]
         self._watches: list[RemovableHandle] = []
+        self.is_withdrawn = False
+        """Whether the model is as it was, until `put_on`."""
 
     @property
     def placements(self) -> dict[str, tuple[Placement, ...]]:
@@ -91,6 +100,7 @@ class InForce:
 
     def put_on(self) -> None:
         """Put the gains and gates in force; if anything fails, nothing stays."""
+        self.is_withdrawn = False
         try:
             for neutral in self._inserted:
                 neutral.put_in()
@@ -104,7 +114,8 @@ class InForce:
                 self._watches += watch_prompts(self.pipeline)
             if self._door is not None:
                 self._door.put_on()
-            self.others.watch()
+            if not self.others.is_watching:
+                self.others.watch()
             _everywhere.add(self)
         except BaseException:
             self.take_off()
@@ -112,23 +123,36 @@ class InForce:
 
     def take_off(self) -> None:
         """Restore the model, and let go of it."""
+        self._leave(remove_gate)
+        self.others.leave()
+        for clock, passes in self._readers:
+            clock.forget()
+            passes.forget()
+        self._gates, self._inserted, self.placed, self.pipeline, self._door = [], [], [], None, None
+
+    def withdraw(self) -> None:
+        """Restore the model, and keep counts and what is known of the running forwards, until `put_on`."""
+        self._leave(withdraw_gate)
+        self.is_withdrawn = True
+
+    def refuse_another(self) -> None:
+        """Raises: AttachmentError if a transformer carries another attachment."""
+        refuse_attached([gate.host for gate in self._gates])
+
+    def _leave(self, leave_gate: Callable[[Gate], None]) -> None:
         _everywhere.discard(self)
+        if self.is_withdrawn:  # what is on the model now is another's
+            return
         if self._door is not None:
             close_door(self.pipeline, self._door.door.attribute)
-            self._door = None
-        self.others.leave()
         for gate in self._gates:
-            remove_gate(gate)
+            leave_gate(gate)
             for installed in gate.installed:
                 remove(installed)
         for neutral in self._inserted:
             neutral.take_out()
         while self._watches:
             self._watches.pop().remove()
-        for clock, passes in self._readers:
-            clock.forget()
-            passes.forget()
-        self._gates, self._inserted, self.placed, self.pipeline = [], [], [], None
 
     def follow(self, original: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
         """Wait to be attached to a copy of a transformer, if the pipeline is being copied with it."""
@@ -146,7 +170,7 @@ class InForce:
 
     def problems(self) -> list[str]:
         """Why forwards of the pipeline may have run without a gain, from what lies in it now."""
-        return [problem for gate in self._gates if (problem := self._problem(gate))]
+        return [] if self.is_withdrawn else [problem for gate in self._gates if (problem := self._problem(gate))]
 
     def _problem(self, gate: Gate) -> str:
         name, done = gate.host.name, "acts no longer" if gate.counts.forwards else "has acted on nothing"

@@ -20,7 +20,7 @@ from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import refusals_of, targets_of
 from alignvid.host.transformers import Host
 from alignvid.host.words import check_family
-from alignvid.modulation import INNER_STREAMS, split_target
+from alignvid.modulation import INNER_STREAMS, Modulation, split_target
 from alignvid.presets import Preset
 from alignvid.presets.follow import recipe_at
 from alignvid.recipe import Branch, Recipe
@@ -68,7 +68,7 @@ class Layout:
 def resolve(
     found: Sequence[Host],
     pipeline: Any,
-    wanted: str | Preset | Recipe | None,
+    wanted: str | Preset | Recipe | Modulation | None,
     *,
     gamma: float | None = None,
     blocks: BlockSet | str | Iterable[int] | Mapping[str, Any] | None = None,
@@ -98,7 +98,8 @@ def resolve(
         name, recipe = _named_recipe(wanted, found[0], pipeline)
     else:
         _refuse_beside_follow(preset=wanted, gamma=gamma, streams=streams)
-        name, recipe = f"follow {follow:+g}", recipe_at(follow, found[0].family.preset_family)
+        recipe = recipe_at(follow, found[0].family.preset_family)
+        name = f"follow {follow:+g}"
     powers = None
     if streams is not None:
         known = targets_of(found[0], pipeline), refusals_of(found[0], pipeline)
@@ -133,9 +134,11 @@ def preset_of(host: Host, pipeline: Any) -> Preset:
     return presets.find(fingerprint_of(host, pipeline))
 
 
-def _named_recipe(wanted: str | Preset | Recipe | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
+def _named_recipe(wanted: str | Preset | Recipe | Modulation | None, host: Host, pipeline: Any) -> tuple[str, Recipe]:
     if isinstance(wanted, Recipe):
         return "a recipe of your own", wanted
+    if isinstance(wanted, Modulation):
+        return wanted.kind, Recipe.of(wanted)
     if wanted is None:
         preset = preset_of(host, pipeline)
     elif isinstance(wanted, Preset):

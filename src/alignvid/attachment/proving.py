@@ -23,6 +23,8 @@ class ProbedSite(NamedTuple):
     name: str
     """Such as "transformer.blocks.3.cross"."""
     module: nn.Module
+    writes_to_input: bool = False
+    """Whether it changes what it is given in place."""
 
 
 def plain_forward(transformer: nn.Module) -> Callable[..., Any]:
@@ -37,7 +39,11 @@ def probed_sites(host: Host, installed: Sequence[Installed], placements: Sequenc
         return [ProbedSite(f"{host.name} input", item.module) for item in installed if item.is_counted]
     attentions = {id(item.location.attention): item.location for item in placements}
     return [
-        ProbedSite(f"{where.host}.{where.stack}.{where.block}.{where.site}", where.attention)
+        ProbedSite(
+            f"{where.host}.{where.stack}.{where.block}.{where.site}",
+            where.attention,
+            where.attention_site.writes_to_input,
+        )
         for where in attentions.values()
     ]
 
@@ -75,6 +81,9 @@ def changes_in(
             stack.enter_context(_context(transformer, forward.context))
         for site in probed:
             hook = _Comparison(site.name, off, sums)
+            if site.writes_to_input:
+                before = site.module.register_forward_pre_hook(hook.keep, with_kwargs=True, prepend=True)
+                stack.callback(before.remove)
             stack.callback(site.module.register_forward_hook(hook, with_kwargs=True).remove)
         forward.call.begin_again()
         stack.enter_context(_in_force(forward.call))
@@ -90,11 +99,19 @@ class _Comparison:
     def __init__(self, name: str, off: Call, sums: dict[str, list[float]]) -> None:
         self.name, self.off, self.sums = name, off, sums
         self._is_comparing = False
+        self._kept: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Copy what the module is about to change."""
+        if not self._is_comparing:
+            self._kept = tuple(map(_copy, args)), {name: _copy(value) for name, value in kwargs.items()}
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._is_comparing:
             return
         self._is_comparing = True
+        if self._kept is not None:
+            (args, kwargs), self._kept = self._kept, None
         try:
             with _in_force(self.off):
                 plain = module(*args, **kwargs)
@@ -119,6 +136,10 @@ def _in_force(call: Call) -> Iterator[None]:
 
 def _context(transformer: Any, name: str) -> Any:
     return type(transformer).cache_context(transformer, name)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _tensors(output: Any) -> list[Tensor]:

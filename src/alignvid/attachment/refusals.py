@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from alignvid.attachment.placement import Placement
-from alignvid.errors import AttachmentError
+from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.contract import Contract
 from alignvid.host.parallel import is_context_parallel
 from alignvid.host.sites import NormLocation
@@ -44,6 +44,15 @@ def refuse_replaced(locations: Sequence[NormLocation]) -> None:
         raise AttachmentError(
             f"{replaced.keys.path} of block {replaced.block} of `{replaced.stack}` is another module than when "
             "the gain was attached (a LoRA was loaded or taken off?): detach and attach again."
+        )
+
+
+def refuse_reached(kind: str, placements: Sequence[Placement]) -> None:
+    """Raises: UnknownTarget where keys are not those of a norm, which all but a gain on whole streams look at."""
+    if reached := [item.location for item in placements if item.location.keys.reach is not None]:
+        raise UnknownTarget(
+            f"The attention {reached[0].site!r} of this model runs no key norm that can be looked at, so that a "
+            f"modulation of kind {kind!r} cannot act there: use a scalar one, or choose other streams."
         )
 
 

@@ -49,6 +49,7 @@ def install(installed: Installed) -> None:
     """Let an effect act on a module; at most one on each. Doing it again puts back what others have taken off."""
     module, effect, is_counted = installed
     effect.at_rest.is_in_force = False
+    effect.put_on(module)
     if is_swapped(module):  # perhaps with another class over ours (FSDP's), which then is left
         rebind(module, base_of(type(module)).forward, type(module).forward)
     else:
@@ -65,6 +66,7 @@ def remove(installed: Installed) -> None:
     """Undo `install`: the class and the instance are as if it had not been called, whoever came meanwhile."""
     module, effect, _ = installed
     effect.at_rest.is_in_force = True
+    effect.take_off(module)
     if (around := _arounds.pop(module, None)) is not None:
         around.effect = None
         unwrap(module, _Around)

@@ -67,10 +67,14 @@ class ModelFacts(TypedDict):
 
 
 class CallSettings(TypedDict, total=False):
-    """What a variant changes in the pipeline's call."""
+    """What a variant changes in the pipeline's call; `still` is made without one."""
 
     guidance: float
     blur: float
+    cfg_high: Count
+    prompts: str
+    images: str
+    still: bool
 
 
 class VariantFacts(TypedDict):

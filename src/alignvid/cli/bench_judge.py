@@ -25,6 +25,25 @@ if TYPE_CHECKING:
     from alignvid.bench.records import AnswerRecord
 
 
+_JUDGE_OPTIONS = (
+    click.option("--model", help="Folder or Hub id; for openai the server's name for it, its only one unless given."),
+    click.option("--revision", help="Of a Hub model."),
+    click.option("--device", help="cpu, cuda, cuda:1, or auto to spread over GPUs; cuda if there is one."),
+    SPEC_OPTIONS["dtype"],
+    click.option("--base-url", help="Of the server, ending in /v1; else OPENAI_BASE_URL. The key is OPENAI_API_KEY."),
+    click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight; 32 unless given."),
+    click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a request; 120."),
+    click.option("--send", type=click.Choice(["video", "images"]), help="Frames as one video (default), or as images."),
+)
+
+
+def judge_options(command: Any) -> Any:
+    """Add what a user may say about a judge, besides its name and protocol."""
+    for option in reversed(_JUDGE_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command(
     epilog=examples(
         "alignvid bench judge RUN --judge rule",
@@ -35,14 +54,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--judge", "name", required=True, help='"rule", "transformers", "openai" or an installed one.')
 @click.option("--protocol", help='"paper" (128 tokens, read as text; default) or "logit" (P(yes)).')
-@click.option("--model", help="Folder or Hub id; for openai the server's name for it, its only one unless given.")
-@click.option("--revision", help="Of a Hub model.")
-@click.option("--device", help="cpu, cuda, cuda:1, or auto to spread over GPUs; cuda if there is one.")
-@SPEC_OPTIONS["dtype"]
-@click.option("--base-url", help="Of the server, ending in /v1; else OPENAI_BASE_URL. The key is OPENAI_API_KEY.")
-@click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight; 32 unless given.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a request; 120.")
-@click.option("--send", type=click.Choice(["video", "images"]), help="Frames as one video (default), or as images.")
+@judge_options
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many samples.")
 @json_option
 def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any) -> None:
@@ -60,7 +72,9 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
     if name == "transformers":
         quiet_libraries()
     with resumable():
-        tally = judge_run(folder, open_judge(name, JudgeOptions(**options)), limit=limit, on_answer=_Progress().show)
+        tally = judge_run(
+            folder, open_judge(name, JudgeOptions(**options)), limit=limit, on_answer=JudgeProgress().show
+        )
     counts = {verdict.value: tally.verdicts[verdict] for verdict in Verdict}
     if as_json:
         print_json(_as_dict(tally, counts))
@@ -72,7 +86,7 @@ def judge(run: Path, name: str, limit: int | None, as_json: bool, **options: Any
     sys.exit(1 if counts["failed"] else 0)
 
 
-class _Progress:
+class JudgeProgress:
     """A bar for who watches; failures in a line each, the first few."""
 
     _MOST_LINES = 5

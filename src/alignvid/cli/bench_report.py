@@ -17,17 +17,20 @@ from alignvid.cli.terminal import examples, json_option, print_json, say
 )
 @scoring_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the report; RUN/report unless given.")
+@click.option("--audit", type=click.Path(path_type=Path), help="exact-….json of an exact audit of the same judge.")
 @json_option
-def report(run: Path, out: Path | None, as_json: bool, **asked: Any) -> None:
+def report(run: Path, out: Path | None, audit: Path | None, as_json: bool, **asked: Any) -> None:
     """Show RUN as a page: tables, plots with intervals, and every video beside its rivals with each verdict.
 
     The folder holds all that the page needs, videos too: it opens from disk and can be moved or zipped. Exit code 1:
     some videos are damaged, and not shown.
     """
     card = scorecard(run, **asked)
+    from alignvid.bench.audits.exact_file import read_exact
     from alignvid.report.benchmark import damage, write_report
 
-    page, damaged = write_report(run, out or run / "report", card)
+    rates = None if audit is None else read_exact(audit, card.run.judging)
+    page, damaged = write_report(run, out or run / "report", card, rates)
     for sentence in damage(damaged):
         say(sentence)
     if as_json:

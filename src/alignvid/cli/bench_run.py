@@ -37,7 +37,7 @@ _RUN_OPTIONS = (
         "--variants",
         multiple=True,
         metavar="A,B,…",
-        help='baseline, alignvid, presets, .toml files, "late: gamma=1.5 steps-window=0.7-1.0 guidance=3", '
+        help='baseline, still, alignvid, presets, .toml files, "late: gamma=1.5 steps-window=0.7-1.0 guidance=3", '
         '"both: streams=text & kind=energy streams=image". '
         "baseline,alignvid unless given; the first is compared with.",
     ),

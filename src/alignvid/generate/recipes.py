@@ -14,7 +14,7 @@ from dataclasses import replace
 from alignvid.errors import InputError
 from alignvid.generate.sketch import Sketch, resolve
 from alignvid.generate.spec import parse_blocks, parse_streams
-from alignvid.modulation import KINDS, from_dict
+from alignvid.modulation import BUILT_IN, from_dict, kind_named
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 
@@ -25,9 +25,7 @@ AND = "&"
 LIST_MARK = "+"
 """Between blocks or streams: commas part variants."""
 
-_MODULATION = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.number_names() if name != "gamma"))
-"""What belongs to some kind of modulation alone."""
-SETTINGS = ("preset", "gamma", "blocks", "steps-window", "streams", "branch", "follow", "kind", *_MODULATION)
+_SETTINGS = ("preset", "gamma", "blocks", "steps-window", "streams", "branch", "follow", "kind")
 _NOTHING = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
 
 
@@ -68,6 +66,12 @@ def settings_in(part: str, known: Sequence[str], *, what: str) -> dict[str, str]
     return pairs
 
 
+def settings_of(part: str) -> tuple[str, ...]:
+    """Names of the settings that a part may have. Raises: ModulationError for a kind that is unknown, or broken."""
+    kind = next((item.partition("=")[2] for item in part.split() if item.startswith("kind=")), "")
+    return *_SETTINGS, *_own_numbers(kind or None)
+
+
 def number(field: str, text: str) -> float:
     """The number of a setting. Raises: InputError."""
     try:
@@ -79,7 +83,7 @@ def number(field: str, text: str) -> float:
 def _part(part: str, model: Sketch) -> Recipe:
     if "=" not in part:
         return resolve(model, None if part == OWN else part, _NOTHING).recipe
-    base, rest = _base(settings_in(part, SETTINGS, what="A recipe"))
+    base, rest = _base(settings_in(part, settings_of(part), what="A recipe"))
     overrides = {
         "gamma": number("gamma", rest["gamma"]) if "gamma" in rest else None,
         "blocks": parse_blocks(_listed(rest["blocks"])) if "blocks" in rest else None,
@@ -93,8 +97,9 @@ def _part(part: str, model: Sketch) -> Recipe:
 
 def _base(settings: Mapping[str, str]) -> tuple[str | Recipe | None, dict[str, str]]:
     """What the settings change: a preset, the model's own, or, where a kind is named, that kind with its defaults."""
-    rest = {field: value for field, value in settings.items() if field not in ("preset", "kind", *_MODULATION)}
-    fields = {field: number(field, settings[field]) for field in _MODULATION if field in settings}
+    numbers = _own_numbers(settings.get("kind"))
+    rest = {field: value for field, value in settings.items() if field not in ("preset", "kind", *numbers)}
+    fields = {field: number(field, settings[field]) for field in numbers if field in settings}
     if "kind" not in settings:
         if fields:
             raise InputError(f"{next(iter(fields))} belongs to a kind of modulation; add for example kind=energy.")
@@ -103,7 +108,13 @@ def _base(settings: Mapping[str, str]) -> tuple[str | Recipe | None, dict[str, s
         raise InputError("preset and kind exclude each other; give one of them.")
     if "gamma" in rest:  # here, not as an override: energy's lower end must lie below it
         fields["gamma"] = number("gamma", rest.pop("gamma"))
-    return Recipe(modulation=from_dict({"kind": settings["kind"], **fields})), rest
+    return Recipe.of(from_dict({"kind": settings["kind"], **fields})), rest
+
+
+def _own_numbers(kind: str | None) -> list[str]:
+    """What belongs to a kind of modulation alone; without a kind, to any of the built-in ones."""
+    kinds = BUILT_IN if kind is None else (*BUILT_IN, kind_named(kind))
+    return list(dict.fromkeys(name for one in kinds for name in one.number_names() if name != "gamma"))
 
 
 def _listed(text: str) -> str:

@@ -6,6 +6,7 @@ of its own would: same prompt encoding, same image tokens, same noise from its o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,16 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
         return torch.cat([noise for noise, _ in samples]), torch.cat([condition for _, condition in samples])
 
     def generate(
-        self, images: list[Image.Image], prompts: list[str], noise_seeds: list[int], *, steps: int, guidance: float
+        self,
+        images: list[Image.Image],
+        prompts: list[str],
+        noise_seeds: list[int],
+        *,
+        steps: int,
+        guidance: float,
+        after_step: Callable[..., dict[str, Any]] | None = None,
     ) -> list[Video]:
-        """One clip per image, as uint8 frames."""
+        """One clip per image, as uint8 frames. `after_step`: as the pipeline's `callback_on_step_end`."""
         self.images, self.prompts = images, prompts
         pixels = np.stack([np.asarray(image, np.float32) / 255 for image in images])
         output: Any = self(
@@ -61,6 +69,7 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in noise_seeds],
+            callback_on_step_end=after_step,
             output_type="np",
         )
         return [(clip * 255).round().astype(np.uint8) for clip in output.frames]

@@ -36,10 +36,14 @@ class Sprite(NamedTuple):
     opacity: float
 
 
-def render(scene: Scene, *, shown: bool = True) -> Video:
-    """The clip of a scene, (frames, height, width, 3); without the edit it is the first frame, repeated."""
+def render(scene: Scene, *, shown: bool = True, until: float = 1.0) -> Video:
+    """The clip of a scene, (frames, height, width, 3); without the edit it is the first frame, repeated.
+
+    `until`: how much of the edit is shown at most, 0 to 1; there the clip stands still.
+    """
     background = paint_background(scene.background)
-    frames = [draw(background, _sprites(scene, edit_progress(frame) if shown else 0.0)) for frame in range(FRAMES)]
+    progress = [min(edit_progress(frame), until) if shown else 0.0 for frame in range(FRAMES)]
+    frames = [draw(background, _sprites(scene, now)) for now in progress]
     return np.stack(frames).round().astype(np.uint8)
 
 

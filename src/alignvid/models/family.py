@@ -20,6 +20,9 @@ from alignvid.models.sizes import Sizes, config_sizes
 Arguments = Mapping[str, Any]
 """Arguments of a transformer's forward, by name."""
 
+Reach = Callable[[tuple[Any, ...], dict[str, Any], Callable[[Tensor], Tensor]], tuple[tuple[Any, ...], dict[str, Any]]]
+"""From the arguments of an attention and a function of keys: arguments with which its keys pass that function."""
+
 UNCONDITIONAL = "unconditional_transformer"
 """Attribute of a pipeline that has a transformer of its own for the unconditional pass."""
 
@@ -70,6 +73,9 @@ class KeyNorm:
     """
     is_projection: bool = False
     """Whether this is the keys' projection ("to_k"), because the attention runs no norm that would cancel a gain."""
+    reach: Reach | None = None
+    """How keys are reached where the attention runs no norm of which the output could be changed, as where a kernel
+    reads the norm's weight. `path` is empty then, and `sequence_dim` that of the keys as they are handed over."""
     refusals: tuple[tuple[str, str], ...] = ()
     """Pairs of a stream whose keys a gain cannot act on and the reason, as a sentence. Such a stream is no target."""
 
@@ -103,6 +109,8 @@ class Site:
     """Indices of the stack's blocks that hold this attention; None for all."""
     is_optional: bool = False
     """Whether some of these blocks may lack it."""
+    writes_to_input: bool = False
+    """Whether it changes what it is given in place, so that running it twice needs a copy."""
     refusal: str = ""
     """Why a gain on these keys cannot act, as a sentence; empty if it can. Such a site has no targets."""
 

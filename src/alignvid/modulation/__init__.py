@@ -8,31 +8,42 @@ from typing import Any
 from alignvid.errors import ModulationError
 from alignvid.modulation.base import DEFAULT_GAMMA, INNER_STREAMS, Modulation, Powers, check_gamma, split_target
 from alignvid.modulation.conflict import ConflictAware
+from alignvid.modulation.down_up import DownUp
+from alignvid.modulation.dymos import DyMoS
 from alignvid.modulation.emphasis import Emphasis
 from alignvid.modulation.energy import Energy
+from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
+from alignvid.modulation.painter import Painter
 from alignvid.modulation.pilot import KeyBlur, LowPass
+from alignvid.modulation.ref_kv import RefKV
+from alignvid.modulation.registry import BUILT_IN, kind_named, kind_names, register
 from alignvid.modulation.scalar import Scalar
 
-KINDS: dict[str, type[Modulation]] = {
-    kind.kind: kind for kind in (Scalar, Energy, ConflictAware, LogBias, Emphasis, KeyBlur, LowPass)
-}
-"""Every kind by its name in files."""
-
 __all__ = [
+    "BUILT_IN",
     "DEFAULT_GAMMA",
     "INNER_STREAMS",
-    "KINDS",
+    "ConflictAware",
+    "Dcag",
+    "DownUp",
+    "DyMoS",
     "Emphasis",
     "Energy",
+    "Grag",
     "KeyBlur",
     "LogBias",
     "LowPass",
     "Modulation",
+    "Painter",
     "Powers",
+    "RefKV",
     "Scalar",
     "check_gamma",
     "from_dict",
+    "kind_named",
+    "kind_names",
+    "register",
     "split_target",
 ]
 
@@ -43,6 +54,6 @@ def from_dict(settings: Mapping[str, Any]) -> Modulation:
     Raises: ModulationError for an unknown kind or field.
     """
     kind = settings.get("kind", Scalar.kind)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ModulationError(f"The modulation kind {kind!r} is unknown; choose one of {', '.join(KINDS)}.")
-    return KINDS[kind].from_dict(settings)
+    if not isinstance(kind, str):
+        raise ModulationError(f"The modulation kind {kind!r} is unknown; choose one of {', '.join(kind_names())}.")
+    return kind_named(kind).from_dict(settings)

@@ -60,6 +60,9 @@ class Modulation(ABC):
 
     kind: ClassVar[str]
     """Name in files."""
+    effects: ClassVar[str]
+    """What puts it on a transformer, as "module:function": a function of a modulation, a `Host` and its placements that
+    gives a list of `Installed`. A name, because a modulation is plain data that is read without torch."""
     requirement: ClassVar[str] = ""
     """What a model must have, as a sentence for those whose model does not."""
     is_uniform: ClassVar[bool] = False
@@ -68,6 +71,8 @@ class Modulation(ABC):
     """Whether `words` and `padding`, parts of the text, may be targets."""
     looks_ahead: ClassVar[bool] = False
     """Whether it computes the keys of an attention before they pass their norm."""
+    schedule: ClassVar[tuple[str, str, str]] = ("first-half", "0.0-0.3", "both")
+    """Blocks, steps and CFG branch of a recipe that names no others: the paper's, unless its source says otherwise."""
     gamma: float
     """The knob: the factor on attention logits, or the largest that this kind gives; docs/modulations.md has each."""
     powers: Mapping[str, float]
@@ -105,7 +110,7 @@ class Modulation(ABC):
     @classmethod
     def number_names(cls) -> tuple[str, ...]:
         """Names of those settings that are one number."""
-        return tuple(field.name for field in fields(cls) if field.init and field.type == "float")  # type: ignore[arg-type]  # as above
+        return tuple(field.name for field in fields(cls) if field.init and field.type in ("float", float))  # type: ignore[arg-type]  # as above
 
     def to_dict(self) -> dict[str, Any]:
         """A dict that `from_dict` reads back."""

@@ -20,13 +20,15 @@ class ConflictAware(Modulation):
 
     looks_ahead: ClassVar[bool] = True
     kind: ClassVar[str] = "conflict-aware"
+    effects: ClassVar[str] = "alignvid.attachment.effects.conflict:conflict_effects"
     requirement: ClassVar[str] = (
-        "It compares text and image keys that one query meets in cross-attention, as in Wan 2.1 image-to-video."
+        "It compares text and image keys that one query meets, in cross-attention as in Wan 2.1 image-to-video, or in "
+        "joint attention as in FramePack."
     )
 
     gamma: float = DEFAULT_GAMMA
     """The largest gain; the paper clips C at 0.35."""
-    powers: Mapping[str, float] = field(default=Powers({"cross.text": 1.0, "cross.image": 1.0}), init=False)
+    powers: Mapping[str, float] = field(default=Powers({"*.text": 1.0, "*.image": 1.0}), init=False)
     """Fixed: a row of logits holds the keys of both streams."""
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ class Emphasis(Modulation):
     """The keys of chosen words, each by a weight of its own; all other words are left alone."""
 
     kind: ClassVar[str] = "emphasis"
+    effects: ClassVar[str] = "alignvid.attachment.effects.emphasis:emphasis_effects"
     takes_inner_streams: ClassVar[bool] = True
     is_uniform: ClassVar[bool] = True
 

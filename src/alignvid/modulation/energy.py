@@ -27,6 +27,7 @@ class Energy(Modulation):
     """A gain γ_e between `low` and `gamma`, from the mean energy of each attention, per sample and head."""
 
     kind: ClassVar[str] = "energy"
+    effects: ClassVar[str] = "alignvid.attachment.effects.energy:energy_effects"
 
     gamma: float = DEFAULT_GAMMA
     """The largest gain, approached where the mean energy is low."""
@@ -36,6 +37,9 @@ class Energy(Modulation):
     """Mean energy, in units of logits, at which the gain lies midway."""
     width: float = 1.0
     """How many logits it takes to move through the middle of the sigmoid."""
+    is_rotated: bool = False
+    """Whether the energy is that of queries and keys after rotary embedding, as the softmax has it: measured at the
+    attention call of self- and joint attention, in place of the norms."""
     powers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_POWERS)
     """Power of γ_e by target, `site.stream`."""
 

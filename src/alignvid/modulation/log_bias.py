@@ -15,6 +15,7 @@ class LogBias(Modulation):
     """Adds `power · ln(gamma)` to a target's logits: its odds against other streams are multiplied by gamma^power."""
 
     kind: ClassVar[str] = "log-bias"
+    effects: ClassVar[str] = "alignvid.attachment.effects.log_bias:log_bias_effects"
     takes_inner_streams: ClassVar[bool] = True
 
     gamma: float = DEFAULT_GAMMA

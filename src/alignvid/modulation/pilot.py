@@ -20,6 +20,7 @@ class KeyBlur(Modulation):
     """A Gaussian blur of a target's keys over their grid of tokens, before the rotary embedding."""
 
     kind: ClassVar[str] = "key-blur"
+    effects: ClassVar[str] = "alignvid.attachment.effects.pilot:key_blur_effects"
 
     sigma: float = 1.0
     """Standard deviation in tokens; 0 changes nothing."""
@@ -54,6 +55,7 @@ class LowPass(Modulation):
     """A Gaussian low-pass of the reference image's latents in the transformer's input, weaker as the noise goes."""
 
     kind: ClassVar[str] = "low-pass"
+    effects: ClassVar[str] = "alignvid.attachment.effects.pilot:low_pass_effects"
 
     sigma: float = 2.0
     """Standard deviation in latent pixels at pure noise; at noise level u it is u · sigma. 0 changes nothing."""

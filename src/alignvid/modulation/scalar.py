@@ -17,6 +17,7 @@ class Scalar(Modulation):
     """The paper's main setting: one constant gain per target, `gamma ** power`."""
 
     kind: ClassVar[str] = "scalar"
+    effects: ClassVar[str] = "alignvid.attachment.effects.words:gain_effects"
     takes_inner_streams: ClassVar[bool] = True
     is_uniform: ClassVar[bool] = True
 

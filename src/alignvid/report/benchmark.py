@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from alignvid.bench.audits.exact_file import ExactFacts
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.scoring.scorecard import SCORES_JSON, Scorecard
 from alignvid.bench.scoring.scores import DIMENSIONS, QUESTION_CATEGORY
 from alignvid.errors import InputError, OutputError
 from alignvid.files import sha256_of_file, writable_folder, write_together
+from alignvid.report.exact import audit_tables
 from alignvid.report.gallery import gallery_script, image_file, video_file
 from alignvid.report.page import PAGE_FILE, part, template
 from alignvid.report.plots import Plot, plots
@@ -49,13 +51,14 @@ class Report(NamedTuple):
     """Videos whose file is not the one on record: named, not shown; the scores are of the one on record."""
 
 
-def write_report(run: Path, out: Path, card: Scorecard) -> Report:
+def write_report(run: Path, out: Path, card: Scorecard, audit: ExactFacts | None = None) -> Report:
     """Write the report into a folder. Videos are hard links where the disk allows it.
 
     Args:
         run: The run's folder.
         out: The report's folder; made if it is missing, and overwritten file by file.
         card: The scores.
+        audit: The rates of its judge on clips of known truth, to be shown beside the scores.
 
     Raises: OutputError if the folder cannot be written; InputError if a video or image of the run is gone;
     MissingExtra without matplotlib.
@@ -72,7 +75,7 @@ def write_report(run: Path, out: Path, card: Scorecard) -> Report:
         else:
             damaged.append(video)
             target.unlink(missing_ok=True)  # of an earlier report; it may be a link to the damaged file
-    page = _page(card, drawn, damage(damaged)).encode()
+    page = _page(card, drawn, damage(damaged), audit).encode()
     gallery = gallery_script(card.run, frozenset(video.job for video in damaged))
     write_together(out, {**score_files(card), GALLERY_FILE: gallery, PAGE_FILE: page})
     return Report(out / PAGE_FILE, damaged)
@@ -125,8 +128,9 @@ def _place(source: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _page(card: Scorecard, drawn: list[Plot], damage: list[str]) -> str:
-    tables = [table.without_empty() for table in (*score_tables(card), *metric_tables(card), published_table(card))]
+def _page(card: Scorecard, drawn: list[Plot], damage: list[str], audit: ExactFacts | None) -> str:
+    found = (*audit_tables(card, audit), *score_tables(card), *metric_tables(card), published_table(card))
+    tables = [table.without_empty() for table in found]
     return template("benchmark.html.jinja").render(
         title=f"Benchmark: {card.run.info.data.get('name')} on {card.run.info.model.get('name')}",
         sentences=[*sentences(card), *damage],

@@ -9,11 +9,14 @@ from alignvid.bench.scoring.published import is_comparable, published
 from alignvid.bench.scoring.scorecard import Scorecard
 from alignvid.bench.scoring.scores import DIMENSIONS, OVERALL, Comparison, Score
 from alignvid.bench.scoring.statistics import Estimate
+from alignvid.report.floor import floor_sentences
 
 NOTHING = "–"
 """Where there is no number."""
 _SAME = "same"
 MAIN_CATEGORY = "main_category"
+_MOTION = ("dynamic_degree_dis", "dynamic_degree")
+"""Metrics of optical flow: the share of clips that move."""
 NOT_IN_TERMINAL = ("if failed were wrong – right", "videos", "questions", "settings", "left out")
 IN_TERMINAL = (OVERALL, MAIN_CATEGORY, "question_category")
 _PUBLISHED_COLUMNS = ("modification", "addition", "deletion", "dynamic_degree", "aesthetic_quality")
@@ -60,6 +63,7 @@ def metric_tables(card: Scorecard) -> list[Table]:
     """Means of the metrics, and whether a variant loses too much; none where nothing was measured."""
     if not card.metrics:
         return []
+    motion = _motion_tables(card)
     headings = ("metric", "protocol", "settings", "variant", "mean [95 %]", "n", "failed", "unmeasured", "stale")
     rows = [
         (row.metric, row.protocol, row.settings[:8], row.variant, number(row.mean), str(row.mean.n), str(row.failed),
@@ -68,7 +72,7 @@ def metric_tables(card: Scorecard) -> list[Table]:
     ]  # fmt: skip
     means = Table("Metrics", headings, rows, "Raw values of each metric's own scale. Protocols are never mixed.")
     if not card.metric_comparisons:
-        return [means]
+        return [*motion, means]
     headings = (
         "metric",
         "protocol",
@@ -86,7 +90,24 @@ def metric_tables(card: Scorecard) -> list[Table]:
         for row in card.metric_comparisons
     ]  # fmt: skip
     note = "Not worse: with 95 % confidence (one-sided) the loss is smaller than the margin. No margin, no verdict."
-    return [means, Table("Metrics, compared", headings, rows, note)]
+    return [*motion, means, Table("Metrics, compared", headings, rows, note)]
+
+
+def _motion_tables(card: Scorecard) -> list[Table]:
+    """Each variant's accuracy beside the share of its clips that move; none where no flow was measured."""
+    measured = [row for row in card.metrics if row.metric in _MOTION]
+    if not measured:
+        return []
+    series = list(dict.fromkeys((row.metric, row.protocol, row.settings) for row in measured))
+    means = {(row.metric, row.protocol, row.settings, row.variant): row.mean for row in measured}
+    rows = [
+        (variant, percent(card.score(variant).accuracy),
+         *(number(means[*key, variant]) if (*key, variant) in means else NOTHING for key in series))
+        for variant in card.run.variants
+    ]  # fmt: skip
+    headings = ("variant", "accuracy % [95 %]", *(f"{metric}, {protocol}" for metric, protocol, _ in series))
+    note = "Share of clips that move, by optical flow. A judge that likes still clips gives more where this falls."
+    return [Table("Judge and motion", headings, rows, note)]
 
 
 def published_table(card: Scorecard) -> Table:
@@ -140,7 +161,7 @@ def sentences(card: Scorecard) -> list[str]:
         )
         if count
     ]
-    return said
+    return [*said, *floor_sentences(card)]
 
 
 def markdown(card: Scorecard) -> str:

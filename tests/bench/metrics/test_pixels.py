@@ -91,3 +91,15 @@ def test_frames_are_encoded_a_few_at_a_time_in_order():
     found = features(frames, lambda batch: torch.from_numpy(batch).permute(0, 3, 1, 2).float(), encode, "cpu")
     assert found[:, 0].tolist() == list(range(40))
     assert sizes == [16, 16, 8]
+
+
+def test_pixels_are_normalised_by_the_published_means():
+    from transformers.image_utils import (
+        IMAGENET_DEFAULT_MEAN,
+        IMAGENET_DEFAULT_STD,
+        OPENAI_CLIP_MEAN,
+        OPENAI_CLIP_STD,
+    )
+
+    assert [CLIP_MEAN, CLIP_STD] == [tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD)]
+    assert [IMAGENET_MEAN, IMAGENET_STD] == [tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD)]

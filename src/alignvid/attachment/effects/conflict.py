@@ -3,7 +3,8 @@
     C = max(A_img − A_text, 0) / (A_img + A_text + ε) · H, clipped to 0 ≤ C ≤ gamma − 1;  γ = 1 + C
 
 A_img, A_text and H are those of one softmax over the image and the text keys together, also where the model has two
-separate ones (Wan): within each of two softmaxes the mass is 1 and could not be compared. H is the entropy divided by
+separate ones (Wan): within each of two softmaxes the mass is 1 and could not be compared. In joint attention, as in
+FramePack, they are those of its own softmax, after rotation, which holds other keys too. H is the entropy divided by
 log(number of keys), from 0 (one key) to 1 (uniform). Each head has its own C. Rows of queries are taken in tiles, so
 memory is linear in the tokens.
 
@@ -15,20 +16,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from alignvid.attachment.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect
 from alignvid.attachment.placement import Placement
-from alignvid.errors import UnknownTarget
+from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
 from alignvid.modulation.conflict import ConflictAware
 
-_EPSILON = 1e-6  # A_img + A_text is 1 here; it matters to callers whose softmax holds other keys too
+_EPSILON = 1e-6  # A_img + A_text is 1 in cross-attention; in joint attention other keys may have nearly everything
 _TILE_LOGITS = 2**24  # 64 MiB of float32 for each intermediate result
 
 
@@ -74,6 +76,55 @@ def tiled_conflict(
     batch, _, heads, _ = queries.shape
     rows = max(1, tile_logits // (batch * heads * (image_keys.shape[1] + text_keys.shape[1])))
     tiles = [conflict(attention_shares(tile, image_keys, text_keys), cap) for tile in queries.split(rows, 1)]
+    return torch.cat(tiles, -1)
+
+
+def joint_shares(asked: AttentionCall, sizes: Sequence[int], streams: Sequence[str]) -> Shares:
+    """Masses and normalised entropy under the softmax that an attention asks for, whatever else it holds.
+
+    A query that may look at one key or none has an entropy of 0.
+
+    Args:
+        asked: the attention call.
+        sizes: keys of each stream, in order.
+        streams: their names.
+    """
+    keys = asked.key.repeat_interleave(asked.query.shape[2] // asked.key.shape[2], 2)  # several heads may share keys
+    logits = torch.einsum("bqhd,bkhd->bhqk", asked.query * asked.scale, keys).float()
+    if asked.mask is not None:
+        is_bool = asked.mask.dtype == torch.bool
+        logits = logits.masked_fill(~asked.mask, -torch.inf) if is_bool else logits + asked.mask
+    weights = (logits - logits.amax(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)).exp()
+    by_stream = dict(zip(streams, (part.sum(-1) for part in weights.split(list(sizes), -1)), strict=True))
+    total = weights.sum(-1).clamp(min=torch.finfo(logits.dtype).tiny)
+    entropy = total.log() - torch.special.xlogy(weights, weights).sum(-1) / total
+    most = (logits > -torch.inf).sum(-1).clamp(min=2).log()
+    return Shares(by_stream["image"] / total, by_stream["text"] / total, entropy / most)
+
+
+def tiled_joint_conflict(
+    asked: AttentionCall, sizes: Sequence[int], streams: Sequence[str], cap: float, tile_logits: int
+) -> Float[Tensor, "batch heads query"]:
+    """C of every query of an attention call, with no more than `tile_logits` logits in memory (but one row at least).
+
+    Raises: AttachmentError for a mask that is not (batch, heads, query, key), each of the first three perhaps 1.
+    """
+    if asked.mask is not None and asked.mask.ndim != 4:
+        raise AttachmentError(
+            f"The attention runs with a mask of {asked.mask.ndim} axes, where conflict-aware scaling reads one of "
+            "(batch, heads, query, key); use another modulation here."
+        )
+    batch, count, heads, _ = asked.query.shape
+    rows = max(1, tile_logits // (batch * heads * asked.key.shape[1]))
+    masks = (
+        [asked.mask] * -(-count // rows)
+        if asked.mask is None or asked.mask.shape[2] == 1
+        else asked.mask.split(rows, 2)
+    )
+    tiles = [
+        conflict(joint_shares(asked._replace(query=query, mask=mask), sizes, streams), cap)
+        for query, mask in zip(asked.query.split(rows, 1), masks, strict=True)
+    ]
     return torch.cat(tiles, -1)
 
 
@@ -126,12 +177,51 @@ class ConflictGain(SwitchedEffect):
         return (queries * gain.transpose(1, 2).unsqueeze(-1)).to(output.dtype).flatten(-2)
 
 
-def conflict_effects(modulation: ConflictAware, placements: Sequence[Placement]) -> list[Installed]:
+class ConflictOfCall(AttentionEffect):
+    """Scales the queries of joint attention by their conflict, where they and the keys are rotated."""
+
+    def __init__(self, cap: float, streams: Sequence[str]) -> None:
+        """`cap`: the largest C; `streams`: of the keys, in the order of the softmax."""
+        super().__init__(streams)
+        self.cap = cap
+
+    def on_call(self, asked: AttentionCall) -> AttentionCall:
+        """The call with its queries scaled."""
+        amount = tiled_joint_conflict(asked, self.sizes(asked), self.streams, self.cap, _TILE_LOGITS)
+        gain = 1.0 + self.switch_like(amount) * amount
+        return asked._replace(query=(asked.query * gain.transpose(1, 2).unsqueeze(-1)).to(asked.query.dtype))
+
+
+def conflict_effects(modulation: ConflictAware, host: Host, placements: Sequence[Placement]) -> list[Installed]:
+    """A gain on the queries of each attention that meets text and image: at their norm where its keys can be made in
+    advance, else at the attention call.
+
+    Raises: UnknownTarget if no attention meets both, or one that does cannot be acted on.
+    """
+    by_attention: dict[int, list[Placement]] = {}
+    for item in placements:
+        by_attention.setdefault(id(item.location.attention), []).append(item)
+    both = [
+        items for items in by_attention.values() if {"text", "image"} <= {s for item in items for s, _ in item.powers}
+    ]
+    if not both:
+        met = sorted({f"{item.location.site}.{stream}" for item in placements for stream, _ in item.powers})
+        raise UnknownTarget(
+            f"No attention of {type(host.transformer).__name__} in the chosen blocks meets text and image keys at "
+            f"once; it has {', '.join(met)}. {ConflictAware.requirement}"
+        )
+    ahead = [items[0].location for items in both if items[0].location.attention_site.keys_in_advance is not None]
+    rest = [item for items in both if items[0].location.attention_site.keys_in_advance is None for item in items]
+    cap = modulation.gamma - 1.0
+    at_call = call_effects(rest, modulation.kind, lambda streams, _: ConflictOfCall(cap, streams))
+    return [*_effects_ahead(modulation, ahead), *at_call]
+
+
+def _effects_ahead(modulation: ConflictAware, locations: Sequence[NormLocation]) -> list[Installed]:
     """Keys noted at each attention's door and a gain on its queries, one of each for all blocks of a site."""
     shared: dict[tuple[object, ...], tuple[KeysInAdvance, ConflictGain]] = {}
     installed = []
-    for _, group in groupby(placements, key=lambda placement: id(placement.location.attention)):
-        location = next(group).location
+    for location in locations:
         keys_of, query_norm, heads = _requirements(location)
         kind = (location.site, keys_of, heads)
         if kind not in shared:

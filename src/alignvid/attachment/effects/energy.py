@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby
 from typing import Any
 
@@ -18,11 +18,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from alignvid.attachment.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
 from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
 from alignvid.models.family import Family, KeyNorm
 from alignvid.modulation.energy import Energy
 
@@ -190,8 +192,66 @@ class EnergyGain(SwitchedEffect):
         return torch.cat(scaled, self.sequence_dim)
 
 
-def energy_effects(modulation: Energy, family: Family, placements: Sequence[Placement]) -> list[Installed]:
-    """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks."""
+class AttendedState(AttendingState):
+    """The padding of the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attended: Mapping[str, Tensor] = {}
+
+
+class EnergyOfCall(AttentionEffect):
+    """Scales keys at the attention call by their energy with its queries, all of them rotated."""
+
+    state_type = AttendedState
+
+    def __init__(self, modulation: Energy, family: Family, streams: Sequence[str], powers: Mapping[str, float]) -> None:
+        """`streams`: of the keys, in the order of the softmax; `powers`: of those that are targets."""
+        super().__init__(streams)
+        self.modulation, self.family, self.powers = modulation, family, dict(powers)
+
+    def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
+        """Note the padding of this forward."""
+        attended = self.family.attended(transformer, arguments)
+        self.now.attended = {stream: mask for stream, mask in attended.items() if stream in self.streams}
+
+    def on_call(self, asked: AttentionCall) -> AttentionCall:
+        """The call with its keys scaled."""
+        sizes, is_counted = self.sizes(asked), None
+        if self.now.attended:
+            is_counted = torch.cat(
+                [
+                    self.now.attended.get(stream, asked.key.new_ones(len(asked.key), size)).to(asked.key.device).float()
+                    for stream, size in zip(self.streams, sizes, strict=True)
+                ],
+                1,
+            )
+        own_queries = is_counted if asked.query.shape[1] == asked.key.shape[1] else None
+        means = [_mean_of(asked.query, own_queries), _mean_of(asked.key, is_counted)]
+        repeats = asked.query.shape[2] // asked.key.shape[2]  # several heads of queries may share keys
+        energy = (means[0].unflatten(1, (-1, repeats)) * means[1].unsqueeze(2)).sum(-1).mean(2) * asked.scale
+        gain = energy_gain(energy, self.modulation)
+        scaled = [
+            scaled_per_head(part, gain ** (self.powers.get(stream, 0.0) * self.switch_like(gain)), 1)
+            for stream, part in zip(self.streams, asked.key.split(sizes, 1), strict=True)
+        ]
+        return asked._replace(key=torch.cat(scaled, 1))
+
+
+def _mean_of(
+    tokens: Float[Tensor, "batch token heads size"], is_counted: Float[Tensor, "batch token"] | None
+) -> Float[Tensor, "batch heads size"]:
+    total, count = sum_and_count(tokens, 1, is_counted)
+    return total / count.unsqueeze(-1)
+
+
+def energy_effects(modulation: Energy, host: Host, placements: Sequence[Placement]) -> list[Installed]:
+    """A query mean per kind of attention and an energy gain per kind of key norm, shared by all blocks; or, where the
+    energy is that after rotation, an effect on the attention call.
+    """
+    if modulation.is_rotated:
+        make = partial(EnergyOfCall, modulation, host.family)
+        return call_effects(placements, modulation.kind, make)
     means: dict[tuple[object, ...], QueryMean] = {}
     gains: dict[tuple[object, ...], EnergyGain] = {}
     installed = []
@@ -202,12 +262,12 @@ def energy_effects(modulation: Energy, family: Family, placements: Sequence[Plac
         # Where text is padded, queries lie like the first keys: those of the video alone, or of all streams. Where the
         # first keys are of the text alone, queries are the video's, of which none is padding.
         first = location.attention_site.keys[0]
-        taken = TokenMean(first, heads, family if len(first.streams) > 1 else None)
+        taken = TokenMean(first, heads, host.family if len(first.streams) > 1 else None)
         mean = means.setdefault((location.site, heads), QueryMean(taken))
         installed.append(Installed(query_norm, mean, False))
         for item in items:
             is_last = item is items[-1]
-            taken = TokenMean(item.location.keys, heads, family)
+            taken = TokenMean(item.location.keys, heads, host.family)
             kind = (item.location.site, item.location.keys, item.powers, is_last)
             gain = gains.setdefault(kind, EnergyGain(modulation, item.powers, taken, mean, is_last=is_last))
             installed.append(Installed(item.location.norm, gain, item is items[0]))
@@ -216,7 +276,8 @@ def energy_effects(modulation: Energy, family: Family, placements: Sequence[Plac
 
 def _requirements(location: NormLocation) -> tuple[nn.Module, int]:
     """The norm of the queries, and how many heads they have."""
-    heads = getattr(location.attention, "heads", None)
+    names = ("heads", "num_heads", "n_heads")  # of diffusers, of Wan's own code, of Cosmos'
+    heads = next((getattr(location.attention, name) for name in names if hasattr(location.attention, name)), None)
     if location.queries is None or not isinstance(heads, int):
         raise UnknownTarget(
             f"The attention {location.site!r} has no query norm or does not say how many heads: its energy cannot be "

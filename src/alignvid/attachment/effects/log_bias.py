@@ -29,6 +29,7 @@ from alignvid.attachment.effects.words import (
 from alignvid.attachment.placement import Placement
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
+from alignvid.host.transformers import Host
 from alignvid.models.family import Family
 from alignvid.modulation.log_bias import LogBias
 
@@ -114,7 +115,7 @@ class TokenBias(TokenEffect):
         return _with_mask(additive_mask(bias, mask), args, kwargs)
 
 
-def log_bias_effects(modulation: LogBias, placements: Sequence[Placement], family: Family) -> list[Installed]:
+def log_bias_effects(modulation: LogBias, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """One bias per kind of attention, shared by all blocks; for each token where a part of the text has its own."""
     inner = {id(item.location.attention) for item in placements if text_apart(item)[1] is not None}
     whole = [item for item in placements if id(item.location.attention) not in inner]
@@ -123,7 +124,7 @@ def log_bias_effects(modulation: LogBias, placements: Sequence[Placement], famil
         return stream_rule({stream: modulation.bias(power) for stream, power in placement.powers}, 0.0)
 
     by_token = [item for item in placements if id(item.location.attention) in inner]
-    return [*_whole_biases(modulation, whole), *token_bias_effects(by_token, rule_of, family, modulation.bias)]
+    return [*_whole_biases(modulation, whole), *token_bias_effects(by_token, rule_of, host.family, modulation.bias)]
 
 
 def token_bias_effects(

@@ -121,7 +121,7 @@ def key_blur_effects(modulation: KeyBlur, host: Host, placements: Sequence[Place
     return installed
 
 
-def low_pass_effects(modulation: LowPass, host: Host) -> list[Installed]:
+def low_pass_effects(modulation: LowPass, host: Host, placements: Sequence[Placement]) -> list[Installed]:
     """One low-pass at the door of a transformer.
 
     Raises: UnknownTarget if its input does not hold a reference image.

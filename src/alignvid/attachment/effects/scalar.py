@@ -7,14 +7,17 @@ quantisation or LoRA comes before or after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State, by_sample
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError
+from alignvid.models.family import Reach
 
 _NEUTRAL = 1.0
 
@@ -96,6 +99,29 @@ class KeyGain(Effect):
         return split_by_stream(keys, self.streams, self.sequence_dim, now)
 
 
+class ReachedKeyGain(KeyGain):
+    """The factors where no norm's output holds the keys: the attention is given arguments that scale them."""
+
+    def __init__(
+        self, factors: Sequence[float | None], streams: Sequence[str], sequence_dim: int, *, reach: Reach
+    ) -> None:
+        """`reach`: see `KeyNorm.reach`."""
+        super().__init__(factors, streams, sequence_dim)
+        self._reach = reach
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments with which the keys are scaled."""
+        return self._reach(args, kwargs, self.scaled)
+
+    def on_output(self, output: Any) -> Any:
+        """What the attention gives is no keys."""
+        return output
+
+    def on_fresh_output(self, output: Any) -> Any:
+        """As `on_output`."""
+        return output
+
+
 def scalar_effects(placements: Sequence[tuple[Placement, bool]]) -> list[Installed]:
     """One gain per kind of norm, shared by all blocks, so that a switch costs the same for 3 blocks as for 40.
 
@@ -135,9 +161,10 @@ def stream_sizes(total: int, streams: Sequence[str], now: State) -> list[int]:
 
 def _key_gain(placement: Placement) -> KeyGain:
     keys, gains = placement.location.keys, dict(placement.gains)
+    kind = KeyGain if keys.reach is None else partial(ReachedKeyGain, reach=keys.reach)
     if placement.is_uniform:
-        return KeyGain([placement.gains[0][1]], keys.streams[:1], keys.sequence_dim)
-    return KeyGain([gains.get(stream) for stream in keys.streams], keys.streams, keys.sequence_dim)
+        return kind([placement.gains[0][1]], keys.streams[:1], keys.sequence_dim)
+    return kind([gains.get(stream) for stream in keys.streams], keys.streams, keys.sequence_dim)
 
 
 def _broadcast(factor: Tensor, keys: Tensor) -> Tensor:

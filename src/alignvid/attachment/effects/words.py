@@ -15,13 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State
-from alignvid.attachment.effects.scalar import split_by_stream
-from alignvid.attachment.placement import Placement
+from alignvid.attachment.effects.scalar import scalar_effects, split_by_stream
+from alignvid.attachment.placement import Placement, with_firsts
+from alignvid.attachment.refusals import refuse_reached
 from alignvid.errors import WordError
+from alignvid.host.transformers import Host
 from alignvid.host.words import Sample, check_words, prompts_among, samples_of
 from alignvid.models.family import Family, KeyNorm, TextRows
 from alignvid.models.reading.words import occurrences, own_tokens
-from alignvid.modulation import INNER_STREAMS, Emphasis
+from alignvid.modulation import INNER_STREAMS, Emphasis, Scalar
 
 TEXT = "text"
 IN_TEXT = (TEXT, *INNER_STREAMS)
@@ -180,6 +182,16 @@ def token_gain_effects(
         effect = shared.setdefault(kind, TokenGain(rule_of(placement), family, keys))
         installed.append(Installed(placement.location.norm, effect, is_first))
     return installed
+
+
+def gain_effects(modulation: Scalar, host: Host, placements: Sequence[Placement]) -> list[Installed]:
+    """Those of a scalar: one gain for each kind of norm; for each token where a part of the text has its own."""
+    apart = [(*text_apart(placement), is_first) for placement, is_first in with_firsts(placements)]
+    whole = [(placement, is_first) for placement, _, is_first in apart if placement is not None]
+    tokens = [(placement, is_first) for _, placement, is_first in apart if placement is not None]
+    refuse_reached("scalar, by token,", [placement for placement, _ in tokens])
+    by_token = token_gain_effects(tokens, lambda placement: stream_rule(dict(placement.gains), 1.0), host.family)
+    return [*scalar_effects(whole), *by_token]
 
 
 def emphasis_rule(modulation: Emphasis, placement: Placement) -> TokenRule:

@@ -132,6 +132,14 @@ def corrected_accuracy(
     return truly_yes + (1 - expects_yes) - still_yes
 
 
+def corrected_scores(
+    questions: Iterable[AnsweredQuestion], variants: Iterable[str], table: np.ndarray, *, seed: int
+) -> tuple[CorrectedScore, ...]:
+    """Accuracies without a judge's errors, from a table of counts: truth (yes, no) by verdict (yes, no)."""
+    pool, rng = list(questions), np.random.default_rng(seed)
+    return tuple(_corrected_score(name, _parts(pool, name), table, rng) for name in variants)
+
+
 def _corrected_score(name: str, parts: Parts, table: np.ndarray, rng: np.random.Generator) -> CorrectedScore:
     mean = parts.mean(0)
     judged = float(mean[1] + (1 - mean[0]) - mean[2])

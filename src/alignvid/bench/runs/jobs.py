@@ -82,6 +82,7 @@ def make_job(
         "image": image_sha256,
         "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
         "blur": variant.blur or None,
+        **{name: value for name in ("still", "cfg_high") if (value := getattr(variant, name))},
         "settings": settings.to_dict(),
         "noise_seed": noise,
         "model": dict(model),

@@ -13,11 +13,13 @@ from alignvid.bench.data.samples import Sample
 from alignvid.bench.run_folder import IMAGES, DataFacts, ModelFacts, RunFolder, RunInfo, UnusableFacts
 from alignvid.bench.runs.jobs import Job, make_job
 from alignvid.bench.runs.model_identity import model_identity
+from alignvid.bench.runs.other_inputs import Given
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.runs.variants import Variant, parse_variants
 from alignvid.errors import InputError
 from alignvid.generate.call import Defaults, Settings, check_accepts, settle
 from alignvid.generate.device import choose_device
+from alignvid.generate.guidance import check_schedule
 from alignvid.generate.loading import find_model
 from alignvid.generate.plan import model_defaults, pipeline_class_of
 from alignvid.generate.record import machine_facts, now, package_versions
@@ -37,6 +39,8 @@ class Plan:
     jobs: tuple[Job, ...]
     """All of this command, sample by sample, whether done or not, whichever shard they are of."""
     unusable: tuple[Unusable, ...]
+    images: Mapping[str, bytes]
+    """Reference pictures that a variant brings, by their place in the run's folder."""
 
     def write(self, folder: RunFolder) -> None:
         """Write images and plan into the run's folder, joined with what it holds already.
@@ -49,6 +53,8 @@ class Plan:
         originals = {sample.id: sample for sample in self.data.samples}
         for sample in self.samples:
             folder.write_image(sample.image_path, self.data.image_of(originals[sample.id]).content)
+        for place, content in self.images.items():
+            folder.write_image(place, content)
         if info != before or samples != folder.samples():
             folder.write_plan(info, samples)
 
@@ -79,20 +85,24 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
     variants = parse_variants(spec.variants, sketch(source))
     for variant in variants:
         check_accepts(pipeline_class, _generation(spec, variant))
+        if variant.cfg_high is not None:
+            guidance = _generation(spec, variant).guidance or model_defaults(source, pipeline_class).guidance
+            check_schedule(pipeline_class, variant.cfg_high, guidance)
     data = open_data(spec.data)
     model = model_identity(source)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
     samples, jobs, unusable = [], [], list(data.dropped)
+    given = Given(variants, spec.max_pixels)
     for found in _references(data, spec):
         if isinstance(found, Unusable):
             unusable.append(found)
             continue
         samples.append(found.sample)
-        jobs += _jobs_of(found, spec, variants, model_defaults(source, pipeline_class), model, shared)
+        jobs += _jobs_of(found, spec, variants, given, model_defaults(source, pipeline_class), model, shared)
     if not samples:
         raise InputError(f"No sample of {data.name!r} can be used: {_reasons(unusable)}")
     info = _info(spec, data, model, variants, shared, unusable)
-    return Plan(spec, info, data, tuple(samples), tuple(jobs), tuple(unusable))
+    return Plan(spec, info, data, tuple(samples), tuple(jobs), tuple(unusable), given.pictures)
 
 
 def joined(before: RunInfo, now_planned: RunInfo) -> RunInfo:
@@ -135,6 +145,7 @@ def _jobs_of(
     found: _Usable,
     spec: BenchSpec,
     variants: tuple[Variant, ...],
+    given: Given,
     defaults: Defaults,
     model: ModelFacts,
     shared: dict[str, Any],
@@ -142,14 +153,15 @@ def _jobs_of(
     decisive = _named(model, "pipeline", "revision", "digest")
     for seed in spec.seeds:
         for variant in variants:
+            sample, sha256 = given.to(variant, found.sample, found.reference.sha256)
             settings: Settings = settle(_generation(spec, variant), defaults, found.reference.pixels)
             yield make_job(
-                found.sample,
+                sample,
                 variant,
                 seed,
                 settings,
-                image=found.sample.image_path,
-                image_sha256=found.reference.sha256,
+                image=sample.image_path,
+                image_sha256=sha256,
                 model=decisive,
                 shared=shared,
             )

@@ -40,7 +40,7 @@ def _unit(jobs: list[Job]) -> Unit:
     """Tasks by seed, then by what goes into the model, then by variant."""
     together: dict[tuple[object, ...], dict[str, list[Job]]] = {}
     for job in jobs:
-        inputs = (job.seed, job.settings.guidance, job.variant.blur)
+        inputs = (job.seed, job.settings.guidance, job.variant.blur, job.variant.prompts, job.variant.images)
         together.setdefault(inputs, {}).setdefault(job.variant.name, []).append(job)
     by_seed = sorted(together.items(), key=lambda item: item[0][0])  # type: ignore[arg-type,return-value]  # the seed
     return tuple(task for _, variants in by_seed for task in _with_followers(variants.values()))

@@ -13,13 +13,14 @@ from typing import Any
 from alignvid.bench.run_folder import CallSettings, VariantFacts
 from alignvid.errors import AlignvidError, InputError
 from alignvid.fields import read
-from alignvid.generate.recipes import AND, LIST_MARK, SETTINGS, number, parse_recipe, parts_in, settings_in
+from alignvid.generate.recipes import AND, LIST_MARK, number, parse_recipe, parts_in, settings_in, settings_of
 from alignvid.generate.sketch import Sketch
 from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 
-BASELINE, ALIGNVID = "baseline", "alignvid"
-_CALL = ("guidance", "blur")
+BASELINE, ALIGNVID, STILL = "baseline", "alignvid", "still"
+_NUMBERS, _TEXTS = ("guidance", "blur", "cfg_high"), ("prompts", "images")
+_CALL = (*_NUMBERS, *_TEXTS)
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,22 @@ class Variant:
     blur: float | None = None
     """Standard deviation, in pixels of the model's input, of a Gaussian blur of the reference image: the pilot study's
     way to raise adherence."""
+    cfg_high: int | None = None
+    """Guidance in the first so many steps only."""
+    prompts: str | None = None
+    """A file of other prompts, as of a rewriter."""
+    images: str | None = None
+    """A folder of other reference pictures, as of an editing model."""
+    still: bool = False
+    """The reference picture repeated, made without a model: what a judge must not take for a followed prompt."""
 
     @property
     def settings(self) -> CallSettings:
         """What is changed in the call."""
-        return CallSettings(**{name: value for name in _CALL if (value := getattr(self, name)) is not None})
+        changed: dict[str, Any] = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
+        if self.still:
+            changed["still"] = True
+        return CallSettings(**changed)
 
     def to_dict(self) -> VariantFacts:
         """Plain data for the run's plan."""
@@ -75,13 +87,15 @@ def check_variants(variants: Iterable[Variant]) -> None:
 
 
 def parse_variant(text: str, model: Sketch) -> Variant:
-    """Read one variant: "baseline", "alignvid", a preset, a .toml file, or settings such as "gamma=1.5 guidance=3",
-    those of several modulations with "&" between them.
+    """Read one variant: "baseline", "still", "alignvid", a preset, a .toml file, or settings such as "gamma=1.5
+    guidance=3", those of several modulations with "&" between them.
 
     Raises: AlignvidError naming what is wrong.
     """
     if text == BASELINE:
         return Variant(text)
+    if text == STILL:
+        return Variant(text, still=True)
     if "=" not in text and text[0].isdigit():
         raise InputError(
             f"{text!r} is no variant; commas part variants, so write blocks and streams of one with "
@@ -95,7 +109,7 @@ def parse_variant(text: str, model: Sketch) -> Variant:
 
 def _parsed(text: str, model: Sketch) -> Variant:
     name, body = _named(text)
-    call: dict[str, float] = {}
+    call: dict[str, Any] = {}
     parts = []
     for part in parts_in(body):
         own = _without_call(part, call) if "=" in part else part
@@ -114,14 +128,23 @@ def _named(text: str) -> tuple[str, str]:
     return name.strip(), f"{field}={value}{mark}{others}".strip()
 
 
-def _without_call(part: str, call: dict[str, float]) -> str:
+def _without_call(part: str, call: dict[str, Any]) -> str:
     """What is left of a part's settings; what they change in the call is added to `call`."""
-    settings = settings_in(part, (*SETTINGS, *_CALL), what="A variant")
+    settings = settings_in(part, (*settings_of(part), *_CALL), what="A variant")
     for field in _CALL:
         if field in settings:
             if field in call:
                 raise InputError(f"{field} is set twice; leave one out.")
-            call[field] = number(field, settings.pop(field))
+            text = settings.pop(field)
+            call[field] = number(field, text) if field in _NUMBERS else text
     if "blur" in call:
         check_sigma(call["blur"])
+    if "cfg_high" in call:
+        call["cfg_high"] = _count("cfg_high", call["cfg_high"])
     return " ".join(f"{field}={value}" for field, value in settings.items())
+
+
+def _count(field: str, number: float) -> int:
+    if not number.is_integer():
+        raise InputError(f"{field}={number:g} is no number of steps; write for example {field}=8.")
+    return int(number)

@@ -19,6 +19,7 @@ from alignvid.bench.runs.spec import BenchSpec
 from alignvid.errors import pass_on_interrupt
 from alignvid.files import sha256_of_bytes
 from alignvid.generate.call import call_arguments, frames_of
+from alignvid.generate.guidance import guided_until
 from alignvid.generate.loading import find_model
 from alignvid.generate.model import Model, load_model
 from alignvid.media.blur import blurred_image
@@ -72,6 +73,8 @@ class PipelineWorker:
         return [made for single, image in zip(alone, images, strict=True) for made in self.run(single, [image])]
 
     def _clips(self, task: Task, images: Sequence[bytes]) -> list[Frames]:
+        if task.jobs[0].variant.still:
+            return [_still(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)]
         self._forget_what_is_over(task)
         recipe = task.jobs[0].variant.recipe
         with ExitStack() as stack:
@@ -88,7 +91,8 @@ class PipelineWorker:
     def _forget_what_is_over(self, task: Task) -> None:
         first = task.jobs[0]
         samples = tuple(job.sample.id for job in task.jobs)
-        inputs = (samples, first.seed, first.settings.guidance, first.variant.blur)
+        variant = first.variant
+        inputs = (samples, first.seed, first.settings.guidance, variant.blur, variant.prompts, variant.images)
         if samples != self._samples:
             self.encodings.forget()
         if inputs != self._inputs:
@@ -105,6 +109,8 @@ class PipelineWorker:
         )
         reference = _reference(job, image, self.spec.max_pixels)
         arguments = call_arguments(type(self.pipeline), spec, job.settings, reference)
+        if job.variant.cfg_high is not None:
+            arguments["callback_on_step_end"] = guided_until(job.variant.cfg_high)
         generator = torch.Generator("cpu").manual_seed(job.noise_seed)
         with torch.no_grad():
             return frames_of(self.pipeline(**arguments, **self.model.source.extra_arguments, generator=generator))
@@ -120,6 +126,7 @@ class PipelineWorker:
             [jobs[index].noise_seed for index in padded],
             steps=settings.steps,
             guidance=settings.guidance,
+            after_step=None if (high := jobs[0].variant.cfg_high) is None else guided_until(high),
         )
         return clips[: len(jobs)]
 
@@ -150,6 +157,12 @@ def _reference(job: Job, image: bytes, max_pixels: int) -> Image.Image:
     pixels = decode_image(image, job.image, max_pixels=max_pixels).pixels
     fitted = fit_image(pixels, job.settings.width, job.settings.height)
     return fitted if job.variant.blur is None else blurred_image(fitted, job.variant.blur)
+
+
+def _still(job: Job, image: bytes, max_pixels: int) -> Frames:
+    """The reference picture, as the model would get it, for the whole length of the video."""
+    picture = np.asarray(_reference(job, image, max_pixels).convert("RGB"), np.uint8)
+    return np.repeat(picture[None], job.settings.frames or 1, 0)
 
 
 def made_of(job: Job, clip: Frames, seconds: float) -> Made:

@@ -1,0 +1,232 @@
+"""The nodes: forms over alignvid. Loaded by ComfyUI alone, whose interface they use."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfy_api.latest import ComfyExtension, io, ui
+
+from alignvid.errors import AlignvidError
+from alignvid.presets import load
+from alignvid.recipe import Recipe
+
+from .patch import patch_of, patched
+from .report import report_of
+from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, preset_names, problem_of, recipe_from
+
+CATEGORY = "alignvid"
+RecipeIO = io.Custom("ALIGNVID_RECIPE")
+_GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is `gamma`."
+_FOLLOW_TIP = "From -1, the picture, to 1, the prompt; 0 leaves the model as it is. Used where strength is `follow`."
+_STEPS_TIP = "Empty: the preset's. 0.0-0.3 in fractions of the steps of this sampler, noise>0.9, noise:0.6-0.9, or all."
+_BLOCKS_TIP = 'Empty: the preset\'s. 0,2-7, first-half, last-half, all; by stack {"single_blocks": "0-9"}.'
+_STREAMS_TIP = "Empty: the preset's. text, image; or powers of gamma: cross.text=2, cross.image=1."
+
+
+def _refused(error: AlignvidError) -> ValueError:
+    """ComfyUI shows the message of an error on its node."""
+    return ValueError(str(error))
+
+
+class AlignVid(io.ComfyNode):
+    """MODEL -> MODEL: makes it follow its prompt."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVid",
+            display_name="AlignVid",
+            category=CATEGORY,
+            description=(
+                "Makes a video or picture model follow its prompt better, without training: attention to the prompt "
+                "is scaled in chosen blocks and steps. Between the loader and the sampler, before or after LoRAs."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="A MODEL of a core loader. It is left as it is; use the output."),
+                io.Combo.Input(
+                    "preset",
+                    options=preset_names(),
+                    default=AUTO,
+                    tooltip="auto: found from the model's blocks, heads and width; generic where it has none.",
+                ),
+                io.Combo.Input(
+                    "strength",
+                    options=list(STRENGTHS),
+                    default=AS_PRESET,
+                    tooltip="preset: as the preset says. gamma: that number. follow: that number in place of a preset.",
+                ),
+                io.Float.Input("gamma", default=1.35, min=-1e6, max=1e6, step=0.05, tooltip=_GAMMA_TIP),
+                io.Float.Input("follow", default=0.5, min=-1e6, max=1e6, step=0.05, tooltip=_FOLLOW_TIP),
+                io.String.Input("blocks", default="", tooltip=_BLOCKS_TIP),
+                io.String.Input("steps", default="", tooltip=_STEPS_TIP),
+                io.String.Input("streams", default="", tooltip=_STREAMS_TIP),
+                io.Combo.Input(
+                    "branch",
+                    options=list(BRANCHES),
+                    default=AS_PRESET,
+                    tooltip="Pass of classifier-free guidance: both, that of the positive (cond) or negative prompt.",
+                ),
+                io.Boolean.Input(
+                    "measure",
+                    default=False,
+                    tooltip="Measure in each run by how much attention moved, for AlignVid Report: one forward more.",
+                ),
+                RecipeIO.Input("recipe", optional=True, tooltip="From AlignVid Recipe; in place of the preset."),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The MODEL to sample with."),
+                io.String.Output("summary", display_name="summary", tooltip="What acts where and when."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        strength: str = AS_PRESET,
+        gamma: float | None = None,
+        follow: float | None = None,
+        blocks: str = "",
+        steps: str = "",
+        streams: str = "",
+        branch: str = AS_PRESET,
+    ) -> bool | str:
+        """What can be known without the model, before anything runs."""
+        problem = problem_of(
+            strength=strength, gamma=gamma, follow=follow, blocks=blocks, steps=steps, streams=streams, branch=branch
+        )
+        return problem or True
+
+    @classmethod
+    def execute(
+        cls, model: Any, preset: str, measure: bool = False, recipe: Recipe | None = None, **widgets: Any
+    ) -> io.NodeOutput:
+        """A clone of the MODEL with an attachment in its forwards."""
+        try:
+            clone, patch = patched(
+                model, lambda lent: attached(lent, preset, recipe, proof=measure, **widgets), measures=measure
+            )
+        except AlignvidError as error:
+            raise _refused(error) from None
+        return io.NodeOutput(clone, str(patch.attachment))
+
+
+class AlignVidRecipe(io.ComfyNode):
+    """A recipe: of a preset, or pasted."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidRecipe",
+            display_name="AlignVid Recipe",
+            category=CATEGORY,
+            description=(
+                "A recipe for AlignVid: what acts, where and when. Take a preset's and change it, or paste one as "
+                "JSON: any modulation of alignvid, or several. It is saved with the workflow in what you save."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "preset", options=preset_names()[1:], default="generic:generic", tooltip="Where no text is pasted."
+                ),
+                io.String.Input("text", default="", multiline=True, tooltip="A recipe as JSON; empty: the preset's."),
+            ],
+            outputs=[
+                RecipeIO.Output(tooltip="For AlignVid."),
+                io.String.Output("json", display_name="json", tooltip="The recipe as JSON, to change and paste."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text: str = "") -> bool | str:
+        """A pasted text must be a recipe."""
+        return problem_of(recipe_text=text.strip()) or True
+
+    @classmethod
+    def execute(cls, preset: str, text: str = "") -> io.NodeOutput:
+        """The recipe, and its JSON."""
+        try:
+            recipe = recipe_from(text) if text.strip() else load(preset).recipe
+        except AlignvidError as error:
+            raise _refused(error) from None
+        return io.NodeOutput(recipe, json.dumps(recipe.to_dict(), indent=2))
+
+
+class AlignVidReport(io.ComfyNode):
+    """What acted in the last run; an error if nothing did."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidReport",
+            display_name="AlignVid Report",
+            category=CATEGORY,
+            description=(
+                "What AlignVid did in the run that gave `after`: steps, blocks, how often, and by how much attention "
+                "moved if the AlignVid node measures. An error if nothing acted."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL that the sampler was given."),
+                io.AnyType.Input("after", tooltip="What the sampler gave, a LATENT mostly; passed on as it is."),
+            ],
+            outputs=[
+                io.AnyType.Output("passed", display_name="after", tooltip="What came in."),
+                io.String.Output("report", display_name="report", tooltip="In words."),
+                io.String.Output("data", display_name="data", tooltip="As JSON."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model: Any, after: Any) -> io.NodeOutput:
+        """Words on the node, and data."""
+        try:
+            words, data = report_of(patch_of(model))
+        except AlignvidError as error:
+            raise _refused(error) from None
+        return io.NodeOutput(after, words, json.dumps(data, indent=2), ui=ui.PreviewText(words))
+
+
+class AlignVidMiniature(io.ComfyNode):
+    """MODEL, CLIP, CLIP_VISION and VAE of the embedded miniature."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidMiniature",
+            display_name="AlignVid Miniature",
+            category=CATEGORY,
+            description=(
+                "A complete Wan 2.1 image-to-video model of 2 million parameters, trained on made scenes, without a "
+                "download: to see AlignVid act in seconds on any machine. It proves nothing about large models. "
+                'Needs pip install "alignvid[generate]".'
+            ),
+            inputs=[],
+            outputs=[
+                io.Model.Output("model", tooltip="Its transformer, in ComfyUI's own Wan code."),
+                io.Clip.Output("clip", tooltip="Its text encoder, for CLIPTextEncode."),
+                io.ClipVision.Output("clip_vision", tooltip="Its vision encoder, for CLIPVisionEncode."),
+                io.Vae.Output("vae", tooltip="Its autoencoder, for WanImageToVideo and VAEDecode."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        """Loaded on the CPU."""
+        from .miniature import load
+
+        try:
+            return io.NodeOutput(*load())
+        except AlignvidError as error:
+            raise _refused(error) from None
+
+
+class Extension(ComfyExtension):
+    """The nodes of this pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """As ComfyUI asks for it."""
+        return [AlignVid, AlignVidRecipe, AlignVidReport, AlignVidMiniature]

@@ -1,0 +1,252 @@
+"""The third mechanism: queries, keys and values at the attention call itself, after norm and rotary embedding.
+
+Norm output and mask reach most of what a modulation wants. What needs rotated keys, values, or the logits of joint
+attention acts where diffusers' processors call `dispatch_attention_fn`. That name is exchanged in their module
+while something is attached that needs it, and passes everything on untouched where no such attention is running. The
+attention that runs says so itself: its effect is on its module, as every effect is (swap.py).
+
+What is changed lies before the kernel, so it is exact with every backend of the dispatch; a mask is not changed here.
+An attention whose processor calls a kernel by itself, such as CogVideoX's or SD3's, is refused when attaching; one that
+another processor takes out of the dispatch later is an error at its next run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from types import ModuleType
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from alignvid.attachment.call import running
+from alignvid.attachment.effect import Installed, SwitchedEffect, SwitchedState
+from alignvid.attachment.effects.scalar import stream_sizes
+from alignvid.attachment.placement import Placement
+from alignvid.errors import AttachmentError, UnknownTarget
+from alignvid.host.sites import NormLocation, norm_of
+
+_NAME = "dispatch_attention_fn"
+
+
+class AttentionCall(NamedTuple):
+    """What one softmax is asked for. The keys of all heads of a sample lie as the dispatch of diffusers has them."""
+
+    query: Float[Tensor, "batch query heads size"]
+    key: Float[Tensor, "batch key key_heads size"]
+    value: Float[Tensor, "batch key key_heads value_size"]
+    mask: Tensor | None
+    scale: float
+    """Factor on q·k; 1/√size unless the processor says otherwise."""
+
+
+class AttendingState(SwitchedState):
+    """Whether the attention that is running has called the dispatch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_called = False
+        self.given: tuple[int, int] | None = None
+        """Tokens of the hidden and of the encoder states that the attention was given; None if it took them otherwise.
+        """
+
+
+class AttentionEffect(SwitchedEffect):
+    """Acts on the attention call of the modules that it is on. One softmax holds all of their keys."""
+
+    state_type = AttendingState
+    is_neutral_in_graph = False
+    reads_token_counts = True
+
+    def __init__(self, streams: Sequence[str]) -> None:
+        """`streams`: of the keys, in the order of the softmax."""
+        super().__init__()
+        self.streams = tuple(streams)
+        self.groups: tuple[tuple[str, ...], ...] = ()
+        """Streams of the hidden states, then of the encoder states, where these have norms of their own."""
+
+    def on_call(self, asked: AttentionCall) -> AttentionCall:
+        """What the softmax is to be asked for in place of this."""
+        return asked
+
+    def sizes(self, asked: AttentionCall) -> list[int]:
+        """Keys of each stream, in order.
+
+        Raises: AttachmentError if the family counts too few of them, and the attention was not given each kind apart.
+        """
+        now, total = self.now, asked.key.shape[1]
+        if sum(now.tokens_in(stream) is None for stream in self.streams) < 2:
+            return stream_sizes(total, self.streams, now)
+        if now.given is None or len(self.groups) != 2 or sum(now.given) != total:
+            raise AttachmentError(
+                f"{total} keys cannot be split into {', '.join(self.streams)}: the family counts the tokens of too few "
+                "of these streams, and this attention is not given them apart. Use a scalar modulation here."
+            )
+        sizes: dict[str, int] = {}
+        for names, count in zip(self.groups, now.given, strict=True):
+            sizes |= zip(names, stream_sizes(count, names, now), strict=True)
+        return [sizes[stream] for stream in self.streams]
+
+    def put_on(self, module: nn.Module) -> None:
+        """Let the processor of an attention ask here before it calls the dispatch."""
+        exchange_dispatch(module)
+
+    def take_off(self, module: nn.Module) -> None:
+        """Undo `put_on`."""
+        restore_dispatch(module)
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments, untouched; from here on the attention call is this effect's."""
+        now = self.now
+        now.has_called, now.given = False, _given(args, kwargs)
+        _attend((*_attending(), self))
+        return args, kwargs
+
+    def on_output(self, output: Any) -> Any:
+        """The output, untouched. Raises: AttachmentError if the attention has not called the dispatch."""
+        _attend(())
+        if not self.now.has_called:
+            raise AttachmentError(
+                "An attention that AlignVid acts on did not call diffusers' dispatch_attention_fn, so that its "
+                "queries, keys and values were not seen: was another processor set meanwhile? Detach and attach again."
+            )
+        return output
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int] | None:
+    """Tokens of the hidden and of the encoder states among an attention's arguments."""
+    hidden = kwargs.get("hidden_states", args[0] if args else None)
+    encoder = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+    if not isinstance(hidden, Tensor) or not isinstance(encoder, Tensor) or hidden.ndim != 3 or encoder.ndim != 3:
+        return None
+    return hidden.shape[1], encoder.shape[1]
+
+
+class _Attending:
+    """Effects of the attention that compiled code is running; eager code keeps them in the call of its thread."""
+
+    def __init__(self) -> None:
+        self.effects: tuple[AttentionEffect, ...] = ()
+        """On the instance from the start: compiled code looks whether it is there, and would be compiled again."""
+
+
+_compiled = _Attending()
+
+
+def _attending() -> tuple[AttentionEffect, ...]:
+    if torch.compiler.is_compiling():
+        return _compiled.effects
+    call = running()
+    return () if call is None else call.attending
+
+
+def _attend(effects: tuple[AttentionEffect, ...]) -> None:
+    if torch.compiler.is_compiling():
+        _compiled.effects = effects
+    elif (call := running()) is not None:
+        call.attending = effects
+
+
+def single_softmax(location: NormLocation, kind: str) -> tuple[str, ...]:
+    """Streams of the one softmax of an attention, in order, whose call can be acted on.
+
+    Raises: UnknownTarget if it has several softmaxes, or its processor does not call diffusers' dispatch.
+    """
+    site = location.attention_site
+    present = [keys for keys in site.keys if norm_of(location.attention, keys) is not None]
+    if not site.is_joint and len(present) > 1:
+        raise UnknownTarget(
+            f"The attention {location.site!r} has a softmax for each of its key norms, which a modulation of kind "
+            f"{kind!r} cannot distinguish at the attention call; choose streams of self- or joint attention."
+        )
+    if dispatching_module(location.attention) is None:
+        processor = type(getattr(location.attention, "processor", location.attention)).__name__
+        raise UnknownTarget(
+            f"The attention {location.site!r} runs {processor}, which calls a kernel by itself and not diffusers' "
+            f"dispatch_attention_fn, so that a modulation of kind {kind!r} cannot see its rotated keys. Use a scalar "
+            "or log-bias modulation here, or a model whose attention is dispatched."
+        )
+    norms = site.keys if site.is_joint else (location.keys,)
+    return site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
+
+
+def call_effects(
+    placements: Sequence[Placement],
+    kind: str,
+    make: Callable[[tuple[str, ...], dict[str, float]], AttentionEffect],
+) -> list[Installed]:
+    """One effect on each attention, shared by all that have the same streams and powers.
+
+    Args:
+        placements: the key norms that were chosen.
+        kind: of the modulation, for messages.
+        make: the effect of these streams of one softmax, and the power of each that is a target.
+    """
+    by_attention: dict[int, list[Placement]] = {}
+    for item in placements:
+        by_attention.setdefault(id(item.location.attention), []).append(item)
+    shared: dict[tuple[object, ...], AttentionEffect] = {}
+    installed = []
+    for items in by_attention.values():
+        location = items[0].location
+        streams, powers = single_softmax(location, kind), tuple(pair for item in items for pair in item.powers)
+        key = (location.site, streams, powers)
+        if key not in shared:
+            shared[key] = make(streams, dict(powers))
+            shared[key].groups = tuple(keys.streams for keys in location.attention_site.keys)
+        installed.append(Installed(location.attention, shared[key]))
+    return installed
+
+
+def dispatching_module(attention: nn.Module) -> ModuleType | None:
+    """The module whose `dispatch_attention_fn` an attention's processor calls; None if it calls none."""
+    processor = getattr(attention, "processor", None)
+    code = type(attention).forward if processor is None else type(processor).__call__
+    module = sys.modules.get(getattr(code, "__module__", ""))
+    return module if module is not None and callable(getattr(module, _NAME, None)) else None
+
+
+def exchange_dispatch(attention: nn.Module) -> None:
+    """Put our dispatch in the place of that of an attention's processor; doing it again does nothing."""
+    if (module := dispatching_module(attention)) is None:
+        return  # the attention says so when it runs
+    users = _users.setdefault(module.__name__, WeakSet())
+    users.add(attention)
+    if not hasattr(getattr(module, _NAME), "_alignvid_plain"):
+        setattr(module, _NAME, _overheard(getattr(module, _NAME)))
+
+
+def restore_dispatch(attention: nn.Module) -> None:
+    """Give a processor's module its own dispatch back when its last attention is done with it."""
+    for name, users in _users.items():
+        users.discard(attention)
+        module = sys.modules.get(name)
+        plain = getattr(getattr(module, _NAME, None), "_alignvid_plain", None)
+        if not users and plain is not None:  # else another's lies over ours, which passes everything on
+            setattr(module, _NAME, plain)
+
+
+_users: dict[str, WeakSet[nn.Module]] = {}
+"""Attentions that need our dispatch, by the name of the module that calls it."""
+
+
+def _overheard(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @wraps(plain)
+    def dispatch(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        if effects := _attending():
+            scale = kwargs.get("scale")
+            asked = AttentionCall(query, key, value, attn_mask, query.shape[-1] ** -0.5 if scale is None else scale)
+            for effect in effects:
+                effect.now.has_called = True
+                asked = effect.on_call(asked)
+            query, key, value = asked.query, asked.key, asked.value
+        return plain(query, key, value, attn_mask, *args, **kwargs)
+
+    dispatch._alignvid_plain = plain  # type: ignore[attr-defined]  # read by restore_dispatch
+    return dispatch

@@ -1,0 +1,103 @@
+"""A real ComfyUI server on loopback, from a checkout, with the pack in a base folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from comfyui_pack import FOLDER
+
+_STARTS_IN_S = 900  # on a loaded machine; 65 on an idle one
+_TORCHAUDIO = "__version__ = '2.13.0'\n"  # it does not load beside a CPU torch, and is imported unconditionally
+
+
+class Server:
+    """What tests ask of a server that is running."""
+
+    def __init__(self, port: int, base: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.base = base
+
+    def get(self, path: str) -> Any:
+        """JSON of a page."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as reply:
+            return json.load(reply)
+
+    def post(self, prompt: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and answer to a graph that is queued."""
+        body = json.dumps({"prompt": prompt}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/prompt", data=body, headers={"Content-Type": "application/json"}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return reply.status, json.load(reply)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def run(self, prompt: dict[str, Any], timeout_s: float = 300.0) -> dict[str, Any]:
+        """What the server says of a graph once it is done."""
+        status, answer = self.post(prompt)
+        assert status == 200, answer
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if found := self.get(f"/history/{answer['prompt_id']}"):
+                return found[answer["prompt_id"]]
+            time.sleep(0.3)
+        raise TimeoutError(f"the server did not finish {answer['prompt_id']}")
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def running(checkout: Path, base: Path) -> Iterator[Server]:
+    """A server that ends with the block."""
+    (base / "custom_nodes").mkdir(parents=True)
+    for folder in ("input", "output", "models", "user", "temp"):
+        (base / folder).mkdir()
+    shutil.copytree(FOLDER, base / "custom_nodes" / "alignvid", ignore=shutil.ignore_patterns("__pycache__"))
+    stub = base / "stubs" / "torchaudio"
+    stub.mkdir(parents=True)
+    for name in ("__init__", "functional", "transforms"):
+        (stub / f"{name}.py").write_text(_TORCHAUDIO, encoding="utf-8")
+    port = _free_port()
+    command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
+    command += ["--disable-api-nodes", "--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
+    environment = {**os.environ, "PYTHONPATH": str(stub.parent)}
+    with (base / "server.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            server = Server(port, base)
+            _wait(server, process)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait(server: Server, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _STARTS_IN_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError((server.base / "server.log").read_text(encoding="utf-8")[-3000:])
+        try:
+            server.get("/system_stats")
+            return
+        except OSError:
+            time.sleep(1.0)
+    raise TimeoutError((server.base / "server.log").read_text(encoding="utf-8")[-3000:])
