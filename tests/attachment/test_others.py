@@ -141,7 +141,7 @@ def test_another_transformer_that_is_compiled_is_said(is_wrapped):
     pipe.transformer = other
     with pytest.warns(ContractWarning, match=SAID):
         generate(pipe, call, num_inference_steps=1)
-    with pytest.warns(ContractWarning, match="another one than when"):
+    with pytest.warns(ContractWarning, match="another one than when|in the pipeline no longer"):
         alignvid.detach(pipe)
 
 
@@ -151,7 +151,7 @@ def test_another_transformer_is_pickled_and_copied_before_it_runs():
     pipe.transformer = copy.deepcopy(pipe.transformer)
     again = pickle.loads(pickle.dumps(pipe.transformer))
     alone = copy.deepcopy(pipe.transformer)
-    with pytest.warns(ContractWarning, match="another one than when"):
+    with pytest.warns(ContractWarning, match="another one than when|in the pipeline no longer"):
         alignvid.detach(pipe)
     for copied in (again, alone):
         pipe.transformer = copied

@@ -14,11 +14,15 @@ from typing import Any, get_args
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
 from alignvid.errors import ContractError, ContractWarning
 from alignvid.host.contract import Contract, Kind
+from alignvid.miniature import load_pipeline
+from alignvid.miniature.batches import batched
+from alignvid.miniature.drawing import HEIGHT, WIDTH
 from image_pipelines import flux
 from pipelines import framepack_f1, generate, wan_i2v, wan_t2v
 from reading_pipelines import BUILDERS as READING
@@ -112,6 +116,14 @@ def mixed_streams(strict: bool) -> None:
     generate(pipe, call | embeds, max_sequence_length=500)
 
 
+def missing_words(strict: bool) -> None:
+    pipe = load_pipeline()
+    prompts = ["add a green circle at the top left", "add a red square at the bottom right"]
+    with alignvid.attach(pipe, gamma=1.0, words={"green": 2.0}, strict=strict):
+        pictures = [Image.new("RGB", (WIDTH, HEIGHT), "white")] * 2
+        batched(pipe).generate(pictures, prompts, [0, 0], steps=1, guidance=1.0)
+
+
 @torch.no_grad()
 def assumed_fraction(strict: bool) -> None:
     transformer = wan_t2v()[0].transformer
@@ -161,6 +173,7 @@ CASES: list[tuple[Kind, Callable[[bool], None], str]] = [
     ("unknown vision tokens", unknown_vision_tokens, "Which tokens of the prompt are a picture's is not known"),
     ("empty streams", empty_streams, "image has no tokens in this call"),
     ("mixed streams", mixed_streams, "The prompt has 500 tokens beside those of an image"),
+    ("missing words", missing_words, "Of the 2 prompts in this batch, 1 have none of the words green"),
     ("assumed fraction", assumed_fraction, "the fraction of steps done is taken as 1 - noise level"),
     ("unknown fraction", unknown_fraction, "it is not known whether it lies within"),
     ("unknown branch", unknown_branch, "Which branch of guidance a forward of .* is .* not known"),

@@ -30,7 +30,7 @@ def test_a_cell_is_empty_below_nine_levels_from_the_background(offset, seen):
 def test_a_shape_is_read_up_to_two_pixels_beside_its_place(right, down):
     background, (x, y) = paint_background(SCENE.background), centre(4)
     mask = coverage("circle", x + right, y + down, RADIUS["large"])[..., None]
-    sight = look(blur(background * (1 - mask) + mask * np.float32(PALETTE["red"]), BLUR), background, 4)
+    sight = look(blur(background * (1 - mask) + mask * np.float32(PALETTE["red"]), BLUR), background, 4, may_grow=False)
     assert str(sight) == "a large red circle"
     assert sight.fits["circle", "large"].error < 3  # a pixel further it is above 10
 

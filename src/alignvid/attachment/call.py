@@ -89,7 +89,7 @@ class Call:
         self.has_turn = False
         """Whether the gate lets no other forward run beside this one."""
         self.attending: tuple[Any, ...] = ()
-        """Effects of the attention that is running, which act on its call; see attention_call.py."""
+        """Effects of the attention that is running, which act on its call; see effects/attention_call.py."""
         self._doors: set[Hashable] = set()
 
     def passes(self, door: Hashable) -> bool:

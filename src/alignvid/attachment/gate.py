@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
-from alignvid.attachment.graphs import Graphs, uncompiled
+from alignvid.attachment.graphs import Graphs
 from alignvid.attachment.idleness import Idleness, StreamWatch
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
 from alignvid.attachment.proof import SiteChange
@@ -99,7 +99,7 @@ class Gate:
         """Hooks that distinguish vision tokens from words; none where both are treated alike."""
         return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
 
-    @uncompiled
+    @torch.compiler.disable
     def begin(
         self,
         door: object,
@@ -198,7 +198,7 @@ class Gate:
         if now.missing:
             self._contract.warn("missing words", now.missing, once_in=(self.host.name, run))
 
-    @uncompiled
+    @torch.compiler.disable
     def end(self, call: Call) -> None:
         """Take a Call out of force, and count what it did.
 
@@ -238,7 +238,7 @@ class Gate:
         """Keep nothing of what was run."""
         self._last_active = None
 
-    @uncompiled
+    @torch.compiler.disable
     def abandon(self, call: Call) -> None:
         """Take a Call out of force whose forward failed."""
         self._leave(call)

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Sequence
 
-import torch
 from torch import nn
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
-from torch._dynamo.decorators import skip
 
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """As `torch.compiler.disable`, which costs microseconds in a call where nothing is being compiled, too."""
-    disabled: Any = torch.compiler.disable(function)
-
-    @skip
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        return (function if get_eval_frame_callback() is None else disabled)(*args, **kwargs)
-
-    return run
 
 
 class Graphs:

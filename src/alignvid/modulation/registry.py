@@ -25,7 +25,6 @@ from alignvid.modulation.painter import Painter
 from alignvid.modulation.pilot import KeyBlur, LowPass
 from alignvid.modulation.ref_kv import RefKV
 from alignvid.modulation.scalar import Scalar
-from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.modulations"
 
@@ -77,7 +76,16 @@ def _built_in() -> dict[str, type[Modulation]]:
 
 
 def _loaded(point: EntryPoint) -> type[Modulation]:
-    kind = load_plugin(point, "MODULATION", "modulation", ModulationError)
+    try:  # as alignvid.plugins does, in whose layer this room is: neither imports the other
+        found = point.load()
+        kind = found if point.attr else found.MODULATION
+    except Exception as cause:  # code of another package runs here, and may raise anything
+        package = point.dist.name if point.dist else "a package"
+        raise ModulationError(
+            f"The modulation {point.name!r} of the package {package!r} cannot be loaded: {type(cause).__name__}: "
+            f"{' '.join(str(cause).split()).rstrip('.')}. {point.module} must be a module with a "
+            f"{point.attr or 'MODULATION'}; mend or uninstall that package."
+        ) from cause
     checked = _checked(kind, f"The modulation {point.name!r} of {point.value}")
     if checked.kind != point.name:
         raise ModulationError(

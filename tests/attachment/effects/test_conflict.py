@@ -12,7 +12,7 @@ from torch import Tensor
 
 import alignvid
 import pipelines
-from alignvid.attachment.attention_call import AttentionCall
+from alignvid.attachment.effects.attention_call import AttentionCall
 from alignvid.attachment.effects.conflict import (
     Shares,
     attention_shares,

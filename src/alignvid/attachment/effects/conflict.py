@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alignvid.attachment.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect
+from alignvid.attachment.effects.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Installed, SwitchedState
 from alignvid.attachment.effects.log_bias import MaskBias
-from alignvid.attachment.effects.scalar import stream_sizes
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.streams import stream_sizes
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from alignvid.attachment.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
-from alignvid.attachment.effects.scalar import split_by_stream
+from alignvid.attachment.effects.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host

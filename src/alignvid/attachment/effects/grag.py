@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from alignvid.attachment.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Installed
+from alignvid.attachment.effects.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
 from alignvid.host.transformers import Host
 from alignvid.modulation.grag import Dcag

@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Installed, SwitchedEffect
-from alignvid.attachment.effects.scalar import stream_sizes
 from alignvid.attachment.effects.words import (
     IN_TEXT,
     TEXT,
@@ -27,6 +26,7 @@ from alignvid.attachment.effects.words import (
     text_apart,
 )
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.streams import stream_sizes
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host

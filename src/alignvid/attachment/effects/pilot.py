@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Installed, SwitchedEffect, SwitchedState, by_sample
 from alignvid.attachment.effects.gaussian import blurred_pictures, blurred_tokens, gaussian_weights, reach
-from alignvid.attachment.effects.scalar import split_by_stream
 from alignvid.attachment.placement import Placement, with_firsts
+from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import UnknownTarget
 from alignvid.host.transformers import Host
 from alignvid.models.family import Family, Grid, KeyNorm, ReferenceChannels

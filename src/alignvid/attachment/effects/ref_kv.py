@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from alignvid.attachment.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.effect import Installed
+from alignvid.attachment.effects.attention_call import AttentionCall, AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
 from alignvid.host.transformers import Host
 from alignvid.modulation.ref_kv import RefKV

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State, by_sample
 from alignvid.attachment.placement import Placement
-from alignvid.errors import AttachmentError
+from alignvid.attachment.streams import split_by_stream
 from alignvid.models.family import Reach
 
 _NEUTRAL = 1.0
@@ -136,27 +136,6 @@ def scalar_effects(placements: Sequence[tuple[Placement, bool]]) -> list[Install
             shared[kind] = _key_gain(placement)
         installed.append(Installed(placement.location.norm, shared[kind], is_first))
     return installed
-
-
-def split_by_stream(tokens: Tensor, streams: Sequence[str], sequence_dim: int, now: State) -> tuple[Tensor, ...]:
-    """The tokens of each stream, in order."""
-    return tokens.split(stream_sizes(tokens.shape[sequence_dim], streams, now), sequence_dim)
-
-
-def stream_sizes(total: int, streams: Sequence[str], now: State) -> list[int]:
-    """Tokens of each stream, in order; the stream without a count has what the others leave.
-
-    Raises: AttachmentError if the counts do not add up.
-    """
-    counts = [now.tokens_in(stream) for stream in streams]
-    rest = total - sum(count for count in counts if count is not None)
-    # Compiled, `total` may be known on the device only (FramePack crops its text by a mask): there is no comparing it.
-    if not torch.compiler.is_compiling() and (rest < 0 or (rest > 0 and None not in counts)):
-        raise AttachmentError(
-            f"{total} keys cannot be split into {now} and the rest: the family's token counts do not "
-            "fit this model; see docs/families.md."
-        )
-    return [rest if count is None else count for count in counts]
 
 
 def _key_gain(placement: Placement) -> KeyGain:

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State
-from alignvid.attachment.effects.scalar import scalar_effects, split_by_stream
+from alignvid.attachment.effects.scalar import scalar_effects
 from alignvid.attachment.placement import Placement, with_firsts
 from alignvid.attachment.refusals import refuse_reached
+from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import WordError
 from alignvid.host.transformers import Host
 from alignvid.host.words import Sample, check_words, prompts_among, samples_of

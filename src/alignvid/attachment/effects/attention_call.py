@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from alignvid.attachment.call import running
 from alignvid.attachment.effect import Installed, SwitchedEffect, SwitchedState
-from alignvid.attachment.effects.scalar import stream_sizes
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.streams import stream_sizes
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation, norm_of
 
