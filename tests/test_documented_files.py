@@ -21,7 +21,7 @@ from alignvid.generate import jobs as jobs_file
 from alignvid.generate.loading import find_model
 from alignvid.generate.record import Record, read_record
 from alignvid.generate.sketch import resolve, sketch
-from alignvid.modulation import KINDS
+from alignvid.modulation.registry import kind_names
 from alignvid.presets import _Match, _Reading
 from alignvid.presets import _Written as _Preset
 from alignvid.recipe import _Written as _Recipe
@@ -93,7 +93,7 @@ def test_every_field_of_a_recipe_is_documented():
     assert set(table) == names(_Recipe) | within | modulation
     assert {name for name, is_needed in table.items() if is_needed} == {"modulation", "blocks", "steps"}
     section = PAGE.split("## Recipe file")[1].split("\n## ")[0]
-    assert all(f"`{kind}`" in section for kind in KINDS)
+    assert all(f"`{kind}`" in section for kind in kind_names())
 
 
 def test_a_preset_file_is_read_and_has_every_field(tmp_path):

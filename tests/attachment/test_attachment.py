@@ -19,6 +19,7 @@ def test_printing_it_tells_blocks_steps_streams_gains_and_how_often_it_acted():
         generate(pipe, call, num_inference_steps=10)
         said = str(attachment)
         assert repr(attachment) == f"<{said}>"
+        assert set(attachment.actions) == {"cross.text x2.25", "cross.image x1.5"}
     assert "(attached)" in said
     assert "transformer blocks 0,2 of `blocks`" in said
     assert "noise level > 0.9" in said

@@ -264,19 +264,21 @@ def test_a_compiled_forward_counts_as_all_of_its_sites_where_the_gain_was_met(na
 
 
 @torch.no_grad()
-def test_a_forward_within_a_forward_is_another_one_and_leaves_the_outer_as_it_was(recorded):
+@pytest.mark.parametrize("way", ["__call__", "forward"])
+def test_a_forward_within_a_forward_is_another_one_and_leaves_the_outer_as_it_was(recorded, way):
     run = recorded("wan_i2v")
     transformer, acts, acts_not = run.transformer, run.arguments[0], run.arguments[-1]
     plain, inner = first(transformer(**acts_not)), []
 
     def run_within(*_: Any) -> None:
         hook.remove()
-        inner.append(first(transformer(**acts_not)))
+        inner.append(first(getattr(transformer, way)(**acts_not)))
 
     with alignvid.attach(transformer, recipe()) as attachment:
-        alone = first(transformer(**acts))
+        alone = first(getattr(transformer, way)(**acts))
         before = attachment.forward_count
         hook = transformer.blocks[1].register_forward_pre_hook(run_within)
-        outer = first(transformer(**acts))
+        outer = first(getattr(transformer, way)(**acts))
+        assert running() is None
     assert attachment.forward_count == before + 2
     assert torch.equal(outer, alone) and torch.equal(inner[0], plain)

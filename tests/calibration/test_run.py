@@ -256,7 +256,9 @@ def test_a_read_only_folder_is_refused(run):
 
 
 def begin(data, fields, out):
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
+    size = f"{fields['width']}x{fields['height']}"
+    written = {"size": size} | {name: value for name, value in fields.items() if name not in ("width", "height")}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in written.items()]
     arguments = ["--data", str(data / "jobs.jsonl"), "--masks", str(data / "masks"), "--out", str(out), "--tau", "0"]
     return subprocess.Popen(
         [sys.executable, "-m", "alignvid", "calibrate", *arguments, *options],

@@ -18,6 +18,10 @@ SMALL = ("--size", "32x32", "--frames", "5")
 LONG = ("--steps", "1000")
 
 
+SLOW = pytest.mark.slow  # each starts the command in a process of its own
+EARLY = ("model ", "loading the model")
+
+
 @pytest.fixture(scope="session")
 def wan(tmp_path_factory):
     return model_folders.save_wan_i2v(tmp_path_factory.mktemp("models") / "wan")
@@ -48,7 +52,7 @@ def one(model, out, *more):
     return ("generate", "--model", model, "--image", PICTURE, "--prompt", "the cat", *SMALL, *LONG, "--out", out, *more)
 
 
-@pytest.mark.parametrize("moment", ["model ", "loading the model", "with AlignVid: "])
+@pytest.mark.parametrize("moment", [*(pytest.param(moment, marks=SLOW) for moment in EARLY), "with AlignVid: "])
 def test_ctrl_c_in_generate_is_one_line_and_takes_the_new_folder_away(wan, tmp_path, moment):
     out = tmp_path / "new" / "out"
     code, said, err = interrupted(*one(wan, out), when=lambda line: line.startswith(moment))
@@ -58,6 +62,7 @@ def test_ctrl_c_in_generate_is_one_line_and_takes_the_new_folder_away(wan, tmp_p
     assert not (tmp_path / "new").exists()
 
 
+@SLOW
 def test_ctrl_c_in_generate_leaves_what_was_there(wan, tmp_path):
     (tmp_path / "alignvid.mp4").write_bytes(b"old")
     code, _, _ = interrupted(*one(wan, tmp_path), when=lambda line: line.startswith("with AlignVid: "))
@@ -66,6 +71,7 @@ def test_ctrl_c_in_generate_leaves_what_was_there(wan, tmp_path):
     assert (tmp_path / "alignvid.mp4").read_bytes() == b"old"
 
 
+@SLOW
 def test_an_empty_folder_that_was_there_stays(wan, tmp_path):
     interrupted(*one(wan, tmp_path / "out"), when=lambda line: line.startswith("loading"))
     (tmp_path / "out").mkdir()

@@ -11,6 +11,7 @@ from alignvid.cli.values import Given
 
 MEANINGS = {
     "--answers": "a file of people's answers",
+    "--audit": "measured errors of a judge",
     "--base-url": "address of a server",
     "--batch": "samples in one call",
     "--blocks": "where a gain acts",
@@ -26,6 +27,7 @@ MEANINGS = {
     "--emphasise": "words with a weight each",
     "--follow": "one number from picture to prompt",
     "--foreground": "source of masks",
+    "--exact": "clips whose truth is known",
     "--fps": "frames a second",
     "--frames": "length in frames",
     "--gamma": "strength",

@@ -160,10 +160,15 @@ def test_what_is_recorded_of_it_is_what_it_is(name, run, record_property, pytest
         assert facts.items() <= recorded()[name].items(), f"stale: pytest tests/models --run-slow {OPTION}"
 
 
+def _with_pipelines():
+    """Families of other libraries' classes have no pipeline of diffusers."""
+    return [family for family in families().values() if family.pipelines]
+
+
 def test_every_pipeline_that_a_family_names_was_run(pytestconfig):
     if pytestconfig.getoption(OPTION):
         pytest.skip("the record is being written")
-    assert [facts.pipeline for facts in model_table(families().values()) if "runs" not in facts.exercised] == []
+    assert [facts.pipeline for facts in model_table(_with_pipelines()) if "runs" not in facts.exercised] == []
 
 
 def arguments_of_first_step(pipe: DiffusionPipeline, call: dict[str, Any], forwards: int) -> list[list[Any]]:

@@ -113,9 +113,16 @@ def base_of(swapped: type) -> type:
     return vars(swapped).get("_alignvid_base", swapped)
 
 
+_OF_ITS_OWN = ("__abstractmethods__", "_abc_impl")  # what Python sets when it makes a class
+
+
 @cache
 def _equal_to_base(metaclass: type) -> type:
-    """A metaclass whose classes equal the one that they were made from, and make instances of that one."""
+    """A metaclass whose classes equal the one that they were made from, and make instances of that one.
+
+    What is set on such a class is set on that one: cache-dit exchanges the call of the class of a pipeline.
+    """
+    plain_type: Any = metaclass
 
     def equals(swapped: Any, other: object) -> bool:
         return base_of(swapped) is (base_of(other) if isinstance(other, type) else other)
@@ -124,7 +131,19 @@ def _equal_to_base(metaclass: type) -> type:
         plain = base_of(swapped)  # itself, if it is another's class over ours
         return plain(*args, **kwargs) if plain is not swapped else metaclass.__call__(swapped, *args, **kwargs)
 
-    members = {"__eq__": equals, "__hash__": lambda swapped: hash(base_of(swapped)), "__call__": make}
+    def set_on(swapped: Any, name: str, value: Any) -> None:
+        plain_type.__setattr__(swapped if name in _OF_ITS_OWN else base_of(swapped), name, value)
+
+    def delete_on(swapped: Any, name: str) -> None:
+        plain_type.__delattr__(base_of(swapped), name)
+
+    members = {
+        "__setattr__": set_on,
+        "__delattr__": delete_on,
+        "__eq__": equals,
+        "__hash__": lambda swapped: hash(base_of(swapped)),
+        "__call__": make,
+    }
     return type(f"{metaclass.__name__}EqualToBase", (metaclass,), members)
 
 

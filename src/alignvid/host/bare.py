@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from alignvid.host.runner import Runner
+from alignvid.host.runner import Runner, nothing_known
 
 
 def _is_module(model: Any) -> bool:
@@ -17,8 +17,4 @@ def _itself(model: nn.Module) -> dict[str, nn.Module | None]:
     return {"transformer": model}
 
 
-def _no_scheduler(model: Any) -> None:
-    return None
-
-
-BARE = Runner("bare transformer", _is_module, _itself, scheduler=_no_scheduler, passes=(), is_silent=True)
+BARE = Runner("bare transformer", _is_module, _itself, scheduler=nothing_known, passes=(), is_silent=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from alignvid.host.runner import Runner
+from alignvid.host.runner import Runner, nothing_known
 
 _MODELS = ("model", "high_noise_model", "low_noise_model")
 
@@ -24,8 +24,4 @@ def _recognises(model: Any) -> bool:
     return is_theirs and bool(_transformers(model))
 
 
-def _no_scheduler(model: Any) -> None:
-    return None
-
-
-RUNNER = Runner("native Wan", _recognises, _transformers, scheduler=_no_scheduler, is_silent=True)
+RUNNER = Runner("native Wan", _recognises, _transformers, scheduler=nothing_known, is_silent=True)

@@ -33,7 +33,8 @@ def _own_scheduler(model: Any) -> Any:
     return getattr(model, "scheduler", None)
 
 
-def _is_not_known(*_: Any) -> None:
+def nothing_known(*_: Any) -> None:
+    """What a host answers that does not say it."""
     return None
 
 
@@ -62,9 +63,9 @@ class Runner:
     """Noise levels of a model that has no scheduler and runs these if it is given none; mostly none."""
     passes: tuple[str, ...] = ("cond", "uncond")
     """Branches in the order in which a step runs them one by one, where nothing names them; empty if there is none."""
-    pass_name: Callable[[Any, str, int], str | None] = _is_not_known
+    pass_name: Callable[[Any, str, int], str | None] = nothing_known
     """What the model calls the pass, from the attribute of the transformer and the order of the forward in its step."""
-    is_guided: Callable[[Any], bool | None] = _is_not_known
+    is_guided: Callable[[Any], bool | None] = nothing_known
     """Whether its next forward holds all branches in one batch, where the family says that it may; None if it does not
     say, and the batch must show it."""
     forget: Callable[[Any], None] | None = None

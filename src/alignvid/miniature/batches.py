@@ -7,7 +7,7 @@ of its own would: same prompt encoding, same image tokens, same noise from its o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in noise_seeds],
-            callback_on_step_end=after_step,
+            callback_on_step_end=cast(Any, after_step),  # diffusers types it as a function that gives nothing
             output_type="np",
         )
         return [(clip * 255).round().astype(np.uint8) for clip in output.frames]

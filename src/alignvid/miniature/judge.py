@@ -183,14 +183,10 @@ def cell_window(cell: int) -> tuple[slice, slice]:
 def _masks(cell: int, may_grow: bool) -> _Masks:
     x, y = centre(cell)
     rows, columns = cell_window(cell)
-    variants = [
-        (kind, size, *rest)
-        for kind, size in product(SHAPE_KINDS, SIZES)
-        for rest in product(GROWTHS[size] if may_grow else (0.0,), SHIFTS, SHIFTS)
-    ]
-    pictures = [
-        coverage(kind, x + right, y + down, RADIUS[size] + growth)[rows, columns]
-        for kind, size, growth, right, down in variants
-    ]
+    labels, pictures = [], []
+    for kind, size in product(SHAPE_KINDS, SIZES):
+        for growth, right, down in product(GROWTHS[size] if may_grow else (0.0,), SHIFTS, SHIFTS):
+            labels.append((kind, size))
+            pictures.append(coverage(kind, x + right, y + down, RADIUS[size] + growth)[rows, columns])
     stacked = np.stack(pictures)
-    return _Masks([(kind, size) for kind, size, *_ in variants], stacked, blur(stacked[..., None], BLUR)[..., 0])
+    return _Masks(labels, stacked, blur(stacked[..., None], BLUR)[..., 0])

@@ -132,6 +132,29 @@ class Modulation(ABC):
         return ", ".join(cls.settings())
 
 
+class WithoutGain(Modulation):
+    """A kind that multiplies no logits as a whole, whatever it does to its targets."""
+
+    def gain(self, target: str) -> float:
+        """1: no logits are multiplied."""
+        return 1.0
+
+
+class OnTargets(WithoutGain):
+    """One with targets in place of powers: `targets` is a setting, and `powers` has 1 for each."""
+
+    targets: tuple[str, ...] | list[str]
+
+    def override(self, *, gamma: float | None, powers: Mapping[str, float] | None) -> Modulation:
+        """A copy with the targets of `powers`. Raises: ModulationError if a gamma is given."""
+        changed = self if powers is None else replace(self, targets=tuple(powers))  # type: ignore[type-var]  # as above
+        return Modulation.override(changed, gamma=gamma, powers=None)
+
+    def _keep_targets(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "powers", Powers(dict.fromkeys(self.targets, 1.0)))
+
+
 def factor(gamma: float, power: float, target: str) -> float:
     """`gamma ** power`. Raises: ModulationError, naming the target, if it is too large for a float."""
     try:

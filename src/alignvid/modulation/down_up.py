@@ -14,11 +14,11 @@ from typing import ClassVar
 
 from alignvid.errors import ModulationError
 from alignvid.fields import is_finite_number
-from alignvid.modulation.base import Modulation
+from alignvid.modulation.base import WithoutGain
 
 
 @dataclass(frozen=True)
-class DownUp(Modulation):
+class DownUp(WithoutGain):
     """up(down(c, ratio)), bilinear and antialiased, of the whole condition, per latent frame."""
 
     kind: ClassVar[str] = "down-up"
@@ -38,10 +38,6 @@ class DownUp(Modulation):
 
     def __hash__(self) -> int:
         return hash((self.kind, self.ratio))
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
 
     def words(self, power: float) -> str:
         """Such as "reference scaled down to 0.4 and up"."""

@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from alignvid.errors import ModulationError
 from alignvid.fields import is_finite_number
-from alignvid.modulation.base import Modulation, Powers
+from alignvid.modulation.base import Powers, WithoutGain
 
 
 @dataclass(frozen=True)
-class DyMoS(Modulation):
+class DyMoS(WithoutGain):
     """Attention to the first latent frame is made less likely: its odds are multiplied by e^−penalty."""
 
     kind: ClassVar[str] = "dymos"
@@ -34,10 +34,6 @@ class DyMoS(Modulation):
     def __post_init__(self) -> None:
         if not is_finite_number(self.penalty):
             raise ModulationError(f"penalty must be a finite number of logits, but {self.penalty!r} was given.")
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
 
     def words(self, power: float) -> str:
         """Such as "first latent frame's logits -0.6"."""

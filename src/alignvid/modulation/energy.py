@@ -37,11 +37,11 @@ class Energy(Modulation):
     """Mean energy, in units of logits, at which the gain lies midway."""
     width: float = 1.0
     """How many logits it takes to move through the middle of the sigmoid."""
+    powers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_POWERS)
+    """Power of γ_e by target, `site.stream`."""
     is_rotated: bool = False
     """Whether the energy is that of queries and keys after rotary embedding, as the softmax has it: measured at the
     attention call of self- and joint attention, in place of the norms."""
-    powers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_POWERS)
-    """Power of γ_e by target, `site.stream`."""
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)

@@ -8,16 +8,16 @@ source (a spread above 1) or to let go of it (below 1).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from alignvid.errors import ModulationError
 from alignvid.fields import is_finite_number
-from alignvid.modulation.base import Modulation, Powers
+from alignvid.modulation.base import OnTargets
 
 
 @dataclass(frozen=True)
-class Dcag(Modulation):
+class Dcag(OnTargets):
     """K' = mean · k̄ + key_spread · (K − k̄) over the tokens of a target, per head, after rotation; values alike."""
 
     kind: ClassVar[str] = "dcag"
@@ -41,17 +41,7 @@ class Dcag(Modulation):
         for name in ("key_spread", "value_spread", "mean"):
             if not is_finite_number(value := getattr(self, name)) or value < 0:
                 raise ModulationError(f"{name} must be a finite number of 0 or more, but {value!r} was given.")
-        object.__setattr__(self, "targets", tuple(self.targets))
-        object.__setattr__(self, "powers", Powers(dict.fromkeys(self.targets, 1.0)))
-
-    def override(self, *, gamma: float | None, powers: Mapping[str, float] | None) -> Modulation:
-        """A copy with the targets of `powers`. Raises: ModulationError if a gamma is given."""
-        changed = self if powers is None else replace(self, targets=tuple(powers))
-        return Modulation.override(changed, gamma=gamma, powers=None)
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
+        self._keep_targets()
 
     def words(self, power: float) -> str:
         """Such as "keys spread x1.1, values x1.15"."""

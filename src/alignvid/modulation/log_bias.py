@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_gamma
+from alignvid.modulation.base import DEFAULT_GAMMA, Powers, WithoutGain, check_gamma
 
 
 @dataclass(frozen=True)
-class LogBias(Modulation):
+class LogBias(WithoutGain):
     """Adds `power · ln(gamma)` to a target's logits: its odds against other streams are multiplied by gamma^power."""
 
     kind: ClassVar[str] = "log-bias"
@@ -26,10 +26,6 @@ class LogBias(Modulation):
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
         object.__setattr__(self, "powers", Powers(self.powers))
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
 
     def bias(self, power: float) -> float:
         """What is added to the logits of a target of that power."""

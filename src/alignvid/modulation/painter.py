@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from alignvid.errors import ModulationError
 from alignvid.fields import is_finite_number
-from alignvid.modulation.base import Modulation
+from alignvid.modulation.base import WithoutGain
 
 
 @dataclass(frozen=True)
-class Painter(Modulation):
+class Painter(WithoutGain):
     """c_t ← clamp(c_0 + amount · (d − m) + m, −6, 6) for latent frames t ≥ 1, d = c_t − c_0 and m its mean."""
 
     kind: ClassVar[str] = "painter"
@@ -36,10 +36,6 @@ class Painter(Modulation):
 
     def __hash__(self) -> int:
         return hash((self.kind, self.amount))
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
 
     def words(self, power: float) -> str:
         """Such as "later frames of the condition x1.15 from the first"."""

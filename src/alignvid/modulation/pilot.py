@@ -7,16 +7,16 @@ be compared with; formulas in `alignvid.attachment.effects.gaussian`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from alignvid.errors import ModulationError
 from alignvid.fields import is_finite_number
-from alignvid.modulation.base import Modulation, Powers
+from alignvid.modulation.base import OnTargets, WithoutGain
 
 
 @dataclass(frozen=True)
-class KeyBlur(Modulation):
+class KeyBlur(OnTargets):
     """A Gaussian blur of a target's keys over their grid of tokens, before the rotary embedding."""
 
     kind: ClassVar[str] = "key-blur"
@@ -33,17 +33,7 @@ class KeyBlur(Modulation):
 
     def __post_init__(self) -> None:
         check_sigma(self.sigma)
-        object.__setattr__(self, "targets", tuple(self.targets))
-        object.__setattr__(self, "powers", Powers(dict.fromkeys(self.targets, 1.0)))
-
-    def override(self, *, gamma: float | None, powers: Mapping[str, float] | None) -> Modulation:
-        """A copy with the targets of `powers`. Raises: ModulationError if a gamma is given."""
-        changed = self if powers is None else replace(self, targets=tuple(powers))
-        return Modulation.override(changed, gamma=gamma, powers=None)
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
+        self._keep_targets()
 
     def words(self, power: float) -> str:
         """Such as "blurred, sigma 1 tokens"."""
@@ -51,7 +41,7 @@ class KeyBlur(Modulation):
 
 
 @dataclass(frozen=True)
-class LowPass(Modulation):
+class LowPass(WithoutGain):
     """A Gaussian low-pass of the reference image's latents in the transformer's input, weaker as the noise goes."""
 
     kind: ClassVar[str] = "low-pass"
@@ -69,10 +59,6 @@ class LowPass(Modulation):
 
     def __hash__(self) -> int:
         return hash((self.kind, self.sigma))
-
-    def gain(self, target: str) -> float:
-        """1: no logits are multiplied."""
-        return 1.0
 
     def words(self, power: float) -> str:
         """Such as "reference low-passed, sigma 2 latent pixels at pure noise"."""

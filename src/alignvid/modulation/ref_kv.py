@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from alignvid.errors import ModulationError
 from alignvid.fields import is_finite_number
-from alignvid.modulation.base import Modulation, Powers
+from alignvid.modulation.base import Powers, WithoutGain
 
 
 @dataclass(frozen=True)
-class RefKV(Modulation):
+class RefKV(WithoutGain):
     """K and V of the reference × weight × min(1, 2(1 − balance)), those of the text × min(1, 2·balance)."""
 
     kind: ClassVar[str] = "ref-kv"
@@ -50,10 +50,6 @@ class RefKV(Modulation):
             "image": self.weight * min(1.0, 2.0 * (1.0 - self.balance)),
             "text": min(1.0, 2.0 * self.balance),
         }
-
-    def gain(self, target: str) -> float:
-        """1: values are multiplied, too, so that it is no factor on logits."""
-        return 1.0
 
     def words(self, power: float) -> str:
         """Such as "keys and values: image x1.1"."""

@@ -310,7 +310,7 @@ def test_gamma_below_the_smallest_gain_is_refused():
         ({"centre": float("inf")}, "field 'centre' is inf; it must be a finite number"),
         ({"width": 0.0}, "width must be a finite positive number"),
         ({"powers": {}}, "acts on nothing"),
-        ({"sigma": 1.0}, "no field 'sigma'; its fields are gamma, low, centre, width, powers"),
+        ({"sigma": 1.0}, "no field 'sigma'; its fields are gamma, low, centre, width, powers, is_rotated"),
     ],
     ids=str,
 )

@@ -38,6 +38,13 @@ NEUTRAL: list[Modulation] = [Grag(1.0), Dcag(1.0, 1.0), RefKV(1.0)]
 CASES = [(name, path) for name, attentions in LAYOUTS.items() for path in attentions]
 
 
+def _mostly_slow(cases: Any) -> list[Any]:
+    """The first and the last of these each time, the others with --run-slow."""
+    one, *others, last = cases
+    slow = [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in others]
+    return [one, *slow, last]
+
+
 def slices(layout: dict[str, int]) -> dict[str, slice]:
     ends = accumulate(layout.values())
     return {name: slice(end - size, end) for (name, size), end in zip(layout.items(), ends, strict=True)}
@@ -64,7 +71,7 @@ def test_a_balance_weakens_one_side_and_never_strengthens_the_other(weight, bala
 
 
 @pytest.mark.parametrize("modulation", NEUTRAL, ids=lambda kind: kind.kind)
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", _mostly_slow(LAYOUTS))
 def test_a_neutral_one_is_bit_equal(modulation, name):
     pipe, call = BUILDERS[name]()
     expected = generate(pipe, call)
@@ -88,7 +95,7 @@ def changed(modulation: Any, tokens: Tensor, where: dict[str, slice], *, is_key:
 
 
 @pytest.mark.parametrize("modulation", KINDS, ids=lambda kind: f"{kind.kind} {kind.words(1.0)}")
-@pytest.mark.parametrize(("name", "path"), CASES)
+@pytest.mark.parametrize(("name", "path"), _mostly_slow(CASES))
 def test_attention_is_that_of_the_changed_keys_and_values_after_rotation(modulation, name, path):
     pipe, call = BUILDERS[name]()
     plain = calls_of(pipe, call)[path]

@@ -55,7 +55,14 @@ def refusal(name: str) -> str | None:
 
 
 LAYOUTS = {name: layout for name, layout in (FIRST | PICTURES | VIDEOS).items() if name not in WITHOUT_EMBEDDINGS}
-FOUND = [name for name in LAYOUTS if refusal(name) is None]
+OFTEN = {
+    *("wan_t2v", "wan_i2v", "hunyuan_t2v", "framepack_v1", "flux", "flux_kontext", "sd3", "qwen_image", "z_image"),
+    *("cogvideox", "hidream", "aura_flow"),
+}
+"""Run each time; the others with --run-slow, for a family in each would be minutes."""
+FOUND = [
+    name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS if refusal(name) is None
+]
 
 
 class Built:
@@ -113,7 +120,7 @@ class Built:
         return forward(self.pipe.transformer, self.arguments, attention, following)
 
 
-@pytest.fixture(scope="module", params=by_name(FOUND))
+@pytest.fixture(scope="module", params=FOUND)
 def built(request) -> Built:
     return Built(request.param)
 

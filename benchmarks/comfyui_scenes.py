@@ -1,6 +1,6 @@
 """The miniature in ComfyUI's stock nodes, baseline and AlignVid on the same scenes and noise, judged by rule.
 
-    ALIGNVID_COMFYUI=core PYTHONPATH=tests/support .venv-comfyui/bin/python benchmarks/comfyui_miniature.py --scenes 20
+    ALIGNVID_COMFYUI=core PYTHONPATH=tests/support .venv-comfyui/bin/python benchmarks/comfyui_scenes.py --scenes 20
 
 Prints one JSON line. The environment is that of `make test-comfyui`.
 """
