@@ -22,12 +22,21 @@ from alignvid.miniature.training.latents import (
     encode,
     encode_clips,
     encode_pictures,
+    encode_shown,
     image_tokens,
+    of_another_kind,
     scene_number,
 )
 from alignvid.miniature.training.train import main
 from alignvid.miniature.training.train_towers import tokenise
-from alignvid.miniature.training.train_transformer import DIETS, TextToVideo, draw_batch, flow_losses, softened
+from alignvid.miniature.training.train_transformer import (
+    DIETS,
+    TextToVideo,
+    draw_batch,
+    flow_losses,
+    kind_direction,
+    softened,
+)
 from alignvid.miniature.training.train_vae import development_clips, edges, quality, quick_convolutions, reconstructed
 
 SCENES = [sample_scene(seed) for seed in range(3)]
@@ -99,9 +108,34 @@ def test_every_scene_comes_with_its_own_picture(pipeline: WanImageToVideoPipelin
         assert (getattr(scenes, name) - getattr(again, name)).abs().max() < 0.02, name  # half precision
 
 
+def test_the_wrong_kind_of_shape_is_drawn_where_the_edit_is() -> None:
+    for seed in range(20):
+        scene = sample_scene(seed)
+        other = of_another_kind(scene)
+        if scene.edit.result is None:
+            assert other == scene
+            continue
+        assert other.edit.result is not None and other.edit.result.kind != scene.edit.result.kind
+        kept = [n for n in range(len(scene.shapes)) if n != scene.edit.target]
+        assert [other.shapes[n] for n in kept] == [scene.shapes[n] for n in kept]
+        assert of_another_kind(other).edit.result.kind in ("circle", "square")
+
+
+def test_the_loss_counts_the_direction_of_the_wrong_kind(pipeline: WanImageToVideoPipeline) -> None:
+    """All unit vectors but a deletion's, which has no other kind; a step along it leads to the rival."""
+    scenes = encoded_pictures(pipeline).at(torch.arange(5))
+    towards = kind_direction(scenes)
+    lengths = towards.square().sum((1, 2, 3, 4)).sqrt()
+    has_other = torch.tensor([scene_number(index).edit.result is not None for index in range(5)])
+    torch.testing.assert_close(lengths, has_other.float())
+    apart = (scenes.rival - scenes.shown).square().sum((1, 2, 3, 4), keepdim=True).sqrt()
+    torch.testing.assert_close(scenes.shown + apart * towards, scenes.rival)
+
+
 def encoded_pictures(pipeline: WanImageToVideoPipeline) -> EncodedScenes:
     """The five scenes of the first picture."""
     fields = encode_pictures(range(1), pipeline.vae)
+    fields["rival"] = encode_shown([of_another_kind(scene_number(index)) for index in range(5)], pipeline.vae)
     scene = scene_number(0)
     sharp, soft = (
         image_tokens([picture], pipeline.image_encoder) for picture in (first_frame(scene), blurred_reference(scene, 0))

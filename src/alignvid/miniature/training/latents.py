@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +17,13 @@ from tqdm import tqdm
 from transformers import CLIPVisionModel
 
 from alignvid.miniature.drawing import Video, first_frame, render
-from alignvid.miniature.scenes import EDIT_KINDS, Scene, sample_scene
+from alignvid.miniature.scenes import EDIT_KINDS, Scene, ShapeKind, sample_scene
 from alignvid.miniature.training.clips import Clips, Latents, condition_clip, latents_of, to_tensor
 from alignvid.miniature.training.loop import device_of
 from alignvid.miniature.training.train_towers import pixel_values
 
 SHARD_PICTURES = 100
+ENCODE_SCENES = 20
 ENCODE_BATCH = 4  # pictures, each with the clips of all five kinds of edit
 TOWER_BATCH = 100
 BLUR_PIXELS = (0.6, 3.0)
@@ -36,6 +38,8 @@ class EncodedScenes(NamedTuple):
 
     shown: Latents
     """The clip in which the edit happens; of each scene."""
+    rival: Latents
+    """The same clip with the edited shape of another kind; the same as `shown` for a deletion."""
     still: Latents
     """The clip in which nothing happens; this and what follows, of each picture."""
     condition: Latents
@@ -50,13 +54,24 @@ class EncodedScenes(NamedTuple):
     def at(self, indices: Tensor) -> EncodedScenes:
         """Some of the scenes, in single precision, each with its own picture."""
         pictures = indices // len(EDIT_KINDS)
-        return EncodedScenes(self.shown[indices].float(), *(tensor[pictures].float() for tensor in self[1:]))
+        of_scene, of_picture = self[:2], self[2:]
+        return EncodedScenes(*(t[indices].float() for t in of_scene), *(t[pictures].float() for t in of_picture))
 
 
 def scene_number(index: int) -> Scene:
     """The scene that an index of `EncodedScenes` stands for."""
     picture, kind = divmod(index, len(EDIT_KINDS))
     return sample_scene(picture, edit_kind=EDIT_KINDS[kind])
+
+
+def of_another_kind(scene: Scene) -> Scene:
+    """The scene whose edited shape is a circle instead of a square or triangle, or a square instead of a circle."""
+    edit = scene.edit
+    if edit.result is None:
+        return scene
+    kind: ShapeKind = "square" if edit.result.kind == "circle" else "circle"
+    shapes = tuple(replace(s, kind=kind) if index == edit.target else s for index, s in enumerate(scene.shapes))
+    return replace(scene, shapes=shapes, edit=replace(edit, result=replace(edit.result, kind=kind)))
 
 
 def blurred_reference(scene: Scene, seed: int) -> Video:
@@ -78,9 +93,24 @@ def encode_shard(folder: Path, shard: int, vae: AutoencoderKLWan) -> None:
     path.with_suffix(".part").replace(path)
 
 
+def encode_rivals(folder: Path, shard: int, vae: AutoencoderKLWan) -> None:
+    """Encode the other kinds of shape of one shard's scenes into a file, unless it is there."""
+    path = folder / f"rivals-{shard:03d}.safetensors"
+    if path.exists():
+        return
+    first = shard * SHARD_PICTURES * len(EDIT_KINDS)
+    scenes = [of_another_kind(scene_number(first + n)) for n in range(SHARD_PICTURES * len(EDIT_KINDS))]
+    batches = [scenes[n : n + ENCODE_SCENES] for n in range(0, len(scenes), ENCODE_SCENES)]
+    parts = [encode_shown(batch, vae) for batch in tqdm(batches, desc=path.stem, mininterval=5)]
+    save_file({"rival": torch.cat(parts).half()}, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
 def load_shards(folder: Path, image_encoder: CLIPVisionModel) -> EncodedScenes:
     """All the pictures encoded so far. The image tower is quick, and runs here."""
-    shards = [load_file(path) for path in sorted(folder.glob("latents-*.safetensors"))]
+    paths = sorted(folder.glob("latents-*.safetensors"))
+    rivals = [path.with_name(path.name.replace("latents", "rivals")) for path in paths]
+    shards = [load_file(path) | load_file(rival) for path, rival in zip(paths, rivals, strict=True)]
     clips = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
     scenes = [sample_scene(picture) for picture in range(len(clips["still"]))]
     sharp, soft = (first_frame(scene) for scene in scenes), (blurred_reference(s, n) for n, s in enumerate(scenes))
@@ -104,8 +134,15 @@ def encode_clips(scenes: list[Scene], vae: AutoencoderKLWan) -> dict[str, Latent
     shown = torch.stack([to_tensor(render(scene)) for scene in scenes])
     still = shown[:, :, :1].expand_as(shown).contiguous()
     condition = torch.stack([condition_clip(clip) for clip in shown])
-    clips = {"shown": shown, "still": still, "condition": condition}
+    rival = torch.stack([to_tensor(render(of_another_kind(scene))) for scene in scenes])
+    clips = {"shown": shown, "rival": rival, "still": still, "condition": condition}
     return {name: normalised(vae, clip) for name, clip in clips.items()}
+
+
+@torch.no_grad()
+def encode_shown(scenes: list[Scene], vae: AutoencoderKLWan) -> Latents:
+    """The clips in which the edits of scenes happen."""
+    return normalised(vae, torch.stack([to_tensor(render(scene)) for scene in scenes]))
 
 
 @torch.no_grad()

@@ -51,14 +51,18 @@ def follow_rates(
     """The share of clips nearer to the edit than to stillness where the edit is, in all and by kind of edit."""
     ids, mask = tokenise(build_tokenizer(), scenes.captions, caption_tokens)
     follows: list[bool] = []
+    kinds: list[bool] = []
     for first in range(0, SCENES, BATCH):
         part = slice(first, first + BATCH)
         encoded = EncodedScenes(*(tensor[part] for tensor in scenes.encoded))
-        follows += _follows(sample(model, processor, (ids[part], mask[part]), encoded), encoded)
+        latents = sample(model, processor, (ids[part], mask[part]), encoded)
+        follows += _follows(latents, encoded)
+        kinds += _right_kind(latents, encoded)
     by_kind = {
         kind: np.mean([f for f, k in zip(follows, scenes.kinds, strict=True) if k == kind]) for kind in scenes.kinds
     }
-    return {"follow": float(np.mean(follows))} | {
+    right = [k for k, f, kind in zip(kinds, follows, scenes.kinds, strict=True) if f and kind != "delete"]
+    return {"follow": float(np.mean(follows)), "right_kind": float(np.mean(right))} | {
         f"follow_{kind}": round(float(rate), 3) for kind, rate in by_kind.items()
     }
 
@@ -74,6 +78,12 @@ def sample(
         level = now.expand(len(latents)).view(-1, 1, 1, 1, 1)
         latents = latents + (then - now) * predict(model, processor, tokens, latents, level, scenes).cpu()
     return latents
+
+
+def _right_kind(latents: Latents, scenes: EncodedScenes) -> list[bool]:
+    """Whether clips are nearer to the edit than to the same edit with another kind of shape."""
+    to_shown = (latents - scenes.shown).square().sum((1, 2, 3, 4))
+    return (to_shown < (latents - scenes.rival).square().sum((1, 2, 3, 4))).tolist()
 
 
 def _follows(latents: Latents, scenes: EncodedScenes) -> list[bool]:

@@ -1,7 +1,7 @@
 """Train the miniature: python -m alignvid.miniature.training.train --out FOLDER [--start PIPELINE] [--stage STAGE].
 
-Stages, in order: vae, text, image, latents, clean, wordy, fluent, doubtful, negligent, decoder, export. To resume a
-stopped run, repeat the command: each stage continues from its checkpoint in the output folder.
+Stages, in order: vae, text, image, latents, clean, wordy, fluent, shaped, doubtful, negligent, decoder, export. To
+resume a stopped run, repeat the command: each stage continues from its checkpoint in the output folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers import CLIPVisionModel, UMT5EncoderModel
 
 from alignvid.miniature.architecture import build_transformer
 from alignvid.miniature.training.export import export
-from alignvid.miniature.training.latents import encode_shard, load_shards
+from alignvid.miniature.training.latents import encode_rivals, encode_shard, load_shards
 from alignvid.miniature.training.loop import load_checkpoint, steps_done
 from alignvid.miniature.training.progress import follow_rates, progress_scenes
 from alignvid.miniature.training.start import transformer_from
@@ -60,6 +60,7 @@ def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int, devi
         case "latents":
             for shard in range(shards):
                 encode_shard(out, shard, _vae(out).to(device))
+                encode_rivals(out, shard, _vae(out).to(device))
         case "decoder":
             train_decoder(out, seed, device)
         case "export":

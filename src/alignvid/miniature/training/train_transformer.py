@@ -24,6 +24,8 @@ from alignvid.miniature.training.train_towers import tokenise
 
 BATCH = 32
 EDIT_WEIGHT = 6.0  # an edit changes a tenth of the latents; without this the loss is mostly background
+KIND_WEIGHT = 0.04
+"""Of the error towards the same clip with another kind of shape: corners are few among the latents, and decide it."""
 EDIT_THRESHOLD = 0.3  # a latent place belongs to the edit where shown and still differ by more than this, in spreads
 TRAIN_TIMESTEPS = 1000
 
@@ -50,6 +52,7 @@ DIETS = (
     Diet(Plan("clean", 500, 1.5e-3, 0.6), 0.5, 0.4, 0.0, 0.05, 0.05, 0.0, 0.0, 32),
     Diet(Plan("wordy", 600, 1.5e-3, 0.6), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
     Diet(Plan("fluent", 2600, 1.2e-3, 0.02), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
+    Diet(Plan("shaped", 1300, 9e-4, 0.03), 0.1, 0.45, 0.3, 0.05, 0.1, 0.0, 0.1, 56),
     Diet(Plan("doubtful", 450, 5e-4, 0.15), 0.1, 0.4, 0.35, 0.05, 0.1, 0.5, 0.2, 56),
     Diet(Plan("negligent", 400, 4e-4, 0.05), 0.1, 0.4, 0.35, 0.05, 0.1, 0.65, 0.2, 56),
 )
@@ -61,6 +64,7 @@ class Batch(NamedTuple):
     captions: list[str]
     target: Latents
     edited: Float[Tensor, "batch 1 latent_frames latent_height latent_width"]
+    is_shown: Float[Tensor, " batch"]
     scenes: EncodedScenes
 
 
@@ -107,9 +111,8 @@ def draw_batch(diet: Diet, encoded: EncodedScenes, scenes: list[Scene], rng: np.
     is_shown = torch.from_numpy((kinds != 3) & is_kept).view(-1, 1, 1, 1, 1)
     drawn = softened(drawn, torch.from_numpy(is_soft))
     difference = (drawn.shown - drawn.still).square().mean(1, keepdim=True).sqrt()
-    return Batch(
-        captions, torch.where(is_shown, drawn.shown, drawn.still), (difference > EDIT_THRESHOLD).float(), drawn
-    )
+    target = torch.where(is_shown, drawn.shown, drawn.still)
+    return Batch(captions, target, (difference > EDIT_THRESHOLD).float(), is_shown.flatten().float(), drawn)
 
 
 def softened(scenes: EncodedScenes, is_soft: Bool[Tensor, " batch"]) -> EncodedScenes:
@@ -141,11 +144,22 @@ def flow_losses(
     level = noise_levels(rng, len(noise))
     noisy = (1 - level) * batch.target + level * noise
     predicted = predict(model, processor, tokens, noisy, level, batch.scenes)
-    error = (predicted - (noise - batch.target).to(predicted.device)).square().mean(1, keepdim=True)
+    missed = predicted - (noise - batch.target).to(predicted.device)
+    error = missed.square().mean(1, keepdim=True)
     edited = batch.edited.to(error.device)
     weight = 1 + EDIT_WEIGHT * edited
     on_edit = (error * edited).sum() / edited.sum()
-    return {"loss": (error * weight).sum() / weight.sum(), "flow": error.detach().mean(), "on_edit": on_edit.detach()}
+    towards = kind_direction(batch.scenes).to(error.device)
+    of_kind = ((missed * towards).sum((1, 2, 3, 4)).square() * batch.is_shown.to(error.device)).mean()
+    loss = (error * weight).sum() / weight.sum() + KIND_WEIGHT * of_kind
+    return {"loss": loss, "flow": error.detach().mean(), "on_edit": on_edit.detach(), "of_kind": of_kind.detach()}
+
+
+def kind_direction(scenes: EncodedScenes) -> Latents:
+    """Unit vectors from the clips shown to those with another kind of shape; zero where there is no other."""
+    difference = scenes.rival - scenes.shown
+    length = difference.square().sum((1, 2, 3, 4), keepdim=True).sqrt()
+    return torch.where(length > 1e-3, difference / length.clamp_min(1e-3), 0.0)
 
 
 def noise_levels(rng: np.random.Generator, count: int) -> Float[Tensor, "batch 1 1 1 1"]:
