@@ -115,7 +115,14 @@ def evaluation_request(scene: Scene, seed: int, form_set: FormSet = "trained") -
     """How the edit of a scene is asked for in an evaluation: short or long with equal chance, decided by the seed."""
     rng = np.random.default_rng(seed)
     asked = short_caption(scene, rng, form_set) if rng.random() < 0.5 else long_caption(scene, rng, form_set)
-    return asked if asked.says_place or scene.edit.kind != "add" else evaluation_request(scene, seed + 2**20, form_set)
+    if scene.edit.kind == "add" and not asked.says_place:
+        return evaluation_request(scene, seed + 2**20, form_set)
+    return asked._replace(text=as_typed(asked.text))
+
+
+def as_typed(prompt: str) -> str:
+    """A caption without the spaces that captions have before marks; the tokenizer reads the same words."""
+    return re.sub(r" (?=[.,:!])", "", prompt).replace(" ' ", "'")
 
 
 def evaluation_prompt(scene: Scene, seed: int) -> str:
