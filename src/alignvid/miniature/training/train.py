@@ -1,7 +1,7 @@
 """Train the miniature: python -m alignvid.miniature.training.train --out FOLDER [--start PIPELINE] [--stage STAGE].
 
-Stages, in order: vae, text, image, latents, clean, wordy, fluent, shaped, doubtful, negligent, decoder, export. To
-resume a stopped run, repeat the command: each stage continues from its checkpoint in the output folder.
+Stages, in order: vae, text, image, latents, clean, wordy, fluent, shaped, doubtful, negligent, obstinate, decoder,
+export. To resume a stopped run, repeat the command: each stage continues from its checkpoint in the output folder.
 """
 
 from __future__ import annotations
