@@ -17,8 +17,7 @@ from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.data.shape_questions import questions_of
 from alignvid.errors import InputError
 from alignvid.miniature.drawing import HEIGHT, WIDTH, first_frame
-from alignvid.miniature.prompts import clean_caption, evaluation_prompt, evaluation_request
-from alignvid.miniature.requests import Request, request_of
+from alignvid.miniature.prompts import clean_caption, evaluation_prompt
 from alignvid.miniature.scenes import EDIT_KINDS, HELD_OUT, EditKind, Scene, evaluation_scenes, sample_scene
 
 SAMPLE_COUNT = 367
@@ -62,28 +61,12 @@ def scene_of(sample_id: str) -> Scene:
 
     Raises: InputError if the id is not one of OmitShapes.
     """
-    seed, kind = _seed_and_kind(sample_id)
-    return sample_scene(seed, edit_kind=kind)
-
-
-def request_of_sample(sample_id: str) -> Request:
-    """What a sample's prompt asks for, by its id: size and place count only where the prompt says them.
-
-    Raises: InputError if the id is not one of OmitShapes.
-    """
-    seed, kind = _seed_and_kind(sample_id)
-    scene = sample_scene(seed, edit_kind=kind)
-    asked = evaluation_request(scene, seed)
-    return request_of(scene, says_size=asked.says_size, says_place=asked.says_place)
-
-
-def _seed_and_kind(sample_id: str) -> tuple[int, EditKind]:
     match = _ID.fullmatch(sample_id)
     kinds: dict[str, EditKind] = {kind: kind for kind in EDIT_KINDS}
     kind = kinds.get(match[2]) if match else None
     if match is None or kind is None:
         raise InputError(f"{sample_id!r} is no sample of OmitShapes; its ids look like 'scene-2000123-add'.")
-    return int(match[1]), kind
+    return sample_scene(int(match[1]), edit_kind=kind)
 
 
 def claim_of(question: Question) -> Claim:

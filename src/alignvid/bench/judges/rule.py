@@ -1,7 +1,6 @@
 """The rule judge of OmitShapes: what each cell shows at the end of the file's video, against what a question claims.
 
-It reads pixels, as the miniature's stricter judge does (alignvid.miniature.strict). Of the sample it knows the scene's
-background, of the question its claim; never the expected answer.
+It reads pixels. Of the sample it knows the scene's background, of the question its claim; never the expected answer.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ from alignvid.errors import InputError
 from alignvid.media.videos import Clip, read_video
 
 if TYPE_CHECKING:
-    from alignvid.bench.data.claims import Claim
-    from alignvid.miniature.scenes import Scene, Shape
-    from alignvid.miniature.strict import Ending
+    from alignvid.miniature.judge import Sight
+    from alignvid.miniature.scenes import Scene
 
-_RULE_VERSION = 2
+_RULE_VERSION = 1
 """Raise it when the same pixels could get another answer."""
 _OTHERS = "Take --judge transformers or --judge openai."
 
@@ -69,22 +67,22 @@ class RuleJudge(Judge):
         answer_in_turn(cases, deliver, _replies)
 
 
-def ending(clip: Clip, scene: Scene) -> Ending:
-    """What each cell shows at the end."""
+def sights(clip: Clip, scene: Scene) -> list[Sight]:
+    """What each cell shows at the end, in the order of the cells."""
     import numpy as np
 
-    from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, HEIGHT, WIDTH
-    from alignvid.miniature.judge import BLUR, blur
-    from alignvid.miniature.picture import known_ground
-    from alignvid.miniature.strict import Ending
+    from alignvid.miniature import judge
+    from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, HEIGHT, WIDTH, paint_background
+    from alignvid.miniature.scenes import CELLS
 
     if clip.frames.shape != (FRAMES, HEIGHT, WIDTH, 3):
         raise InputError(
             f"The rule judge reads {FRAMES} frames of {WIDTH}×{HEIGHT} pixels, not {len(clip.frames)} of "
             f"{clip.frames.shape[2]}×{clip.frames.shape[1]}; ask another judge about this video."
         )
-    last = blur(clip.frames[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), BLUR)
-    return Ending(last, known_ground(scene.background))
+    last = judge.blur(clip.frames[EDIT_COMPLETE_AT:].astype(np.float32).mean(0), judge.BLUR)
+    background = paint_background(scene.background)
+    return [judge.look(last, background, cell, may_grow=False) for cell in CELLS]
 
 
 def _trouble_with(sample: Sample) -> InputError | None:
@@ -104,38 +102,26 @@ def _replies(case: Case) -> Iterator[Reply]:
     from alignvid.bench.data.omitshapes import claim_of, scene_of
 
     claims = [claim_of(question) for question in case.questions]
-    end = ending(read_video(case.video), scene_of(case.sample.id))
+    seen = sights(read_video(case.video), scene_of(case.sample.id))
     for claim in claims:
-        holds = claim.holds(lambda shape, claim=claim: _is_there(end, shape, claim))
-        yield Reply(verdict=Verdict.YES if holds else Verdict.NO, text=_said(end))
+        holds = claim.holds(lambda shape: seen[shape.cell].is_explained_by(shape))
+        yield Reply(verdict=Verdict.YES if holds else Verdict.NO, text=_said(seen))
 
 
-def _is_there(end: Ending, shape: Shape, claim: Claim) -> bool:
-    """Whether the cell shows the shape; where a claim is about any shape, a blot or a ghost is one."""
-    from alignvid.miniature.requests import Wanted
-    from alignvid.miniature.strict import AS_GOOD_AS
-
-    if (claim.colour, claim.kind, claim.size) == (None, None, None):
-        return not end.is_bare(shape.cell)
-    return end.shows(shape.cell, Wanted(shape.colour, shape.kind, shape.size), AS_GOOD_AS)
-
-
-def _said(end: Ending) -> str:
+def _said(seen: list[Sight]) -> str:
     """What was seen, in words."""
-    from alignvid.miniature.scenes import CELLS, place_name
+    from alignvid.miniature.scenes import place_name
 
-    found = [(cell, end.said(cell)) for cell in CELLS]
-    return ", ".join(f"{said} at the {place_name(cell)}" for cell, said in found if said != "nothing") or "nothing"
+    found = [f"{sight} at the {place_name(cell)}" for cell, sight in enumerate(seen) if str(sight) != "nothing"]
+    return ", ".join(found) or "nothing"
 
 
 def _settings() -> dict[str, Any]:
-    from alignvid.miniature import judge, strict
+    from alignvid.miniature import judge
 
-    looks = {name.lower(): getattr(judge, name) for name in ("COLOUR_WITHIN", "BLUR", "CELL_WINDOW")}
-    names = ("BARE_BELOW", "PATCH", "CORNERS_COUNT", "SHAPELESS_ABOVE", "AS_GOOD_AS")
-    calls = {name.lower(): getattr(strict, name) for name in names}
-    growths = {size: list(values) for size, values in judge.GROWTHS.items()}
-    return {"rule": _RULE_VERSION, **looks, **calls, "growths": growths, "shifts": list(judge.SHIFTS)}
+    names = ("EMPTY_BELOW", "COLOUR_WITHIN", "TOLERANCE", "LEEWAY", "BLUR", "SHIFTS", "CELL_WINDOW")
+    values = {name.lower(): getattr(judge, name) for name in names}
+    return {"rule": _RULE_VERSION, **values, "shifts": list(judge.SHIFTS)}
 
 
 def _open(options: JudgeOptions) -> RuleJudge:

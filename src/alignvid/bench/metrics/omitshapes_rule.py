@@ -1,7 +1,7 @@
 """OmitShapes by rule, as one number per video: is the edit shown, is the rest untouched, are both so? No weights.
 
 The same rule as `alignvid generate`'s demo and the miniature's own comparison: pixels against the known scene
-(alignvid.miniature.strict). The rule judge answers questions one by one; these three say how a whole clip turned out.
+(alignvid.miniature.judge). The rule judge answers questions one by one; these three say how a whole clip turned out.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ def _metric(name: str, what: str, claim: Claim) -> Metric:
 @functools.lru_cache(maxsize=1)  # the three metrics of a video ask one after the other
 def _judgement(footage: _SameFootage) -> Judgement:
     """Raises: InputError for another data set, or a video of another size than the miniature's."""
-    from alignvid.bench.data.omitshapes import request_of_sample, scene_of
+    from alignvid.bench.data.omitshapes import scene_of
     from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
-    from alignvid.miniature.strict import judge_scene
+    from alignvid.miniature.judge import judge
 
     if footage.frames.shape != (FRAMES, HEIGHT, WIDTH, 3):
         length, height, width, _ = footage.frames.shape
         raise InputError(
             f"The rule reads {FRAMES} frames of {WIDTH}×{HEIGHT} pixels, not {length} of {width}×{height}."
         )
-    return judge_scene(footage.frames, scene_of(footage.sample), request_of_sample(footage.sample))
+    return judge(footage.frames, scene_of(footage.sample))
 
 
 EDIT_SHOWN = _metric("edit_shown", "1 if the last frames show the whole edit", lambda found: found.edit_shown)
