@@ -128,6 +128,7 @@ def data_of(samples: Mapping[str, Sequence[Sample]], preset: Any) -> dict[str, A
         "scenes": SCENES,
         "steps": DEFAULT_STEPS,
         "blur_sigma": BLUR_SIGMA,
+        "width": WIDTH,
         "preset": f"γ {preset.recipe.gamma:g} on {', '.join(preset.recipe.modulation.powers)}, "
         f"blocks {preset.recipe.blocks}, {preset.recipe.steps}",
         "transformer_sha256": text.shipped_sha256(),

@@ -29,7 +29,7 @@ _PICTURES = "pictures"
 _LEAD = (
     "Eight scenes that the miniature never saw in training, chosen by seed and not by how they turn out: the same "
     "prompt, picture and noise without and with AlignVid. A rule that knows the scene judges every video from its "
-    "pixels. Eight are an illustration; docs/miniature.md has the rates on 366."
+    "pixels. Eight are an illustration; docs/miniature.md has the rates on many."
 )
 
 
