@@ -371,8 +371,8 @@ def page(folder: Path) -> None:
     parts = [
         f"### Policies\n\n{len(scenes)} scenes of the {plan['half']} half, one noise seed for each attempt; 95 % "
         "interval over scenes.\n\n" + "\n".join(tables(arms, table, scenes, "preset once")),
-        f"### Judges made wrong on purpose\n\nThe loop at the preset, budget 3, on the same clips; errors drawn {DRAWS} "
-        "times. Each answer, about the edit and about the rest, is turned with this probability.\n\n"
+        f"### Judges made wrong on purpose\n\nThe loop at the preset, budget 3, on the same clips; errors drawn "
+        f"{DRAWS} times. Each answer, about the edit and about the rest, is turned with this probability.\n\n"
         + "\n".join(tables({"as it is": Policy(always("preset"), ALL_NEED), **WRONG}, table, scenes, "as it is")),
         f"### The judge that is asked\n\nAll clips above.\n\n{judged_twice(table)}",
     ]
