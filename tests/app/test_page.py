@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from alignvid.app.desk import made_scene
@@ -87,21 +86,16 @@ def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, 
 
 
 def test_what_is_wrong_is_said_in_place_and_the_form_stays(opened, tmp_path):
-    page = opened()
-    broken, huge = tmp_path / "broken.png", tmp_path / "huge.png"
+    page, broken = opened(), tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    Image.new("1", (8_000, 7_000)).save(huge)
-    for file, said in ((broken, "'broken.png' is not an image|'broken.png' is damaged"), (huge, "56.0 megapixels")):
-        page.set_input_files("input[type=file]", file)
-        expect(page.locator("#checked .error")).to_have_text(re.compile(said))
-        page.fill("#prompt textarea", "add a red circle")
+    said = re.compile(r"^'broken.png' is not an image|^Image 'broken.png' is damaged")
+    page.set_input_files("input[type=file]", broken)
+    expect(page.locator("#checked .error")).to_have_text(said)
+    for prompt, reason in (("add a red circle", said), ("  ", re.compile("The prompt is empty"))):
+        page.fill("#prompt textarea", prompt)
         page.click("#make")
-        expect(page.locator("#status .error")).to_have_text(re.compile(said))
-        assert page.input_value("#prompt textarea") == "add a red circle"
-        page.click("[aria-label='Clear']")
-    page.fill("#prompt textarea", "  ")
-    page.click("#make")
-    expect(page.locator("#status .error")).to_contain_text("The prompt is empty")
+        expect(page.locator("#status .error")).to_have_text(reason, timeout=60_000)
+        assert page.input_value("#prompt textarea") == prompt
 
 
 @pytest.mark.slow
