@@ -36,7 +36,7 @@ SMALL = ("--data", "omitshapes", "--count", "2", "--seed", "0")
     ("arguments", "message"),
     [
         (SMALL, "no terminal here to answer on; add --yes"),
-        ((*SMALL, "--yes", "--arms", "baseline,relased"), "Arm 'relased' is unknown"),
+        ((*SMALL, "--yes", "--arms", "baseline,nonesuch"), "Arm 'nonesuch' is unknown"),
         ((*SMALL, "--yes", "--seed", "x"), "--seed 'x' is no number"),
         ((*SMALL, "--yes", "--lora", "gone.safetensors"), "The LoRA 'gone.safetensors' cannot be loaded"),
         (("--data", "gone", "--yes"), "Data set 'gone' is not there"),

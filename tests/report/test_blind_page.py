@@ -26,7 +26,7 @@ def result(tmp_path_factory):
 def test_the_pages_source_and_files_name_no_arm_and_no_job(result):
     folder = RunFolder(result.run.folder)
     page, pairs = write_blind_page(folder, result.registration)
-    source = page.read_text()
+    source = re.sub(r"<style>.*?</style>", "", page.read_text(), flags=re.DOTALL)  # where "baseline" is a word of CSS
     names = [*result.registration.arms, *(row.job for row in folder.videos()), "sample_"]
     assert pairs == 6
     assert not [name for name in names if re.search(rf"\b{re.escape(name)}", source)]
