@@ -1,4 +1,4 @@
-"""docs/api.md: every public name, for mkdocstrings to fill in on the site, with its first sentence everywhere."""
+"""docs/api.md, every public name with its first sentence, and docs/api/, which mkdocstrings fills in on the site."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ WITHOUT_LIST = {
 HEAD = """# Which names are public?
 
 Written by `make docs`. What is listed here is what [support](support.md) speaks of; the rest may change at any time. On
-the site (`make site`) each name has its signature, shapes, units, errors, sources and an example below; elsewhere
+the site (`make site`) the page of each room has signatures, shapes, units, errors, sources and examples; elsewhere
 `help(alignvid.attach)` says the same. Examples of `alignvid` itself are run by the tests (`tests/test_docstrings.py`).
+"""
+ROOM_HEAD = """# `{room}`
+
+{about} The site (`make site`) fills in what the code says of each name; [all public names](../api.md) in one list.
 """
 
 
@@ -40,18 +44,29 @@ def public_names(room: str) -> list[str]:
 
 def api_page() -> str:
     """docs/api.md."""
-    return "\n".join([HEAD, *(_room(room, about) for room, about in ROOMS.items())])
+    return "\n".join([HEAD, *map(_list, ROOMS)])
 
 
-def _room(room: str, about: str) -> str:
+def room_page(room: str) -> str:
+    """The page of a room in docs/api/."""
     module = import_module(room)
-    rows, entries = [], []
-    for name in public_names(room):
-        value = getattr(module, name)
-        rows.append(f"| `{room}.{name}` | {_first_sentence(value)} |")
-        if inspect.isclass(value) or inspect.isfunction(value):
-            entries.append(f"::: {value.__module__}.{value.__name__}\n")
-    return "\n".join([f"## {room}\n", f"{about}\n", "| name | what you get |", "|---|---|", *rows, "", *entries])
+    values = [getattr(module, name) for name in public_names(room)]
+    described = [value for value in values if inspect.isclass(value) or inspect.isfunction(value)]
+    about = re.sub(r"\]\((\w+\.md)\)", r"](../\1)", ROOMS[room])
+    entries = [f"::: {value.__module__}.{value.__name__}\n" for value in described]
+    return "\n".join([ROOM_HEAD.format(room=room, about=about), *entries])
+
+
+def _list(room: str) -> str:
+    module = import_module(room)
+    rows = [f"| `{name}` | {_first_sentence(getattr(module, name))} |" for name in public_names(room)]
+    head = [
+        f"## {room}\n",
+        f"{ROOMS[room]} [All that the code says](api/{room}.md).\n",
+        "| name | what you get |",
+        "|---|---|",
+    ]
+    return "\n".join([*head, *rows, ""])
 
 
 def _first_sentence(value: object) -> str:
