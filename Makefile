@@ -17,10 +17,14 @@ SITE_ENV := .venv-site
 RELEASE_ENV := .venv-release
 HOSTS ?= $(CURDIR)/.hosts
 
-.PHONY: demo test test-comfyui test-light test-oldest test-para-attn test-quantised test-vbench test-vllm test-hosts check bench bench-gpu docs figures site release clean
+.PHONY: app demo test test-comfyui test-light test-oldest test-para-attn test-quantised test-vbench test-vllm test-hosts check bench bench-gpu docs figures site release clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
+
+# The page; RUNS is where its runs stay. APP_ARGS="--model FOLDER --port 0" and the like are passed on.
+app: $(READY)
+	$(BIN)/alignvid app --out $(or $(RUNS),app) $(APP_ARGS)
 
 # Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
 test: $(READY)
