@@ -14,6 +14,7 @@ ROOMS = {
     "alignvid.models": "What a family of transformers is ([families](families.md)).",
     "alignvid.host": "Who runs a model ([hosts](hosts.md)).",
     "alignvid.generate": "From a spec to a video and its record.",
+    "alignvid.following": "Attempts, judged, until the prompt is followed ([following](following.md)).",
     "alignvid.calibration": "Which blocks look at the foreground ([calibration](calibration.md)).",
     "alignvid.plots": "Figures of traces, as SVG and PNG of the same bytes from the same numbers.",
     "alignvid.miniature": "The model inside the package.",
