@@ -61,6 +61,15 @@ def test_every_mark_is_one_that_means_something():
     assert [block.name for block in PYTHON if block.mark in OTHERWISE] == []
 
 
+def test_every_block_is_one_on_the_site_too():
+    """Markdown for Python wants what follows the language as title="…"; else all up to the next fence is lost."""
+    opening = re.compile(r'^```\w*( title="[^"]+")?$')
+    fences = [
+        line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("```")
+    ]
+    assert [line for line in fences if not opening.match(line)] == []
+
+
 @pytest.mark.parametrize("block", [block for block in PYTHON if block.runner], ids=lambda block: block.name)
 def test_a_block_that_another_test_runs_is_named_there(block):
     assert block.page.name in (ROOT / block.runner).read_text(encoding="utf-8")
