@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from importlib import import_module
+from typing import Any
 
 ROOMS = {
     "alignvid": "Attach, look, schedule. `import alignvid` loads neither torch nor diffusers.",
@@ -51,11 +52,16 @@ def api_page() -> str:
 def room_page(room: str) -> str:
     """The page of a room in docs/api/."""
     module = import_module(room)
-    values = [getattr(module, name) for name in public_names(room)]
-    described = [value for value in values if inspect.isclass(value) or inspect.isfunction(value)]
+    values = {name: getattr(module, name) for name in public_names(room)}
+    described = {name: value for name, value in values.items() if inspect.isclass(value) or inspect.isfunction(value)}
     about = re.sub(r"\]\((\w+\.md)\)", r"](../\1)", ROOMS[room])
-    entries = [f"::: {value.__module__}.{value.__name__}\n" for value in described]
+    entries = [_entry(f"{room}.{name}", value) for name, value in described.items()]
     return "\n".join([ROOM_HEAD.format(room=room, about=about), *entries])
+
+
+def _entry(name: str, value: Any) -> str:
+    """Where its code is, under the name by which it is imported."""
+    return f"::: {value.__module__}.{value.__name__}\n    options:\n      heading: {name}\n"
 
 
 def _list(room: str) -> str:
