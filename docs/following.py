@@ -301,7 +301,8 @@ def row(name: str, found: Sequence[Sequence[Ending]], against: Sequence[Sequence
 
 
 HEADS = (
-    "| | shown, % | untouched, % | both, % | forwards a scene | forwards a clip right in both | false ends, % | by the asked judge, % |",
+    "| | shown, % | untouched, % | both, % | forwards a scene | forwards a clip right in both | false ends, % | "
+    "by the asked judge, % |",
     "|---|---|---|---|---|---|---|---|",
 )
 
