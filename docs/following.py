@@ -290,6 +290,7 @@ def row(name: str, found: Sequence[Sequence[Ending]], against: Sequence[Sequence
         plain(mean(forwards, (0.0, np.inf))),
         plain(ratio(forwards, both)),
         percent(ratio(false_ends, ends)),
+        percent(mean(rate(found, lambda one: one.clip.is_right), (0.0, 1.0))),
     ]
     if against is not None:
         compared = paired(rate(against, lambda one: one.clip.both), both, np.ones(len(both)))
@@ -300,8 +301,9 @@ def row(name: str, found: Sequence[Sequence[Ending]], against: Sequence[Sequence
 
 
 HEADS = (
-    "| | shown, % | untouched, % | both, % | forwards a scene | forwards a clip right in both | false ends, % |",
-    "|---|---|---|---|---|---|---|",
+    "| | shown, % | untouched, % | both, % | forwards a scene | forwards a clip right in both | false ends, % | "
+    "by the asked judge, % |",
+    "|---|---|---|---|---|---|---|---|",
 )
 
 
