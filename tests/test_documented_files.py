@@ -28,7 +28,9 @@ from alignvid.presets import _Written as _Preset
 from alignvid.recipe import _Written as _Recipe
 
 PAGE = (Path(__file__).parent.parent / "docs" / "files.md").read_text(encoding="utf-8")
-EXAMPLES = {name: text for _, name, text in re.findall(r"^```(\w+) (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)}
+EXAMPLES = {
+    name: text for _, name, text in re.findall(r'^```(\w+) title="(\S+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
+}
 
 
 def documented(heading: str) -> dict[str, bool]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alignvid.recipe import Recipe
     from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _HOMES = {
     "AlignvidError": "alignvid.errors",

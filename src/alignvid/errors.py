@@ -29,7 +29,17 @@ from typing import Any
 
 
 class AlignvidError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package.
+
+    Examples:
+        >>> try:
+        ...     StepWindow.of((0.5, 0.2))
+        ... except AlignvidError as error:
+        ...     print(type(error).__name__)
+        ScheduleError
+        >>> issubclass(AlignvidError, Exception)
+        True
+    """
 
 
 class ScheduleError(AlignvidError, ValueError):

@@ -1,4 +1,4 @@
-"""alignvid generate --until-followed on the miniature; at a γ of 0.01 no word is heard, so nothing is followed."""
+"""alignvid generate --until-followed on the miniature; at a γ of 0.12 hardly a word is heard: nothing is followed."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from alignvid.cli.following import trust
 from stub_server import stub_server
 
 PICTURE = Path(__file__).parents[2] / "examples" / "scene-1.png"
-ONE_STEP = ("--image", PICTURE, "--prompt", "add a green circle at the top left", "--steps", 1, "--gamma", 0.01)
+ONE_STEP = ("--image", PICTURE, "--prompt", "add a green circle at the top left", "--steps", 1, "--gamma", 0.12)
 LOOP = ("generate", *ONE_STEP, "--until-followed")
 
 

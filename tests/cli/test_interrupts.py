@@ -64,7 +64,7 @@ def test_ctrl_c_in_generate_is_one_line_and_takes_the_new_folder_away(wan, tmp_p
 
 @SLOW
 def test_ctrl_c_in_a_loop_keeps_its_attempts_and_the_same_line_makes_the_rest(tmp_path):
-    prompt = ("--image", PICTURE, "--prompt", "add a green circle at the top left", "--steps", "1", "--gamma", "0.01")
+    prompt = ("--image", PICTURE, "--prompt", "add a green circle at the top left", "--steps", "1", "--gamma", "0.12")
     line = ("generate", *prompt, "--out", tmp_path, "--until-followed", "--judge", "rule")
     code, _, err = interrupted(*line, "--budget", "900", when=lambda line: line.startswith("attempt 2"))
     assert code == 130 and "what was finished is kept, and the same line makes the rest" in err

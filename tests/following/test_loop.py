@@ -5,6 +5,7 @@ import pytest
 
 from alignvid.errors import InputError, JudgeError
 from alignvid.following.attempts import Made, best_of
+from alignvid.following.floors import Floor
 from alignvid.following.limits import Limits
 from alignvid.following.loop import Judging, never, run_loop, unwatched
 from alignvid.following.motion import STILL_BELOW, motion
@@ -25,7 +26,7 @@ def made(frames: np.ndarray, seconds: float = 1.0) -> Made:
     return Made(frames=frames, file=None, seconds=seconds, **facts)
 
 
-def loop(answers, *, limits=None, moving=None, must_move=True, should_stop=never, on_attempt=unwatched, seconds=1.0):
+def loop(answers, *, limits=None, moving=None, should_stop=never, on_attempt=unwatched, seconds=1.0, **judging):
     """A loop whose judge gives these answers, one pair for each attempt."""
     seeds, turns = [], iter(answers)
 
@@ -33,9 +34,9 @@ def loop(answers, *, limits=None, moving=None, must_move=True, should_stop=never
         seeds.append(seed)
         return made(clip(moves=moving is None or moving[number - 1]), seconds)
 
-    judging = Judging(judge=lambda frames, questions: next(turns), questions=QUESTIONS, must_move=must_move)
+    asked = {"judge": lambda frames, questions: next(turns), "questions": QUESTIONS, "must_move": True, **judging}
     watched = {"folder": None, "on_attempt": on_attempt, "should_stop": should_stop}
-    return run_loop(make, judging, limits or Limits.of(None, None), seed=7, **watched), seeds
+    return run_loop(make, Judging(**asked), limits or Limits.of(None, None), seed=7, **watched), seeds
 
 
 def test_it_ends_with_the_first_attempt_that_is_right_in_everything_and_each_has_new_noise():
@@ -58,6 +59,17 @@ def test_a_video_that_stands_still_is_not_followed_whatever_the_judge_says():
     assert not found.is_followed and found.best.number == 2
     allowed, _ = loop([(1, 1)], moving=[False], must_move=False)
     assert allowed.is_followed
+
+
+def test_a_floor_counts_with_the_rest_and_a_metric_that_fails_is_no_answer():
+    heights = iter((0.2, 0.9))
+    floors = (Floor("likeness", lambda frames: next(heights), 0.5),)
+    found, _ = loop([(1, 1), (1, 1)], floors=floors)
+    assert found.is_followed and found.best.number == 2 and found.attempts[0].rank == (2, 1)
+    with pytest.raises(JudgeError, match="The metric 'likeness' failed: StopIteration"):
+        loop([(1, 1)], floors=floors)
+    with pytest.raises(InputError, match="floor of 'x' is nan"):
+        Floor("x", len, float("nan"))
 
 
 def test_it_can_be_stopped_between_attempts_and_says_what_was_made():

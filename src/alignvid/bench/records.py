@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
@@ -18,6 +18,20 @@ from alignvid.files import append_lines, json_lines
 SCHEMA_VERSION = 1
 NOT_LOADED = "not loaded"
 """Stands for the digest of settings where a metric could not run; its weights, and so its settings, are not known."""
+
+
+class ProofFacts(TypedDict):
+    """What acted in the making of a video, counted where keys are multiplied."""
+
+    name: str
+    """Of the preset or recipe."""
+    sites: Count
+    forwards: Count
+    active_forwards: Count
+    acted: Count
+    warnings: list[str]
+    """Where the gain did not act as its recipe says."""
+
 
 Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "JudgeRecord", "MetricRecord")
 AnyRecord: TypeAlias = "VideoRecord | AnswerRecord | JudgeRecord | MetricRecord"
@@ -52,6 +66,10 @@ class VideoRecord:
     """Time that the pipeline took; no part of what is compared."""
     attempts: Positive | None = None
     """Videos that were made for it, where a loop chose it among several."""
+    peak_bytes: Count | None = None
+    """Most memory that the pipeline held: on the GPU what PyTorch allocated, else what the process held."""
+    proof: ProofFacts | None = None
+    """What acted; None where nothing was attached."""
 
 
 @dataclass(frozen=True, kw_only=True)

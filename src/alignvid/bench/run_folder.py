@@ -64,6 +64,8 @@ class ModelFacts(TypedDict):
     pipeline: NotRequired[str]
     revision: NotRequired[str | None]
     digest: NotRequired[str | None]
+    loras: NotRequired[list[str]]
+    """Each with its digest, in the order of loading."""
 
 
 class CallSettings(TypedDict, total=False):
@@ -79,6 +81,7 @@ class CallSettings(TypedDict, total=False):
     n: Count
     false_yes: Share
     false_no: Share
+    node: dict[str, Any]
 
 
 class VariantFacts(TypedDict):

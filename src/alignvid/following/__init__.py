@@ -9,6 +9,7 @@ from alignvid.extras import require
 require("generate", "The loop until a prompt is followed", "diffusers", "transformers", "numpy", "PIL", "av")
 
 from alignvid.following.attempts import Attempt, Ended, Followed
+from alignvid.following.floors import Floor
 from alignvid.following.follow import follow
 from alignvid.following.generating import generate_until_followed
 from alignvid.following.limits import Limits
@@ -21,6 +22,7 @@ __all__ = [
     "Answered",
     "Attempt",
     "Ended",
+    "Floor",
     "Followed",
     "Judge",
     "Limits",

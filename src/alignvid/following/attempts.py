@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from alignvid.following.floors import Reached
 from alignvid.following.motion import STILL_BELOW
 from alignvid.following.questions import Answered
 from alignvid.media.videos import Frames
@@ -52,6 +53,7 @@ class Attempt:
     """Whether standing still fails."""
     seconds: float
     """Making and judging it."""
+    floors: tuple[Reached, ...] = ()
     was_there: bool = False
     """Whether it was made in an earlier run of the same folder."""
 
@@ -62,8 +64,8 @@ class Attempt:
 
     @property
     def is_followed(self) -> bool:
-        """Whether everything asked was answered rightly, and it moves where it must."""
-        return not self.wrong and not self.is_still
+        """Whether everything asked was answered rightly, it moves where it must, and it reaches every floor."""
+        return not self.wrong and not self.is_still and all(floor.is_met for floor in self.floors)
 
     @property
     def right(self) -> tuple[Answered, ...]:
@@ -77,8 +79,9 @@ class Attempt:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """What is compared to find the best; see `rank_of`."""
-        return rank_of(self.answers, self.is_still)
+        """What is compared to find the best, as `rank_of` says; floors that are reached count with the rest."""
+        edit, rest = rank_of(self.answers, self.is_still)
+        return edit, rest + sum(floor.is_met for floor in self.floors)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -90,6 +93,7 @@ class Attempt:
             "answers": [one.to_dict() for one in self.answers],
             "motion": round(self.motion, 2),
             "is_still": self.is_still,
+            "floors": [floor.to_dict() for floor in self.floors],
             "is_followed": self.is_followed,
             "forwards": self.made.forwards,
             "active_forwards": self.made.active_forwards,
@@ -153,8 +157,8 @@ class Followed:
 
 
 def rank_of(answers: Sequence[Answered], is_still: bool) -> tuple[int, int]:
-    """What is compared, in this order: questions about the edit that are right, that it moves among them; about the
-    rest.
+    """What is compared, in this order: questions about the edit that are right, that it moves among them; those about
+    the rest.
     """
     right = [one.question.about for one in answers if one.is_right]
     return right.count("edit") + (not is_still), right.count("rest")

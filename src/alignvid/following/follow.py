@@ -17,6 +17,7 @@ from alignvid.attachment.attach import attach
 from alignvid.errors import InputError
 from alignvid.files import write_bytes
 from alignvid.following.attempts import Followed, Made
+from alignvid.following.floors import Floor
 from alignvid.following.folder import QUESTIONS_FILE, frames_in, opened_folder, write_questions
 from alignvid.following.limits import Limits
 from alignvid.following.loop import Judging, Make, OnAttempt, ShouldStop, never, run_loop, unwatched
@@ -51,6 +52,7 @@ def follow(
     preset_or_recipe: str | Preset | Recipe | Modulation | None = None,
     gamma: float | None = None,
     must_move: bool | None = None,
+    floors: Iterable[Floor] = (),
     out: str | Path | None = None,
     fps: float = 16.0,
     on_attempt: OnAttempt = unwatched,
@@ -74,13 +76,14 @@ def follow(
         gamma: As for `alignvid.attach`.
         must_move: Whether a video that stands still has failed, whatever the judge says. Unless given: where it has
             several frames and the pipeline was given a picture, which the prompt asks to change.
+        floors: Metrics and the least value of each that will do, `Floor("likeness", measure, 0.9)`.
         out: Folder for videos and records; the same call again resumes there. Nothing is written without it.
         fps: Frames a second of the files in `out`.
         on_attempt: Called after each attempt; the frames of the newest and of the best one are there.
         should_stop: Asked before each attempt.
         **arguments: Of the pipeline's call, such as image, height, num_frames, num_inference_steps.
 
-    Example:
+    Examples:
         >>> judge = lambda frames, questions: [frames[-1].mean() > 0 for _ in questions]
         >>> found = alignvid.follow(pipe, prompt="add a circle", judge=judge, questions=["Is it there?"],
         ...     must_move=False, image=image, **size)
@@ -96,7 +99,7 @@ def follow(
     _check(pipe, seed, arguments)
     call = _Call(pipe, {"prompt": prompt, **arguments}, preset_or_recipe, gamma, fps)
     moves = _is_given_a_picture(arguments) if must_move is None else must_move
-    judging = Judging(judge=judge, questions=asked, must_move=moves)
+    judging = Judging(judge=judge, questions=asked, must_move=moves, floors=tuple(floors))
     watched: dict[str, Any] = {"seed": seed, "on_attempt": on_attempt, "should_stop": should_stop}
     if out is None:
         return run_loop(call.make, judging, limits, folder=None, **watched)
@@ -152,6 +155,7 @@ class _Call:
             recipe = attachment.recipe.to_dict()
         return {
             "pipeline": type(self.pipe).__name__,
+            "model": str(getattr(self.pipe, "name_or_path", None)),
             "recipe": recipe,
             "arguments": {name: _fingerprint(value) for name, value in sorted(self.arguments.items())},
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from alignvid.files import is_there
 from alignvid.following.attempts import Followed, Made
+from alignvid.following.floors import Floor
 from alignvid.following.folder import QUESTIONS_FILE, frames_in, opened_folder, read_questions, write_questions
 from alignvid.following.limits import Limits
 from alignvid.following.loop import Judging, OnAttempt, ShouldStop, never, run_loop, unwatched
@@ -34,6 +35,7 @@ def generate_until_followed(
     budget: int | None = None,
     minutes: float | None = None,
     must_move: bool | None = None,
+    floors: Iterable[Floor] = (),
     model: Model | None = None,
     recipe: Recipe | None = None,
     strict: bool = False,
@@ -56,6 +58,7 @@ def generate_until_followed(
         budget: Most attempts; 6 unless given.
         minutes: In place of a budget: no attempt begins after so many.
         must_move: As for `alignvid.follow`.
+        floors: As for `alignvid.follow`.
         model: A model loaded before, to be used again; it must be the spec's.
         recipe: A recipe to be used in place of the spec's preset.
         strict: As for `generate`.
@@ -79,7 +82,7 @@ def generate_until_followed(
         on_questions(asked)
         found = run_loop(
             _Maker(planned, folder.path, model, recipe, strict, on_progress).make,
-            Judging(judge=judge, questions=asked, must_move=moves),
+            Judging(judge=judge, questions=asked, must_move=moves, floors=tuple(floors)),
             limits,
             seed=spec.seed,
             folder=folder,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from alignvid.errors import JudgeError
 from alignvid.following.attempts import Attempt, Ended, Followed, Made, best_of
+from alignvid.following.floors import Floor
 from alignvid.following.folder import LoopFolder
 from alignvid.following.limits import Limits
 from alignvid.following.motion import motion
@@ -40,6 +41,7 @@ class Judging:
     questions: tuple[Question, ...]
     must_move: bool
     """Whether a video that stands still fails."""
+    floors: tuple[Floor, ...] = ()
 
 
 def run_loop(
@@ -93,6 +95,7 @@ def _attempt(make: Make, judging: Judging, number: int, seed: int, folder: LoopF
         answers=answers,
         motion=motion(frames),
         must_move=judging.must_move and len(frames) > 1,
+        floors=tuple(floor.of(frames) for floor in judging.floors),
         seconds=made.seconds + judging_s,
         was_there=was_there,
     )

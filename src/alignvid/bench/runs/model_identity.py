@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from alignvid.bench.run_folder import ModelFacts
-from alignvid.files import is_foreign, opened
+from alignvid.files import is_foreign, opened, sha256_of_file, user_path
 from alignvid.generate.loading import ModelSource
+from alignvid.generate.loras import SECOND_TRANSFORMER
 
 _SAMPLE_BYTES = 4 << 20
 _PLACES = 3
 _FILES = (".json", ".safetensors", ".txt", ".model")
 
 
-def model_identity(source: ModelSource) -> ModelFacts:
-    """Name, pipeline class, and the commit on the Hub or a digest of the files."""
+def model_identity(source: ModelSource, loras: Sequence[str] = ()) -> ModelFacts:
+    """Name, pipeline class, the commit on the Hub or a digest of the files, and each LoRA that is loaded over them.
+
+    Raises: UnreadableFile.
+    """
     revision = None if source.is_local else _revision(source)
     digest = folder_digest(Path(source.location)) if source.is_local else None
-    return {"name": source.name, "pipeline": source.pipeline_class, "revision": revision, "digest": digest}
+    facts: ModelFacts = {
+        "name": source.name,
+        "pipeline": source.pipeline_class,
+        "revision": revision,
+        "digest": digest,
+    }
+    if loras:
+        facts["loras"] = [_lora_identity(lora) for lora in loras]
+    return facts
+
+
+def _lora_identity(lora: str) -> str:
+    """The file's name and digest, with the transformer that it is for."""
+    file = user_path(lora.removeprefix(SECOND_TRANSFORMER))
+    if not file.is_file():
+        return lora
+    which = SECOND_TRANSFORMER if lora.startswith(SECOND_TRANSFORMER) else ""
+    return f"{which}{file.name}@{sha256_of_file(file)}"
 
 
 def folder_digest(folder: Path) -> str:

@@ -55,6 +55,8 @@ class Variant:
     """Share of its yeses that are made no."""
     still: bool = False
     """The reference picture repeated, made without a model: what a judge must not take for a followed prompt."""
+    node: Mapping[str, Any] | None = None
+    """Widgets of ComfyUI's AlignVid node, which attaches there; None: no such node."""
 
     @property
     def settings(self) -> CallSettings:
@@ -62,6 +64,8 @@ class Variant:
         changed: dict[str, Any] = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
         if self.still:
             changed["still"] = True
+        if self.node is not None:
+            changed["node"] = dict(self.node)
         return CallSettings(**changed)
 
     def to_dict(self) -> VariantFacts:

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from alignvid.attachment.attach import attach
-from alignvid.bench.records import VideoRecord
-from alignvid.bench.run_folder import VIDEOS
+from alignvid.attachment.attachment import Attachment
+from alignvid.bench.records import ProofFacts, VideoRecord
+from alignvid.bench.run_folder import BASELINE, VIDEOS
 from alignvid.bench.runs.jobs import Job, Task
 from alignvid.bench.runs.loops import Chosen, chosen_clips
 from alignvid.bench.runs.spec import BenchSpec
@@ -22,10 +23,15 @@ from alignvid.files import sha256_of_bytes
 from alignvid.generate.call import call_arguments, frames_of
 from alignvid.generate.guidance import guided_until
 from alignvid.generate.loading import find_model
+from alignvid.generate.loras import load_loras
+from alignvid.generate.memory import forget_peak, peak_bytes
 from alignvid.generate.model import Model, load_model
+from alignvid.generate.progress import Progress, steps_reported
 from alignvid.media.blur import blurred_image
 from alignvid.media.images import decode_image, fit_image
 from alignvid.media.videos import Frames, encode_video
+
+TIMED_STEPS = 2
 
 
 class Made(NamedTuple):
@@ -33,6 +39,29 @@ class Made(NamedTuple):
 
     record: VideoRecord
     video: bytes | None
+
+
+class Facts(NamedTuple):
+    """What the making of a clip took, and what acted in it."""
+
+    seconds: float
+    peak_bytes: int | None = None
+    proof: ProofFacts | None = None
+
+
+class Timed(NamedTuple):
+    """What one clip costs."""
+
+    step_s: float
+    other_s: float
+    """Encoding of texts and pictures, and decoding."""
+    peak_bytes: int | None
+    file_bytes: int
+    """Of its video; of few steps it is noise, which takes more than a finished one."""
+
+    def seconds(self, steps: int) -> float:
+        """Of a whole clip."""
+        return self.other_s + steps * self.step_s
 
 
 @runtime_checkable
@@ -53,6 +82,7 @@ class PipelineWorker:
 
         self.spec = spec
         self.model: Model = load_model(find_model(spec.model), spec.generation(), show_progress=False)
+        load_loras(self.model.pipeline, spec.loras)
         self.pipeline: Any = _batched(self.model.pipeline, spec.batch)
         self.encodings = Encodings(self.pipeline)
         self.trajectories = Trajectories(self.pipeline)
@@ -62,37 +92,43 @@ class PipelineWorker:
     def run(self, task: Task, images: Sequence[bytes]) -> list[Made]:
         """One result per job; a job that raises gives a failed record with its error, and the worker takes the next."""
         try:
+            forget_peak(self.model.device.name)
             begin = time.perf_counter()
-            clips = self._clips(task, images)
+            clips, attachment = self._clips(task, images)
             seconds = (time.perf_counter() - begin) / len(task.jobs)
+            facts = Facts(
+                seconds, peak_bytes(self.model.device.name), None if attachment is None else proof(attachment)
+            )
             return [
-                made_of(replace(job, noise_seed=chosen.noise_seed), chosen.clip, seconds, chosen.attempts)
+                made_of(replace(job, noise_seed=chosen.noise_seed), chosen.clip, facts, chosen.attempts)
                 for job, chosen in zip(task.jobs, clips, strict=True)
             ]
         except Exception as error:  # the outer loop: one job's failure must not lose the others
             pass_on_interrupt(error)
             if len(task.jobs) == 1:
                 return [Made(failed(task.jobs[0], f"{type(error).__name__}: {error}"), None)]
-        alone = [replace(task, jobs=(job,), followers=()) for job in task.jobs]  # to find out which one it is
-        return [made for single, image in zip(alone, images, strict=True) for made in self.run(single, [image])]
+        pairs = zip(task.alone(), images, strict=True)
+        return [made for single, image in pairs for made in self.run(single, [image])]
 
-    def _clips(self, task: Task, images: Sequence[bytes]) -> list[Chosen]:
+    def _clips(self, task: Task, images: Sequence[bytes]) -> tuple[list[Chosen], Attachment | None]:
         if task.jobs[0].variant.still:
             pairs = zip(task.jobs, images, strict=True)
-            return [Chosen(_still(job, image, self.spec.max_pixels), job.noise_seed) for job, image in pairs]
+            return [Chosen(still_clip(job, image, self.spec.max_pixels), job.noise_seed) for job, image in pairs], None
         self._forget_what_is_over(task)
         recipe = task.jobs[0].variant.recipe
         with ExitStack() as stack:
             stack.enter_context(self.model.thread_limit())
-            stack.enter_context(
+            attachment = stack.enter_context(
                 nullcontext() if recipe is None else attach(self.pipeline, recipe, strict=self.spec.strict)
             )
-            stack.enter_context(self.encodings.shared())
-            stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
+            if self.spec.shares:
+                stack.enter_context(self.encodings.shared())
+                stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
             pictures = [
                 _reference(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)
             ]
-            return chosen_clips(task.jobs, pictures, self._made)
+            clips = chosen_clips(task.jobs, pictures, self._made)
+        return clips, attachment
 
     def _made(self, jobs: Sequence[Job], pictures: Sequence[Image.Image]) -> list[Frames]:
         return self._batch(jobs, pictures) if self.spec.batch > 1 else [self._single(jobs[0], pictures[0])]
@@ -123,6 +159,28 @@ class PipelineWorker:
         with torch.no_grad():
             return frames_of(self.pipeline(**arguments, **self.model.source.extra_arguments, generator=generator))
 
+    def timed(self, job: Job, image: bytes) -> Timed:
+        """What a clip of this job would cost, from one that is stopped being denoised after its second step.
+
+        The second step is the one that counts: kernels are chosen and compiled in the first.
+        """
+        moments: list[float] = []
+
+        def note(progress: Progress) -> None:
+            if progress.stage == "steps" and progress.done:
+                moments.append(time.perf_counter())
+
+        short = replace(job, settings=replace(job.settings, steps=min(TIMED_STEPS, job.settings.steps)))
+        forget_peak(self.model.device.name)
+        begin = time.perf_counter()
+        with self.model.thread_limit(), steps_reported(self.pipeline, BASELINE, short.settings.steps, note):
+            clip = self._single(short, _reference(short, image, self.spec.max_pixels))
+        seconds = time.perf_counter() - begin
+        step = moments[-1] - moments[-2] if len(moments) > 1 else seconds
+        other = max(seconds - step * len(moments), 0.0)
+        video = encode_video(clip, job.settings.fps)
+        return Timed(step, other, peak_bytes(self.model.device.name), len(video))
+
     def _batch(self, jobs: Sequence[Job], pictures: Sequence[Image.Image]) -> list[Frames]:
         """As many clips as a batch has, however many jobs there are: then no clip depends on which others run."""
         padded = [index % len(jobs) for index in range(self.spec.batch)]
@@ -136,6 +194,18 @@ class PipelineWorker:
             after_step=None if (high := jobs[0].variant.cfg_high) is None else guided_until(high),
         )
         return clips[: len(jobs)]
+
+
+def proof(attachment: Attachment) -> ProofFacts:
+    """What an attachment did."""
+    return {
+        "name": attachment.name,
+        "sites": attachment.site_count,
+        "forwards": attachment.forward_count,
+        "active_forwards": attachment.active_forward_count,
+        "acted": attachment.acted_count,
+        "warnings": list(attachment.warnings),
+    }
 
 
 def failed(job: Job, error: str) -> VideoRecord:
@@ -166,13 +236,13 @@ def _reference(job: Job, image: bytes, max_pixels: int) -> Image.Image:
     return fitted if job.variant.blur is None else blurred_image(fitted, job.variant.blur)
 
 
-def _still(job: Job, image: bytes, max_pixels: int) -> Frames:
+def still_clip(job: Job, image: bytes, max_pixels: int) -> Frames:
     """The reference picture, as the model would get it, for the whole length of the video."""
     picture = np.asarray(_reference(job, image, max_pixels).convert("RGB"), np.uint8)
     return np.repeat(picture[None], job.settings.frames or 1, 0)
 
 
-def made_of(job: Job, clip: Frames, seconds: float, attempts: int | None = None) -> Made:
+def made_of(job: Job, clip: Frames, facts: Facts, attempts: int | None = None) -> Made:
     """The video of a job and its record; `attempts`: how many a loop made to choose it."""
     video = encode_video(clip, job.settings.fps)
     frames, height, width, _ = clip.shape
@@ -190,7 +260,9 @@ def made_of(job: Job, clip: Frames, seconds: float, attempts: int | None = None)
         width=width,
         height=height,
         fps=job.settings.fps,
-        seconds=round(seconds, 3),
+        seconds=round(facts.seconds, 3),
         attempts=attempts,
+        peak_bytes=facts.peak_bytes,
+        proof=facts.proof,
     )
     return Made(record, video)
