@@ -36,6 +36,7 @@ _NO_QUESTIONS = "One on each line; empty: the judge's own"
 def build(shop: Workshop, desk: Desk) -> gr.Blocks:
     """The page over a workshop."""
     with gr.Blocks(title="alignvid", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S) as page:
+        add_api(shop)
         gr.Markdown(_LEAD, elem_classes="av-lead")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -67,7 +68,6 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
         cancel.click(desk.cancel, None, status, cancels=runs, **quick())
         history.click(desk.open, None, shown, **quick())
         page.load(desk.history, None, history, **quick())
-        add_api(shop)
     return page.queue(default_concurrency_limit=4)
 
 
