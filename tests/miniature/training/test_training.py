@@ -118,7 +118,8 @@ def test_the_wrong_kind_of_shape_is_drawn_where_the_edit_is() -> None:
         assert other.edit.result is not None and other.edit.result.kind != scene.edit.result.kind
         kept = [n for n in range(len(scene.shapes)) if n != scene.edit.target]
         assert [other.shapes[n] for n in kept] == [scene.shapes[n] for n in kept]
-        assert of_another_kind(other).edit.result.kind in ("circle", "square")
+        again = of_another_kind(other).edit.result
+        assert again is not None and again.kind in ("circle", "square")
 
 
 def test_the_loss_counts_the_direction_of_the_wrong_kind(pipeline: WanImageToVideoPipeline) -> None:
