@@ -131,7 +131,7 @@ def through(
 ) -> Any:
     """Run what lies behind the door with a Call in force."""
     try:
-        output = run(module, *args, **kwargs)
+        output = gate.completed(call, run(module, *args, **kwargs), partial(run, module, *args, **kwargs))
     except BaseException:
         gate.abandon(call)
         raise
