@@ -29,8 +29,8 @@ class Job:
     noise_seed: int
     settings: Settings
     """Every number of the call, none left open."""
-    image: str
-    """The reference image's file, relative to the run's folder."""
+    image: str | None
+    """The reference image's file, relative to the run's folder; None for a prompt alone."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def make_job(
     seed: int,
     settings: Settings,
     *,
-    image: str,
-    image_sha256: str,
+    image: str | None,
+    image_sha256: str | None,
     model: Mapping[str, Any],
     shared: Mapping[str, Any],
 ) -> Job:
@@ -69,8 +69,8 @@ def make_job(
         variant: The variant; its name does not decide the video.
         seed: One of the run's.
         settings: Of the call.
-        image: The reference image's file in the run's folder.
-        image_sha256: Of that file.
+        image: The reference image's file in the run's folder; None for a prompt alone.
+        image_sha256: Of that file; None without one.
         model: What distinguishes the model from others; its name and place do not count.
         shared: Number format and batch size, which decide how sums are rounded.
     """
@@ -82,7 +82,7 @@ def make_job(
         "image": image_sha256,
         "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
         "blur": variant.blur or None,
-        **{name: value for name in ("still", "cfg_high") if (value := getattr(variant, name))},
+        **{name: value for name in ("still", "cfg_high", "guider") if (value := getattr(variant, name))},
         "settings": settings.to_dict(),
         "noise_seed": noise,
         "model": dict(model),

@@ -15,7 +15,8 @@ class Begun(NamedTuple):
     """A task that may run now, with the files of its images."""
 
     task: Task
-    images: tuple[bytes, ...]
+    images: tuple[bytes | None, ...]
+    """None where a sample has none."""
 
 
 Begin = Callable[[Task], Begun | None]

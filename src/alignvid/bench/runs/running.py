@@ -155,7 +155,7 @@ def _do(
             attempts.begin(job.id)
             running.add(job.id)
             jobs.append(job)
-        images = tuple(read_bytes(folder.path / job.image) for job in jobs)
+        images = tuple(None if job.image is None else read_bytes(folder.path / job.image) for job in jobs)
         return Begun(replace(task, jobs=tuple(jobs)), images) if jobs else None
 
     try:
