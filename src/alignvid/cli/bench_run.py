@@ -35,7 +35,7 @@ _RUN_OPTIONS = (
     click.option(
         "--data",
         required=True,
-        help='"omitshapes", "omiti2v", a folder with a meta.json, a Hub id; i2v-compbench:, editing:, t2v: or t2i:PATH.',
+        help='"omitshapes", "omiti2v", a folder, a Hub id; i2v-compbench:, editing:, t2v: or t2i:PATH.',
     ),
     click.option(
         "--variants",

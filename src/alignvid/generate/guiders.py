@@ -69,8 +69,7 @@ def check_guider(name: str, pipeline_class: type, guidance: float | None, *, has
 
 def guided_pipeline(pipeline: Any, name: str, guidance: float) -> Any:
     """The modular pipeline with a guider on the models of a pipeline; see `check_guider`."""
-    import diffusers
-    from diffusers import modular_pipelines
+    from diffusers import guiders, modular_pipelines
 
     blocks = getattr(modular_pipelines, _BLOCKS[type(pipeline).__name__])()
     modular = blocks.init_pipeline()
@@ -81,7 +80,7 @@ def guided_pipeline(pipeline: Any, name: str, guidance: float) -> Any:
     parts = {**pipeline.components, "image_processor": pipeline.components.get("image_processor")}
     wanted = {spec.name for spec in blocks.expected_components}
     lent = {part: module for part, module in parts.items() if part in wanted and module is not None}
-    modular.update_components(**lent, guider=getattr(diffusers, known.kind)(**settings))
+    modular.update_components(**lent, guider=getattr(guiders, known.kind)(**settings))
     modular.set_progress_bar_config(disable=True)
     return modular
 

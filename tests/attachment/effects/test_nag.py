@@ -149,7 +149,7 @@ def test_samples_of_a_batch_can_be_switched_off_one_by_one():
     pipe, _ = built("wan_t2v")
     torch.manual_seed(1)
     inputs = {
-        "hidden_states": torch.randn(2, 16, 3, 2, 4),
+        "hidden_states": torch.randn(1, 16, 3, 2, 4).repeat(2, 1, 1, 1, 1),  # one noise: both branches of a sample
         "timestep": torch.full((2,), 990.0),
         "encoder_hidden_states": torch.randn(2, 24, 32),
         "return_dict": False,

@@ -15,9 +15,11 @@ from alignvid.bench.runs.running import run
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.scoring.judged_run import Asked
 from alignvid.bench.scoring.scorecard import score_run
+from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.media.videos import read_video
 from alignvid.report.benchmark import write_report
+from judged_folders import answer_of
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,13 @@ def made(editing, tmp_path_factory):
     return run(spec, out), RunFolder(out)
 
 
+def report_of(folder, out):
+    """The report of a run whose every question is answered with yes."""
+    asked = {sample.id: sample.questions for sample in folder.samples()}
+    folder.add_answers(answer_of(row, one, Verdict.YES) for row in folder.videos() for one in asked[row.sample])
+    write_report(folder.path, out, score_run(folder, Asked(), {}))
+
+
 def test_an_editing_model_makes_a_picture_of_each_job(made):
     result, folder = made
     assert (result.made, result.failed) == (3, [])
@@ -61,7 +70,7 @@ def test_a_judge_sees_a_picture_as_two_equal_frames(made):
 
 def test_the_report_shows_pictures_beside_the_one_they_are_made_of(made, tmp_path):
     _, folder = made
-    write_report(folder.path, tmp_path / "report", score_run(folder, Asked(), {}))
+    report_of(folder, tmp_path / "report")
     gallery = json.loads(
         (tmp_path / "report" / "gallery.js").read_text().removeprefix("const GALLERY = ").rstrip(";\n")
     )
@@ -81,7 +90,7 @@ def test_a_text_to_video_model_runs_prompts_alone(tmp_path):
     assert (result.made, result.failed) == (4, [])
     folder = RunFolder(tmp_path / "run")
     assert [sample.image_path for sample in folder.samples()] == [None, None]
-    write_report(folder.path, tmp_path / "report", score_run(folder, Asked(), {}))
+    report_of(folder, tmp_path / "report")
     assert '"image":null' in (tmp_path / "report" / "gallery.js").read_text()
     with pytest.raises(InputError, match=r"Variant 'still' needs a reference picture \(still\)"):
         make_plan(BenchSpec(data=data, variants=("still",), model=str(model), **settings))

@@ -5,7 +5,8 @@ attention acts where diffusers' processors call `dispatch_attention_fn`. That na
 while something is attached that needs it, and passes everything on untouched where no such attention is running. The
 attention that runs says so itself: its effect is on its module, as every effect is (swap.py).
 
-What is changed lies before the kernel, so it is exact with every backend of the dispatch; a mask is not changed here.
+What is changed lies before the kernel, or is what the kernel gave (NAG), so it is exact with every backend of the
+dispatch; a mask is not changed here.
 An attention whose processor calls a kernel by itself, such as CogVideoX's or SD3's, is refused when attaching; one that
 another processor takes out of the dispatch later is an error at its next run.
 """
