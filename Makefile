@@ -13,12 +13,18 @@ OLDEST := .oldest
 QUANTISERS := .quantisers
 PARA_ATTN := .para-attn
 COMFYUI_ENV := .venv-comfyui
+SITE_ENV := .venv-site
+RELEASE_ENV := .venv-release
 HOSTS ?= $(CURDIR)/.hosts
 
-.PHONY: demo test test-comfyui test-light test-oldest test-para-attn test-quantised test-vbench test-vllm test-hosts check bench bench-gpu docs figures clean
+.PHONY: app demo test test-comfyui test-light test-oldest test-para-attn test-quantised test-vbench test-vllm test-hosts check bench bench-gpu docs figures site release clean
 
 demo: $(READY)
 	$(BIN)/alignvid demo --out $(OUT)
+
+# The page; RUNS is where its runs stay. APP_ARGS="--model FOLDER --port 0" and the like are passed on.
+app: $(READY)
+	$(BIN)/alignvid app --out $(or $(RUNS),app) $(APP_ARGS)
 
 # Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
 test: $(READY)
@@ -95,8 +101,20 @@ docs: $(READY)
 figures: $(READY)
 	$(BIN)/python docs/figures.py
 
+# The pages of docs/ as a site, in site/; strict: a dead link, or a public name without its page, is an error.
+site: $(SITE_ENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(SITE_ENV)/bin/mkdocs build --strict
+
+# Builds the sdist, the wheel from it, checks both, and says what a person must do to publish them. Nothing is published.
+release: $(RELEASE_ENV)/.ready
+	rm -rf dist
+	$(RELEASE_ENV)/bin/python -m build --outdir dist
+	$(RELEASE_ENV)/bin/twine check --strict dist/*
+	$(RELEASE_ENV)/bin/python tests/support/release.py dist
+
 clean:
 	rm -rf $(VENV) $(LIGHT) $(OLDEST) $(VBENCH) $(VLLM) $(COMFYUI_ENV) $(QUANTISERS) $(PARA_ATTN) .hosts .whl demo out
+	rm -rf $(SITE_ENV) $(RELEASE_ENV) site dist
 	rm -rf .pytest_cache .ruff_cache .import_linter_cache
 
 # torch goes first and by its exact version: without a GPU that is the CPU build where one is at hand, and a looser request
@@ -108,6 +126,13 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,test,dev]"
 	$(call mend_torchvision,$(BIN))
 	touch $(READY)
+
+# Neither needs torch: mkdocstrings reads the sources without importing them.
+$(SITE_ENV)/.ready $(RELEASE_ENV)/.ready: pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet --group $(@D:.venv-%=%)
+	touch $@
 
 # Not in .venv: torchao writes to stderr wherever diffusers is imported on a CPU.
 $(QUANTISERS)/.ready: Makefile

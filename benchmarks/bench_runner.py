@@ -22,7 +22,7 @@ from alignvid.bench.runs.plan import make_plan
 from alignvid.bench.runs.pools import LocalPool
 from alignvid.bench.runs.running import run_plan
 from alignvid.bench.runs.spec import BenchSpec
-from alignvid.bench.runs.worker import made_of
+from alignvid.bench.runs.worker import Facts, made_of
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (9, 64, 64, 3), np.uint8)
 SAMPLES = 100
@@ -30,7 +30,7 @@ SAMPLES = 100
 
 class Stub:
     def run(self, task, images):
-        return [made_of(job, FRAMES, 0.0) for job in task.jobs]
+        return [made_of(job, FRAMES, Facts(0.0)) for job in task.jobs]
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def measure(folder: Path, jobs: int) -> dict:
     begin = time.perf_counter()
     plan = make_plan(BenchSpec(data=str(data), variants=("baseline",), seeds=tuple(range(jobs // SAMPLES))))
     planning_s = time.perf_counter() - begin
-    encode_s = statistics.median(timed(lambda: made_of(plan.jobs[0], FRAMES, 0.0)) for _ in range(20))
+    encode_s = statistics.median(timed(lambda: made_of(plan.jobs[0], FRAMES, Facts(0.0))) for _ in range(20))
     marks: list[tuple[float, float, float]] = []
 
     def note(record) -> None:

@@ -1,5 +1,5 @@
-"""Write docs/cli.md from the commands' own help, docs/models.md from what the tests of families recorded and
-docs/compatibility.md from what those of combinations did.
+"""Write docs/cli.md from the commands' own help, docs/models.md, scripts.md and support.md from what the tests of
+families recorded, docs/compatibility.md from what those of combinations did, and docs/api.md from the public names.
 
 `--check` fails where a page is stale.
 """
@@ -17,7 +17,10 @@ from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.evidence import PipelineFacts, model_table, recorded_combinations
 from alignvid.models.refused import REFUSED
+from api_page import api_page
 from contract import contract_lines
+from family_scripts import scripts_page
+from support_page import support_page
 
 DOCS = Path(__file__).parent
 CLI_HEAD = "# What can I type?\n\nWritten by `make docs` from the commands' own help.\n"
@@ -254,12 +257,18 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
+def built_in_table() -> list[PipelineFacts]:
+    """Every pipeline of diffusers that is described."""
+    return model_table(family for family in families().values() if family.pipelines)
+
+
 def models_page() -> str:
-    built_in = [family for family in families().values() if family.pipelines]
-    table = model_table(built_in)
+    table = built_in_table()
     claims = ["| column | what passed |", "|---|---|", *(f"| {claim} | {words} |" for claim, words in CLAIMS.items())]
     pipelines = sum("runs" in facts.exercised for facts in table)
-    head = MODELS_HEAD.format(pipelines=pipelines, families=len(built_in), claims="\n".join(claims))
+    head = MODELS_HEAD.format(
+        pipelines=pipelines, families=len({facts.family for facts in table}), claims="\n".join(claims)
+    )
     return "\n".join([head, *_rows(table), "", *_refusals(table)])
 
 
@@ -309,7 +318,14 @@ def _section(name: str, command: click.Command) -> str:
     return f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
 
 
-PAGES = {"cli.md": cli_page, "models.md": models_page, "compatibility.md": compatibility_page}
+PAGES = {
+    "api.md": api_page,
+    "cli.md": cli_page,
+    "compatibility.md": compatibility_page,
+    "models.md": models_page,
+    "scripts.md": lambda: scripts_page(built_in_table()),
+    "support.md": lambda: support_page(built_in_table()),
+}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from alignvid.bench.data.opening import open_data
 from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.records import AnswerRecord, JudgeRecord, MetricRecord, VideoRecord
 from alignvid.bench.run_folder import RunFolder, RunInfo
+from alignvid.following.folder import AttemptRow, JudgedRow, LoopFolder, read_questions
 from alignvid.generate import GenerationSpec, read_jobs
 from alignvid.generate import jobs as jobs_file
 from alignvid.generate.loading import find_model
@@ -27,7 +28,9 @@ from alignvid.presets import _Written as _Preset
 from alignvid.recipe import _Written as _Recipe
 
 PAGE = (Path(__file__).parent.parent / "docs" / "files.md").read_text(encoding="utf-8")
-EXAMPLES = {name: text for _, name, text in re.findall(r"^```(\w+) (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)}
+EXAMPLES = {
+    name: text for _, name, text in re.findall(r'^```(\w+) title="(\S+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
+}
 
 
 def documented(heading: str) -> dict[str, bool]:
@@ -161,6 +164,20 @@ def test_every_field_of_a_benchmark_s_file_is_documented_and_in_its_example(file
     assert keys(json.loads(EXAMPLES[file])) - {"schema_version"} == names(kind) - {"schema_version"}
     if heading is not None:
         assert set(documented(heading)) - {"schema_version"} == names(kind) - {"schema_version"}
+
+
+@pytest.mark.parametrize(("file", "kind"), [("attempts.jsonl", AttemptRow), ("judged.jsonl", JudgedRow)])
+def test_the_rows_of_a_loop_are_read_and_have_every_field(file, kind, tmp_path):
+    folder = LoopFolder(written(tmp_path, file), {})
+    (row,) = folder.rows(file, kind)
+    assert row.number == 2
+    assert keys(json.loads(EXAMPLES[file])) == names(kind) | {"schema_version"} == set(documented(file))
+
+
+def test_the_questions_of_a_loop_are_read_and_have_every_field(tmp_path):
+    questions = read_questions(written(tmp_path, "questions.json") / "questions.json")
+    assert [one.about for one in questions] == ["edit", "rest"]
+    assert keys(questions[0].to_dict()) == set(documented("questions.json"))
 
 
 def test_what_a_generation_leaves_is_in_the_table(tmp_path):

@@ -37,6 +37,7 @@ def brings(extra: str) -> set[str]:
     ("room", "missing"),
     [
         ("analysis", "numpy"),
+        ("app", "gradio"),
         ("bench", "numpy"),
         ("calibration", "PIL"),
         ("cli", "click"),

@@ -18,7 +18,8 @@ ORDINARY = re.compile(r"acted [1-9]\d* times; active changes the output by (?!0\
 
 
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
-@pytest.mark.parametrize("name", ["wan", pytest.param("hunyuan_video", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wan", "hunyuan_video"])
 def test_every_row_is_measured_or_says_why_not(name):
     rows = list(model_rows(MODELS[name], REHEARSAL, end=float("inf")))
     assert [row.run for row in rows] == [task.what for task in TASKS]

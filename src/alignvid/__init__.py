@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from alignvid.attachment.attach import attach, detach, preset_for
     from alignvid.attachment.attachment import Attachment
     from alignvid.errors import AlignvidError
+    from alignvid.following.follow import follow
     from alignvid.modulation import ConflictAware, Emphasis, Energy, KeyBlur, LogBias, LowPass, Scalar
     from alignvid.recipe import Recipe
     from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _HOMES = {
     "AlignvidError": "alignvid.errors",
@@ -37,6 +38,7 @@ _HOMES = {
     "Trace": "alignvid.analysis.trace",
     "attach": "alignvid.attachment.attach",
     "detach": "alignvid.attachment.attach",
+    "follow": "alignvid.following.follow",
     "observe": "alignvid.analysis.observe",
     "preset_for": "alignvid.attachment.attach",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Trace",
     "attach",
     "detach",
+    "follow",
     "observe",
     "preset_for",
 ]

@@ -20,7 +20,7 @@ _PACKAGES = {
 }
 """What `generate` needs: distribution -> what to type after `pip install`."""
 
-_EXTRAS = {"matplotlib": '"alignvid[plots]"'}
+_EXTRAS = {"matplotlib": '"alignvid[plots]"', "gradio": '"alignvid[app]"'}
 """What only some commands need, likewise."""
 
 _BACKENDS = {"flash": "flash_attn", "sage": "sageattention", "xformers": "xformers"}

@@ -16,6 +16,7 @@
     ├── ClockError              the step or noise level of a running model is not known
     ├── InputError              an image, prompt, jobs file or model folder that cannot be used
     │   └── UnreadableFile      a file that is missing, no regular file, too large or cannot be read
+    ├── JudgeError              a judge of a loop that gives no answers that can be used
     ├── OutputError             a result that cannot be written
     └── MissingExtra            an optional dependency is not installed
 
@@ -23,9 +24,22 @@ Each message says the value given, the values allowed and what to do. The comman
 exits 2.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class AlignvidError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package.
+
+    Examples:
+        >>> try:
+        ...     StepWindow.of((0.5, 0.2))
+        ... except AlignvidError as error:
+        ...     print(type(error).__name__)
+        ScheduleError
+        >>> issubclass(AlignvidError, Exception)
+        True
+    """
 
 
 class ScheduleError(AlignvidError, ValueError):
@@ -95,6 +109,15 @@ class UnreadableFile(InputError):
         super().__init__(f"{path!r} cannot be read: {reason}.")
         self.reason = reason
         self.is_missing = is_missing
+
+
+class JudgeError(AlignvidError, RuntimeError):
+    """The judge of a loop failed, or what it gave are no answers."""
+
+    def __init__(self, message: str, *, attempts: Sequence[Any] = ()) -> None:
+        """What is wrong, and the attempts before (`alignvid.following.Attempt`)."""
+        super().__init__(message)
+        self.attempts = tuple(attempts)
 
 
 class OutputError(AlignvidError, OSError):

@@ -36,7 +36,7 @@ class _Written(TypedDict):
 class Recipe:
     """All that AlignVid needs to know to act on a model.
 
-    Example:
+    Examples:
         >>> recipe = Recipe(Scalar(1.35, {"cross.text": 1.0}), BlockSet.of("0,2-7"), StepWindow.noise_above(0.9))
         >>> recipe.override(gamma=1.5).gamma
         1.5

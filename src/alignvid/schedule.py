@@ -32,7 +32,7 @@ class BlockSet:
 
     A selection is "all", "first-half", "last-half" or ranges such as "0,2-7,10-20" (both ends included).
 
-    Example:
+    Examples:
         >>> BlockSet.of("0,2-4").indices("blocks", count=6)
         (0, 2, 3, 4)
         >>> BlockSet.of("first-half").indices("blocks", count=6)
@@ -104,7 +104,7 @@ class StepWindow:
     unit "noise": it is in the window if start < noise level <= stop; the noise level runs from 1 (pure noise) to 0.
     At least one step of a run is active, the nearest one, unless the window is `StepWindow.none()`.
 
-    Example:
+    Examples:
         >>> print(StepWindow.of((0.0, 0.3)))
         0% to 30% of the steps
         >>> print(StepWindow.of("noise>0.9"))
@@ -239,6 +239,12 @@ class FlowSchedule:
 
     The shift s of a level x gives s·x / (1 + (s - 1)·x): arXiv 2403.03206, section 5.3.2, there with s² = m/n, and
     `shift` of the schedulers of diffusers and of Wan.
+
+    Examples:
+        >>> FlowSchedule(steps=4).noise_levels
+        [1.0, 0.75, 0.5, 0.25]
+        >>> FlowSchedule(steps=4, shift=3.0).noise_levels[1:]
+        [0.9, 0.75, 0.5]
     """
 
     steps: int

@@ -129,7 +129,7 @@ def test_the_same_transformer_in_a_wrapper_of_torch_compile_is_no_other_one():
 
 
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
-@pytest.mark.parametrize("is_wrapped", [True, False])
+@pytest.mark.parametrize("is_wrapped", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_another_transformer_that_is_compiled_is_said(is_wrapped):
     pipe, call = wan_t2v()
     alignvid.attach(pipe, RECIPE)

@@ -81,6 +81,13 @@ def nothing_multiplied(strict: bool) -> None:
     generate(pipe, call, num_inference_steps=2)
 
 
+def idle_attentions(strict: bool) -> None:
+    pipe, call = wan_t2v()
+    alignvid.attach(pipe, RECIPE, strict=strict)
+    pipe.transformer.blocks[1].forward = lambda hidden_states, *args, **more: hidden_states
+    generate(pipe, call, num_inference_steps=2)
+
+
 def skipped_blocks(strict: bool) -> None:
     pipe, call = wan_t2v()
     alignvid.attach(pipe, LATE, strict=strict)
@@ -169,6 +176,7 @@ CASES: list[tuple[Kind, Callable[[bool], None], str]] = [
     ("earlier attachment", earlier_attachment, "is in force on a transformer that this pipeline has no longer"),
     ("foreign processor", foreign_processor, "run ForeignProcessor of .*, which is not diffusers'"),
     ("nothing multiplied", nothing_multiplied, "multiplied nothing, for none of the 3 attentions"),
+    ("idle attentions", idle_attentions, r"1 of the 3 attentions .* did not run .*: blocks\.1\.cross\."),
     ("skipped blocks", skipped_blocks, "2 of 3 key norms ran: something leaves blocks out"),
     ("unknown vision tokens", unknown_vision_tokens, "Which tokens of the prompt are a picture's is not known"),
     ("empty streams", empty_streams, "image has no tokens in this call"),

@@ -63,6 +63,21 @@ def test_ctrl_c_in_generate_is_one_line_and_takes_the_new_folder_away(wan, tmp_p
 
 
 @SLOW
+def test_ctrl_c_in_a_loop_keeps_its_attempts_and_the_same_line_makes_the_rest(tmp_path):
+    prompt = ("--image", PICTURE, "--prompt", "add a green circle at the top left", "--steps", "1", "--gamma", "0.12")
+    line = ("generate", *prompt, "--out", tmp_path, "--until-followed", "--judge", "rule")
+    code, _, err = interrupted(*line, "--budget", "900", when=lambda line: line.startswith("attempt 2"))
+    assert code == 130 and "what was finished is kept, and the same line makes the rest" in err
+    made = [json.loads(row)["number"] for row in (tmp_path / "judged.jsonl").read_text().splitlines()]
+    again = subprocess.run(
+        [sys.executable, "-m", "alignvid", *map(str, line), "--budget", str(len(made) + 1)],
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 3 and again.stderr.count("(was there)") == len(made) >= 2
+
+
+@SLOW
 def test_ctrl_c_in_generate_leaves_what_was_there(wan, tmp_path):
     (tmp_path / "alignvid.mp4").write_bytes(b"old")
     code, _, _ = interrupted(*one(wan, tmp_path), when=lambda line: line.startswith("with AlignVid: "))

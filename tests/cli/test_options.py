@@ -11,12 +11,14 @@ from alignvid.cli.values import Given
 
 MEANINGS = {
     "--answers": "a file of people's answers",
+    "--arms": "arms of a trial",
     "--audit": "measured errors of a judge",
     "--base-url": "address of a server",
     "--batch": "samples in one call",
     "--blocks": "where a gain acts",
     "--branch": "pass of guidance in which it acts",
     "--compare": "make the baseline, too",
+    "--comfyui": "address of a ComfyUI",
     "--concurrency": "requests in flight",
     "--count": "how many are drawn at random",
     "--csv": "print as CSV",
@@ -39,6 +41,7 @@ MEANINGS = {
     "--json": "print as JSON",
     "--judge": "kind of judge, or kind and model",
     "--limit": "only the first so many",
+    "--lora": "weights over a model",
     "--margin": "loss that can be borne",
     "--masks": "folder of masks",
     "--max-pixels": "limit on a reference image",
@@ -77,10 +80,13 @@ MEANINGS = {
     "--weights": "files of metrics",
     "--words": "words to map",
     "--workers": "how many on Ray",
+    "--workflow": "a ComfyUI workflow",
+    "--yes": "do not ask",
 }
 """Every option of every command, and the one thing that it means. A second name for one of these is a mistake."""
 
 FORMS_THAT_DIFFER = {
+    "--answers",  # of one person, or of several
     "--limit",  # the same, of samples or of pairs
     "--protocol",  # each command has its own list
     "--seed",  # a benchmark takes several, with commas

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import alignvid
 from alignvid.errors import AlignvidError, AttachmentError, ContractWarning, ObservationError, UnknownTarget
 from alignvid.host import registry
-from alignvid.models import Family, KeyNorm, Reads, Site, Stack, Time
+from alignvid.models import Family, KeyNorm, OwnCache, Reads, Site, Stack, Time
 from alignvid.models import registry as families
 from plain_model import PLAIN, plain_model
 
@@ -242,6 +242,57 @@ def test_a_withdrawn_attachment_keeps_its_place_in_the_run(pipe: LoopPipeline) -
     attachment.detach()
     with pytest.raises(AttachmentError, match="detached"):
         attachment.withdraw()
+
+
+class Cache(dict[str, Any]):
+    """One of a pass: it keeps what the blocks added, and computes where it was made to."""
+
+
+class CachedPipeline(LoopPipeline):
+    """Guidance in three passes, the last two with one text, each with a cache that the loop makes for it."""
+
+    @torch.no_grad()
+    def forward(self) -> Tensor:
+        levels = 1 - torch.arange(STEPS) / STEPS
+        self.scheduler.timesteps = 3 * levels / (1 + 2 * levels)
+        latents, prompt = self.inputs["x"], self.inputs["context"]
+        texts, caches = (prompt, -prompt, -prompt), [Cache(limit=0.0), Cache(limit=0.0), Cache(limit=0.0)]
+        self.computed: list[list[int]] = [[], [], []]
+        for step, timestep in enumerate(self.scheduler.timesteps):
+            for order, (context, cache) in enumerate(zip(texts, caches, strict=True)):
+                given = {"latents": latents, "timestep": timestep.clone()[None], "context": context}
+                latents = self.model_fn(dit=self.dit, **given, cache=cache, note=(step, order))
+        return latents
+
+    def cached(self, dit: Any, cache: Cache, note: tuple[int, int], **given: Any) -> Tensor:
+        if cache.get("kept") is None or cache["limit"] == torch.inf:
+            self.computed[note[1]].append(note[0])
+            cache.update(kept=run_blocks(dit, **given) - given["latents"], limit=0.0)
+        return given["latents"] + cache["kept"]
+
+
+@pytest.mark.parametrize(
+    ("branch", "computed"),
+    [("both", [[0, 3], [0, 3], [0, 3]]), ("cond", [[0, 3], [0], [0]]), ("uncond", [[0], [0, 3], [0, 3]])],
+)
+def test_a_cache_that_each_pass_is_given_forgets_where_the_gain_ends_in_that_pass(
+    monkeypatch: pytest.MonkeyPatch, branch: str, computed: list[list[int]]
+) -> None:
+    own = OwnCache(lambda _, arguments: arguments["cache"], lambda kept: kept.update(limit=torch.inf))
+    monkeypatch.setattr(families, "_registered", {"plain": replace(PLAIN, reads=Reads(cache=own))})
+    monkeypatch.setattr(registry, "_registered", {})
+    exec(example(), {})
+    pipe = CachedPipeline()
+    pipe.model_fn = pipe.cached
+    plain = pipe()
+    assert pipe.computed == [[0], [0], [0]]
+    attachment = alignvid.attach(
+        pipe, "generic", gamma=GAMMA, blocks="all", streams=["cross.text"], steps=(0.0, 0.3), branch=branch
+    )
+    assert not torch.equal(pipe(), plain)
+    assert pipe.computed == computed
+    attachment.detach()
+    assert torch.equal(pipe(), plain)
 
 
 class HandedOver(nn.Module):

@@ -1,12 +1,14 @@
-"""FramePack's own transformer in its own sampler, from a checkout (make test-hosts)."""
+"""FramePack's own transformer in its own sampler, and FramePack-Studio's, from checkouts (make test-hosts)."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ import alignvid
 from alignvid import FlowSchedule, StepWindow
 from native_code import imported_from, needs
 
-pytestmark = needs("FramePack")
+KINDS = [pytest.param(name, marks=needs(name)) for name in ("FramePack", "FramePack-Studio")]
 GAMMA, STEPS, SHIFT = 1.5, 6, 7.0
 TEXT, PICTURE = 9, 16
 
@@ -65,13 +67,13 @@ class Native:
                 hook.remove()
 
 
-@pytest.fixture(scope="module")
-def native() -> Iterator[Native]:
+@pytest.fixture(scope="module", params=KINDS)
+def native(request: pytest.FixtureRequest) -> Iterator[Native]:
     modules = (
         "diffusers_helper.models.hunyuan_video_packed",
         "diffusers_helper.pipelines.k_diffusion_hunyuan",
     )
-    with imported_from("FramePack", *modules) as (model_file, sampler_file):
+    with imported_from(request.param, *modules) as (model_file, sampler_file):
         torch.manual_seed(0)
         model = model_file.HunyuanVideoTransformer3DModelPacked(
             num_attention_heads=2, attention_head_dim=16, num_layers=2, num_single_layers=3, num_refiner_layers=1,
@@ -149,3 +151,25 @@ def test_teacache_runs_the_blocks_where_the_gain_ends(native: Native) -> None:
         native.model.initialize_teacache(enable_teacache=False)
     assert len(alone) == 2  # the first step and the last
     assert len(ran) == 3  # and the first after the window
+
+
+def test_magcache_runs_the_blocks_where_the_gain_ends(native: Native) -> None:
+    if not hasattr(native.model, "install_magcache"):
+        pytest.skip("FramePack has no MagCache; FramePack-Studio has one.")
+    ran: list[int] = []
+    kind = sys.modules["diffusers_helper.models.mag_cache"].MagCache
+    cache = kind("Original", 64, 64, STEPS, threshold=math.inf, max_consectutive_skips=STEPS)
+    cache.mag_ratios = np.ones(STEPS)
+    native.model.install_magcache(cache)
+    hook = native.model.transformer_blocks[0].register_forward_hook(lambda *_: ran.append(cache.step_index))
+    try:
+        native.run()
+        alone, ran = list(ran), []
+        given = {"schedule": FlowSchedule(STEPS, SHIFT), "passes": ("cond",)}
+        with alignvid.attach(native.model, "generic", steps=(0.0, 0.5), **given):
+            native.run()
+    finally:
+        hook.remove()
+        native.model.uninstall_magcache()
+    assert len(alone) == 1  # a quarter of the steps is kept
+    assert len(ran) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -24,7 +24,30 @@ pytestmark = [  # of theirs: an older name, and CUDA's autocast on a machine wit
 ]
 
 GAMMA = 1.5
-KINDS = ["stand-in", pytest.param("Wan2.1", marks=needs("Wan2.1")), pytest.param("Wan2.2", marks=needs("Wan2.2"))]
+
+
+class Kind(NamedTuple):
+    """One of the repositories' loops."""
+
+    repository: str
+    module: str
+    loop: str
+    model_type: str
+    experts: tuple[str, ...] = ("model",)
+    channels: int = 16
+    frames: int = 5
+
+
+EXPERTS = ("high_noise_model", "low_noise_model")
+REAL = {
+    "Wan2.1 i2v": Kind("Wan2.1", "image2video", "WanI2V", "i2v", channels=36),
+    "Wan2.1 t2v": Kind("Wan2.1", "text2video", "WanT2V", "t2v"),
+    "Wan2.1 flf2v": Kind("Wan2.1", "first_last_frame2video", "WanFLF2V", "flf2v", channels=36, frames=81),  # hard-coded
+    "Wan2.2 i2v": Kind("Wan2.2", "image2video", "WanI2V", "i2v", EXPERTS, channels=36),
+    "Wan2.2 t2v": Kind("Wan2.2", "text2video", "WanT2V", "t2v", EXPERTS),
+    "Wan2.2 ti2v": Kind("Wan2.2", "textimage2video", "WanTI2V", "ti2v"),
+}
+KINDS = ["stand-in", *(pytest.param(name, marks=needs(kind.repository)) for name, kind in REAL.items())]
 
 
 class Native:
@@ -59,10 +82,9 @@ class Native:
         return note
 
 
-def real(repository: str, modules: Any) -> Native:
+def real(kind: Kind, modules: Any) -> Native:
     """Wan's own classes, tiny and with random weights; text, CLIP and autoencoder as functions of their shapes."""
     model_file, loop_file = modules
-    is_first = repository == "Wan2.1"
 
     def attention(q: Tensor, k: Tensor, v: Tensor, **_: Any) -> Tensor:  # theirs asks for CUDA
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
@@ -70,33 +92,44 @@ def real(repository: str, modules: Any) -> Native:
 
     model_file.flash_attention = attention
     torch.manual_seed(0)
-    sizes = {"dim": 48, "ffn_dim": 64, "num_heads": 2, "num_layers": 4, "freq_dim": 16, "text_dim": 32, "in_dim": 36}
-    models = [model_file.WanModel(model_type="i2v", **sizes).eval() for _ in range(1 if is_first else 2)]
+    sizes = {"dim": 48, "ffn_dim": 64, "num_heads": 2, "num_layers": 4, "freq_dim": 16, "text_dim": 32}
+    models = [
+        model_file.WanModel(model_type=kind.model_type, in_dim=kind.channels, **sizes).eval() for _ in kind.experts
+    ]
     for model in models:
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
-    pipe = object.__new__(loop_file.WanI2V)
+    pipe = object.__new__(getattr(loop_file, kind.loop))
     embedded = {"a cat": torch.randn(7, 32), "ugly": torch.randn(5, 32)}
-    seen = torch.randn(1, CLIP, 1280)
+    seen = torch.randn(2 if kind.model_type == "flf2v" else 1, CLIP, 1280)
     vars(pipe).update(
         device=torch.device("cpu"), rank=0, t5_cpu=True, sp_size=1, num_train_timesteps=1000, init_on_cpu=False,
         param_dtype=torch.float32, vae_stride=(4, 8, 8), patch_size=(1, 2, 2), sample_neg_prompt="ugly", boundary=0.9,
         text_encoder=lambda texts, device: [embedded[text] for text in texts],
         clip=SimpleNamespace(model=nn.Identity(), visual=lambda pictures: seen),
         vae=SimpleNamespace(
-            encode=lambda videos: [torch.ones(16, 2, *(size // 8 for size in videos[0].shape[-2:]))],
+            model=SimpleNamespace(z_dim=16),
+            encode=lambda videos: [
+                torch.ones(16, (videos[0].shape[1] + 3) // 4, *(size // 8 for size in videos[0].shape[-2:]))
+            ],
             decode=lambda latents: latents,
         ),
     )  # fmt: skip
-    names = ["model"] if is_first else ["high_noise_model", "low_noise_model"]
-    vars(pipe).update(zip(names, models, strict=True))
+    vars(pipe).update(zip(kind.experts, models, strict=True))
     picture = Image.new("RGB", (32, 32), "orange")
+    area = {"max_area": 32 * 32}
+    call = {
+        "t2v": {"size": (32, 32)},
+        "i2v": {"img": picture} | area,
+        "ti2v": {"img": picture} | area,
+        "flf2v": {"first_frame": picture, "last_frame": picture} | area,
+    }[kind.model_type]
 
     def run() -> Tensor:
-        given = {"max_area": 32 * 32, "frame_num": 5, "shift": SHIFT, "sampling_steps": STEPS, "seed": 3}
-        return pipe.generate("a cat", picture, offload_model=False, **given)
+        given = {"frame_num": kind.frames, "shift": SHIFT, "sampling_steps": STEPS, "seed": 3}
+        return pipe.generate("a cat", offload_model=False, **call, **given)
 
-    return Native(pipe, dict(zip(names, models, strict=True)), run)
+    return Native(pipe, dict(zip(kind.experts, models, strict=True)), run)
 
 
 @pytest.fixture(params=KINDS)
@@ -105,8 +138,9 @@ def native(request: pytest.FixtureRequest) -> Iterator[Native]:
         pipe = WanI2V()
         yield Native(pipe, {"model": pipe.model}, pipe.generate)
         return
-    with imported_from(request.param, "wan.modules.model", "wan.image2video") as modules:
-        yield real(request.param, modules)
+    kind = REAL[request.param]
+    with imported_from(kind.repository, "wan.modules.model", f"wan.{kind.module}") as modules:
+        yield real(kind, modules)
 
 
 def streams_of(native: Native) -> dict[str, str]:

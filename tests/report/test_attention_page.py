@@ -10,11 +10,12 @@ from playwright.sync_api import sync_playwright
 
 from alignvid.analysis.trace import Trace
 from alignvid.cli import main
+from alignvid.errors import PictureError
 from alignvid.files import sha256_of_file
 from alignvid.generate.record import read_record
 from alignvid.media.videos import read_video, write_video
 from alignvid.plots import mean_map
-from alignvid.report.attention import ATTENTION_PAGE, write_attention_page
+from alignvid.report.attention import ATTENTION_PAGE, write_attention_page, write_word_page
 from alignvid.report.rows import comparison_files
 from chromium import CHROMIUM, FLAGS, Links, needs_chromium
 
@@ -54,6 +55,17 @@ def test_inspect_makes_one_page_beside_the_videos(run, capsys):
     made = set(contents(run)) - set(before)
     assert made == {ATTENTION_PAGE, "attention-1-baseline.mp4", "attention-1-alignvid.mp4"}
     assert {name: contents(run)[name] for name in before} == before
+
+
+def test_a_word_has_a_page_of_its_own_with_its_videos_alone(run):
+    before = set(contents(run))
+    page = write_word_page(run, "cat")
+    assert set(contents(run)) - before == {page.name, "attention-1-baseline.mp4", "attention-1-alignvid.mp4"}
+    links = Links()
+    links.feed(page.read_text(encoding="utf-8"))
+    assert [link for link in links.found if link.endswith(".mp4")] == [f"attention-1-{role}.mp4" for role in ROLES]
+    with pytest.raises(PictureError, match="There is no map of 'dog'; there is cat"):
+        write_word_page(run, "dog")
 
 
 def test_the_page_shows_videos_maps_and_plots_and_describes_each(inspected_run):

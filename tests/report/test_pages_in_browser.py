@@ -23,7 +23,11 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 
 WIDTHS = (360, 1366, 1920)
 LEAST_CONTROL_PX = 24
-KINDS = ("jobs", "demo", "compare", "attention", "report", "audit")
+QUICK = ("demo", "report")
+KINDS = [
+    pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow)
+    for kind in ("jobs", "demo", "compare", "attention", "report", "audit")
+]
 PAIRS = {"jobs": ".clips.pair", "demo": ".clips.pair", "compare": ".clips.pair", "report": "#at-sample_0 .clips.pair"}
 
 TOO_SMALL = """(least) => [...document.querySelectorAll("button, select, input, summary, a[href]")]
@@ -105,7 +109,7 @@ def test_a_page_fits_every_screen_and_its_controls_fit_a_finger(opened, kind):
             assert page.evaluate(TOO_SMALL, LEAST_CONTROL_PX) == [], (theme, width)
 
 
-@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.values[0] in PAIRS])
 def test_baseline_and_alignvid_stand_side_by_side_on_a_phone(opened, kind):
     pair = opened(kind).locator(PAIRS[kind]).first
     (left, top, right, width), (next_left, next_top, next_right, _) = pair.evaluate(MADE_CLIPS)
@@ -140,9 +144,10 @@ def test_pages_on_the_same_videos_lead_to_each_other(opened):
     page = opened("jobs")
     page.click("#scene-1 >> text=Own page")
     page.click("text=Attention")
-    assert page.title() == "What attention did"
+    page.wait_for_function("document.title === 'What attention did'")
     page.click("text=Comparison")
     page.click("text=All")
+    page.wait_for_selector("#lost .error", state="attached")
     assert page.locator("#lost .error").count() == 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alignvid.bench.runs.worker import Made, failed, made_of
+from alignvid.bench.runs.worker import Facts, Made, failed, made_of
 
 
 @dataclass
@@ -35,7 +35,7 @@ class StubWorker:
         if job.sample.id in self.raises:
             return Made(failed(job, "ValueError: no luck"), None)
         noise = np.random.default_rng([job.noise_seed, len(job.variant.name)])
-        return made_of(job, noise.integers(0, 255, (2, 16, 16, 3), np.uint8), self.pause_s)
+        return made_of(job, noise.integers(0, 255, (2, 16, 16, 3), np.uint8), Facts(self.pause_s))
 
 
 def write_data(folder: Path, count: int) -> Path:

@@ -13,4 +13,12 @@ fetch() { # NAME OWNER COMMIT
 fetch Wan2.1 Wan-Video 9737cba9c1c3c4d04b33fcad41c111989865d315
 fetch Wan2.2 Wan-Video 42bf4cfaa384bc21833865abc2f9e6c0e67233dc
 fetch FramePack lllyasviel 97fe5dbe06ac1f337ece08935b1076a35eefeeb9
-[ -d "$folder/deps" ] || "$python" -m pip install --quiet --no-deps --target "$folder/deps" easydict einops imageio
+fetch FramePack-Studio colinurbs f4369daf1a9a843de192563bf41fadae05988456
+fetch SkyReels-V2 SkyworkAI abed76fec91103e4543c747eee45334137b3a558
+fetch OmniGen2 VectorSpaceLab 0f72fa92564d9f8ba76f53fcc3c05aca2372458f
+pip() { # FOLDER PACKAGES: without their requirements, so that torch stays as it is
+  [ -d "$folder/$1" ] || "$python" -m pip install --quiet --no-deps --target "$folder/$1" "${@:2}" \
+    || echo "$1 could not be installed; its tests are skipped." >&2
+}
+pip DiffSynth diffsynth==2.1.12
+pip deps easydict einops imageio

@@ -44,7 +44,7 @@ def observe(
         maps: attention maps to make, by a name of your own: the stream of the chosen keys and their positions in it,
             such as {"cat": ("text", [3])}.
 
-    Example:
+    Examples:
         >>> with alignvid.observe(pipe, blocks=[0, 1], steps=(0.0, 0.5)) as trace:
         ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
         >>> trace.mean("entropy", by=("block", "step")).labels

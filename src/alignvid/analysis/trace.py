@@ -35,7 +35,16 @@ class Averages(NamedTuple):
 
 @dataclass(repr=False)
 class Trace:
-    """Facts of one run, in the order in which they happened. Printing it says what there is."""
+    """Facts of one run, in the order in which they happened. Printing it says what there is.
+
+    Examples:
+        >>> with alignvid.observe(pipe, blocks=[0], steps=(0.0, 0.5)) as trace:
+        ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
+        >>> trace.where(keys="text").mean("entropy", by=("block",)).labels
+        ((0,),)
+        >>> len(trace.where(step=0).facts) < len(trace.facts)
+        True
+    """
 
     origin: Mapping[str, Any]
     """Where the facts come from: the models, the versions, what was attached. Plain data."""

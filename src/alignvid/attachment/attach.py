@@ -77,7 +77,7 @@ def attach(
         strict: raise a ContractError where there would be a ContractWarning: wherever a gain does not act as the recipe
             says, or that cannot be known, now, in a run or on detaching.
 
-    Example:
+    Examples:
         >>> with alignvid.attach(pipe, gamma=1.5, blocks="first-half", steps=(0.0, 0.5)) as attachment:
         ...     frames = pipe(image, "add a green circle at the top left", **size).frames[0]
         >>> attachment.active_forward_count, attachment.forward_count
@@ -135,7 +135,7 @@ def detach(pipe_or_transformer: Any) -> None:
 
     What was attached through the pipeline to a transformer that it has no longer is taken off, too, with a warning.
 
-    Example:
+    Examples:
         >>> attachment = alignvid.attach(pipe, gamma=1.5)
         >>> attachment.is_attached
         True
@@ -154,7 +154,17 @@ def detach(pipe_or_transformer: Any) -> None:
 
 
 def preset_for(pipe_or_transformer: Any) -> Preset:
-    """The preset that `attach` uses when none is named."""
+    """The preset that `attach` uses when none is named.
+
+    Examples:
+        >>> preset = alignvid.preset_for(pipe)
+        >>> preset.name
+        'miniature:calibrated'
+        >>> print(preset.recipe.steps)
+        0% to 100% of the steps
+
+    Raises: UnsupportedModel if no family knows the model.
+    """
     return preset_of(hosts(pipe_or_transformer)[0], pipeline_of(pipe_or_transformer))
 
 

@@ -78,6 +78,8 @@ class Call:
         """Attentions whose keys passed an effect, in force or not."""
         self.acted = 0
         """Attentions whose keys were multiplied."""
+        self.met: set[int] | None = None
+        """Modules that stand for their attention and ran, by id; None where that need not be known."""
         self.edge = Edge(0, None, False)
         self.counts_as = 1
         """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""

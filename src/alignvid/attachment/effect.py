@@ -118,6 +118,19 @@ class Effect:
         return self.on_output(output)
 
 
+def changed(effect: Effect, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    """The output as an effect makes it. A norm that works in place gives back what it was given, or nothing: there the
+    effect is written into that too, for the caller may ignore what the norm returns (Wan2GP).
+    """
+    given = args[0] if args else next(iter(kwargs.values()), None)
+    if output is not None and (output is not given or isinstance(module, nn.Identity)):
+        return effect.on_output(output)
+    made = effect.on_output(given)
+    if made is not given:
+        given.copy_(made)
+    return output
+
+
 class SwitchedState(State):
     """A state with a factor per batch or per sample."""
 

@@ -21,7 +21,7 @@ from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one,
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
 from alignvid.attachment.graphs import Graphs
-from alignvid.attachment.idleness import Idleness, StreamWatch
+from alignvid.attachment.idleness import Idleness, StreamWatch, attentions
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
@@ -81,6 +81,8 @@ class Gate:
         self._contract = contract
         self.parts = tuple(parts)
         self._parts = [(part, part.effects) for part in parts]
+        self._looks_for_words = [part.reads_prompts for part in parts]  # asked at every forward, as the next one
+        self._asks_for_branch = [part.runs_twice for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
         self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
         self.effects: list[Effect] = [*(effect for _, effects in self._parts for effect in effects), *self._several]
@@ -90,18 +92,20 @@ class Gate:
         self.site_count = sum(item.is_counted for item in installed)
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
-        self.edges = EdgeWatch(host.transformer, forget)
+        self.edges = EdgeWatch(host.transformer, forget, host.family.reads.cache)
         self._order = Order()
-        self._has_own_cache = forget is not None
+        self._has_own_cache = forget is not None or host.family.reads.cache is not None
         self._turns, self._counting = threading.RLock(), threading.Lock()
         self._runs: dict[int, RunFacts] = {}
-        self._idleness = Idleness(name, host, self.site_count, contract)
+        self._idleness = Idleness(name, host, self.site_count, contract, attentions(installed, placements))
         self._probed = probed_sites(host, installed, placements)
         self._last_active: ActiveForward | None = None
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._graphs = Graphs(host, [item.location for item in placements])
         self._twice = [effect for effect in self.effects if effect.runs_twice]
+        self.runs_twice = bool(self._twice)
+        """Whether a forward may be run a second time, and the outputs combined."""
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = StreamWatch(host, parts, contract)
         self._locations = [item.location for item in placements]
@@ -160,10 +164,11 @@ class Gate:
         if sentence := family.warning(arguments, self._streams.streams):
             self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
-        is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False)
+        is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False, arguments)
         acting = Acting(acting_samples(samples), noise_level) if is_acting else None
         call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
         call.is_preparation = is_preparation
+        call.met = set() if is_acting and not self._facts_of(run).has_seen_all else None
         order = self._order.of((run, noise_level))  # passes that nothing announces, such as those of a guider
         call.edge = Edge(run, (self.announced, samples_in(arguments), order), is_edge)
         with self._counting:
@@ -236,8 +241,10 @@ class Gate:
         count: where it met the effects, it has run all of them, and counts as that.
         """
         self._leave(call)
-        if call.ran == 0 and any(state.has_run for state in call.states.values()):
-            call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
+        if any(state.has_run for state in call.states.values()):
+            call.met = None
+            if call.ran == 0:
+                call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
         facts = self._facts_of(call.edge.run)
         facts.has_acted = facts.has_acted or call.acted > 0
         with self._counting:
@@ -292,15 +299,15 @@ class Gate:
         chosen: list[Samples] = []
         asked: list[Samples] = []
         branches: list[str] = []
-        for (part, _), moment in zip(self._parts, moments, strict=True):
+        asking = zip(self._parts, self._looks_for_words, self._asks_for_branch, moments, strict=True)
+        for (part, _), looks_for_words, asks_for_branch, moment in asking:
             samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
             if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
                 samples = [False] * len(samples) if isinstance(samples, list) else False
             chosen.append(samples)
-            is_asked = part.reads_prompts and moment.is_in_window
             here = (part.recipe.branch, samples, moment, self.host, arguments)
-            asked.append(part.passes.prompted(*here) if is_asked else False)
-            branches.append(part.passes.running(*here) if part.runs_twice else "unknown")
+            asked.append(part.passes.prompted(*here) if looks_for_words and moment.is_in_window else False)
+            branches.append(part.passes.running(*here) if asks_for_branch else "unknown")
         return _Reading(moments[0].run, moments[0].noise_level, chosen, asked, branches)
 
     @property

@@ -24,7 +24,7 @@ class Graphs:
         if not self.is_whole:
             transformer, called = self._host.transformer, self._host.called
             self.is_whole = called is not transformer or _is_compiled(transformer)
-            self.is_any = self.is_whole or any(module._compiled_call_impl is not None for module in self._parts)
+            self.is_any = self.is_whole or any([module._compiled_call_impl is not None for module in self._parts])
 
 
 def _modules_around(locations: Sequence[NormLocation]) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alignvid.attachment.call import Call
+from alignvid.attachment.effect import Installed
 from alignvid.attachment.part import Part, RunFacts
 from alignvid.attachment.placement import Placement
 from alignvid.host.caches import SkipWatch
@@ -12,11 +13,25 @@ from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
 
+_NAMED = 6  # attentions in a message
+
+
+def attentions(installed: Sequence[Installed], placements: Sequence[Placement]) -> dict[int, str]:
+    """What stands for each attention in counts, by id, with a name such as "blocks.3.cross"."""
+    names: dict[int, str] = {}
+    for where in (item.location for item in placements):
+        for module in (where.norm, where.attention, where.queries):
+            names.setdefault(id(module), f"{where.stack}.{where.block}.{where.site}")
+    counted = (id(item.module) for item in installed if item.is_counted)
+    return {module: names[module] for module in counted if module in names}
+
 
 class Idleness:
-    """Forwards of one transformer in which the keys of no attention were multiplied, or blocks were left out."""
+    """Forwards of one transformer in which the keys of some attentions were not multiplied, or blocks were left out."""
 
-    def __init__(self, name: str, host: Host, site_count: int, contract: Contract) -> None:
+    def __init__(
+        self, name: str, host: Host, site_count: int, contract: Contract, attentions: Mapping[int, str]
+    ) -> None:
         """Nothing has acted yet.
 
         Args:
@@ -24,8 +39,10 @@ class Idleness:
             host: the transformer.
             site_count: attentions that are acted on.
             contract: hears of a gain that does nothing.
+            attentions: names by the id of what stands for each in counts.
         """
         self._name, self._host, self._site_count, self._contract = name, host.name, site_count, contract
+        self._attentions = attentions
         self._skips = SkipWatch()
 
     def see(self, call: Call, facts: RunFacts, *, may_skip: bool) -> None:
@@ -42,7 +59,11 @@ class Idleness:
             return
         skipped = self._skips.see(run, kind, self._site_count, call.ran, is_edge=is_edge)
         if skipped is not None:
+            facts.has_seen_all = True
             self._contract.warn("skipped blocks", skipped)
+        elif call.met and not facts.has_seen_all and (is_edge or not may_skip):
+            facts.has_seen_all = True
+            self._warn_of_idle([name for module, name in self._attentions.items() if module not in call.met], run)
 
     def _warn_of_nothing(self, run: int) -> None:
         self._contract.warn(
@@ -52,6 +73,21 @@ class Idleness:
             "exported or fused one, something else than the pipeline runs the blocks, a kernel reads the norm's weight "
             "in place of calling the norm, or a cache left the blocks out. Detach, restore the model's own forward, "
             "and attach again.",
+            once_in=(self._host, run),
+        )
+
+    def _warn_of_idle(self, idle: Sequence[str], run: int) -> None:
+        """Where some attentions ran and others did not; that none did is said elsewhere."""
+        if not idle:
+            return
+        more = f" and {len(idle) - _NAMED} more" if len(idle) > _NAMED else ""
+        self._contract.warn(
+            "idle attentions",
+            f"{len(idle)} of the {self._site_count} attentions of the {self._host} that AlignVid {self._name} acts on "
+            "did not run the norm of their keys in the first forward with the gain, so that nothing was multiplied "
+            f"there: {', '.join(idle[:_NAMED])}{more}. A kernel reads the norm's weight in place of calling the norm, "
+            "or their blocks are skipped: switch the fused kernel or the skipping off, use the model's class in "
+            "diffusers, or choose other blocks.",
             once_in=(self._host, run),
         )
 

@@ -37,6 +37,8 @@ class RunFacts:
     is_looked_at: bool = False
     """Whether all norms were looked at, as they are once a run."""
     has_acted: bool = False
+    has_seen_all: bool = False
+    """Whether it was looked at which attentions run in a forward with the gain, as it is once a run."""
     has_met_tokens: bool = False
     has_proved: bool = False
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from alignvid.attachment.call import running_with
-from alignvid.attachment.effect import Effect, Installed
+from alignvid.attachment.effect import Effect, Installed, changed
 from alignvid.attachment.forwards import forwards_on, is_bound, rebind, unwrap
 from alignvid.errors import AttachmentError
 
@@ -173,10 +173,10 @@ class _Around:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         effect, module = self.effect, self.module()
-        if effect is None or module is None or not _acts(effect, self.is_counted):
+        if effect is None or module is None or not _acts(effect, module, self.is_counted):
             return self.inner(*args, **kwargs)
         args, kwargs = effect.on_input(module, args, kwargs)
-        return effect.on_output(self.inner(*args, **kwargs))
+        return changed(effect, module, args, kwargs, self.inner(*args, **kwargs))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(self.inner, memo)
@@ -197,7 +197,7 @@ def _put_around(installed: Installed) -> None:
     object.__setattr__(module, "forward", around)
 
 
-def _acts(effect: Effect, is_counted: bool) -> bool:
+def _acts(effect: Effect, module: nn.Module, is_counted: bool) -> bool:
     """Whether an effect acts on what its module is about to make; counted for the forward that is running.
 
     Raises: AttachmentError if no forward of the transformer is running.
@@ -216,6 +216,8 @@ def _acts(effect: Effect, is_counted: bool) -> bool:
         return False
     is_active = call.states[effect].is_active
     if is_counted:
+        if call.met is not None:
+            call.met.add(id(module))
         call.ran += call.counts_as
         if is_active:
             call.acted += call.counts_as
@@ -239,11 +241,11 @@ def _affected_class(base: type[nn.Module]) -> type[nn.Module]:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # None: a copy, or another's wrapper kept this method beyond a detach
         effect, is_counted = getattr(self, _ATTRIBUTE, None) or _NONE
-        if effect is None or not _acts(effect, is_counted):
+        if effect is None or not _acts(effect, self, is_counted):
             return plain_forward(self, *args, **kwargs)
         args, kwargs = effect.on_input(self, args, kwargs)
         output = plain_forward(self, *args, **kwargs)
-        return effect.on_fresh_output(output) if makes_its_output else effect.on_output(output)
+        return effect.on_fresh_output(output) if makes_its_output else changed(effect, self, args, kwargs, output)
 
     # torch.compile takes every tensor size that it finds below a module of torch's own for a constant.
     return same_named_subclass(base, {"forward": forward, "__module__": __name__})

@@ -1,27 +1,37 @@
 """The rows that a run leaves, and the JSON Lines files that hold them.
 
-A row is appended whole and never rewritten. A process that was killed in the middle of a row leaves a part of it as the
-last line: reading passes over it, appending removes it first. A last line that is whole is a row, with a line break
-or without.
+How they are appended and read back: alignvid.files.lines.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import InputError, OutputError
-from alignvid.fields import Count, Duration, InnerPath, Positive, Share, json_bytes, json_values, read
-from alignvid.files import is_there, opened, read_lines
+from alignvid.errors import InputError
+from alignvid.fields import Count, Duration, InnerPath, Positive, Share, json_bytes, read
+from alignvid.files import append_lines, json_lines
 
 SCHEMA_VERSION = 1
 NOT_LOADED = "not loaded"
 """Stands for the digest of settings where a metric could not run; its weights, and so its settings, are not known."""
+
+
+class ProofFacts(TypedDict):
+    """What acted in the making of a video, counted where keys are multiplied."""
+
+    name: str
+    """Of the preset or recipe."""
+    sites: Count
+    forwards: Count
+    active_forwards: Count
+    acted: Count
+    warnings: list[str]
+    """Where the gain did not act as its recipe says."""
+
 
 Row = TypeVar("Row", "VideoRecord", "AnswerRecord", "JudgeRecord", "MetricRecord")
 AnyRecord: TypeAlias = "VideoRecord | AnswerRecord | JudgeRecord | MetricRecord"
@@ -54,6 +64,12 @@ class VideoRecord:
     fps: Duration | None = None
     seconds: Duration | None = None
     """Time that the pipeline took; no part of what is compared."""
+    attempts: Positive | None = None
+    """Videos that were made for it, where a loop chose it among several."""
+    peak_bytes: Count | None = None
+    """Most memory that the pipeline held: on the GPU what PyTorch allocated, else what the process held."""
+    proof: ProofFacts | None = None
+    """What acted; None where nothing was attached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +150,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
 
     Raises: InputError naming file and line if any other line is no row.
     """
-    if not is_there(path):
-        return
-    for number, line in read_lines(path):
-        place = f"{str(path)!r}, line {number}"
-        try:
-            values = json_values(line, error=InputError, mends_text=True)
-        except InputError as error:
-            if not line.endswith(b"\n"):
-                return
-            raise InputError(f"{place} is no JSON ({error}); mend or remove it.") from error
+    for place, values in json_lines(path):
         try:
             yield from_row(kind, values)
         except InputError as error:
@@ -157,48 +164,7 @@ def append_rows(path: Path, rows: Iterable[AnyRecord]) -> None:
 
     Raises: OutputError if they cannot be written; the rows before them stay.
     """
-    lines = [json_bytes(to_row(row)) for row in rows]
-    try:
-        end_last_line(path)
-        with path.open("ab", buffering=0) as file:
-            for line in lines:
-                _write_all(file, line)
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(
-            f"Cannot append to {str(path)!r}: {error.strerror}; free some space and type the same line again, "
-            "what was there is kept."
-        ) from error
-
-
-def _write_all(file: FileIO, line: bytes) -> None:
-    """A file that is almost full takes a part of a line, and refuses the rest."""
-    rest = memoryview(line)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
-def end_last_line(path: Path) -> None:
-    """Make the file end in a line break: cut off a part of a row that a killed process left, or end a whole row."""
-    if not is_there(path) or _ends_whole(path):
-        return
-    with path.open("rb+") as file:
-        content = file.read()
-        begin = content.rfind(b"\n") + 1
-        try:
-            json_values(content[begin:], error=InputError)
-        except InputError:
-            file.truncate(begin)
-        else:
-            file.write(b"\n")
-
-
-def _ends_whole(path: Path) -> bool:
-    """Whether the file is empty or ends in a line break; only its last byte is read."""
-    with opened(path) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        return file.read() in (b"", b"\n")
+    append_lines(path, [json_bytes(to_row(row)) for row in rows])
 
 
 def _without_stop(error: Exception) -> str:

@@ -20,7 +20,7 @@ from alignvid.bench.records import (
     to_row,
 )
 from alignvid.errors import InputError, UnreadableFile
-from alignvid.fields import Count, json_bytes, json_values, read
+from alignvid.fields import Count, Share, json_bytes, json_values, read
 from alignvid.files import (
     is_foreign,
     is_there,
@@ -64,6 +64,8 @@ class ModelFacts(TypedDict):
     pipeline: NotRequired[str]
     revision: NotRequired[str | None]
     digest: NotRequired[str | None]
+    loras: NotRequired[list[str]]
+    """Each with its digest, in the order of loading."""
 
 
 class CallSettings(TypedDict, total=False):
@@ -76,6 +78,11 @@ class CallSettings(TypedDict, total=False):
     prompts: str
     images: str
     still: bool
+    budget: Count
+    n: Count
+    false_yes: Share
+    false_no: Share
+    node: dict[str, Any]
 
 
 class VariantFacts(TypedDict):

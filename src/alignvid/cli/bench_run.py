@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.options import given, spec_options
+from alignvid.cli.options import RAY_OPTIONS, given, spec_options
 from alignvid.cli.terminal import (
     examples,
     json_option,
@@ -57,21 +57,9 @@ _RUN_OPTIONS = (
     click.option("--shard", help="Run part i of n, counted from 0: 0/4 … 3/4, on as many machines."),
 )
 
-_RAY_OPTIONS = (
-    click.option("--ray", help='Run on Ray\'s workers: "local", "auto" or a cluster\'s address.'),
-    click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many; with --ray."),
-    click.option(
-        "--gpus-per-worker",
-        type=click.FloatRange(min=0),
-        default=0.0,
-        show_default=True,
-        help="0.5: two on one; with --ray.",
-    ),
-)
-
 
 def _run_options(command: Any) -> Any:
-    for option in reversed((*_RUN_OPTIONS, *_RAY_OPTIONS)):
+    for option in reversed((*_RUN_OPTIONS, *RAY_OPTIONS)):
         command = option(command)
     return spec_options(*_SHARED)(command)
 
@@ -96,7 +84,7 @@ def run(out: Path, as_json: bool, **options: Any) -> None:
     quiet_libraries()
     from alignvid.bench.runs.running import run as run_benchmark
 
-    with _Progress() as progress, resumable():
+    with RunProgress() as progress, resumable():
         result = run_benchmark(spec, out, **pool, on_plan=progress.begin, on_record=progress.advance)
     _print(result, options["data"], as_json)
     sys.exit(1 if result.failed or result.unusable else 0)
@@ -107,13 +95,14 @@ def _spec(options: dict[str, Any]) -> Any:
 
     fields = given({name: value for name, value in options.items() if name != "shard"})
     fields["variants"] = options["variants"] or ("baseline,alignvid",)
-    fields["seeds"] = _integers(options["seeds"])
+    fields["seeds"] = integers(options["seeds"])
     if options["shard"] is not None:
         fields["shard"] = _shard(options["shard"])
     return BenchSpec(**fields)
 
 
-def _integers(text: str) -> tuple[int, ...]:
+def integers(text: str) -> tuple[int, ...]:
+    """Seeds, with commas between them."""
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
@@ -126,13 +115,13 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-class _Progress:
+class RunProgress:
     """A bar for who watches, and a line for every failure."""
 
     def __init__(self) -> None:
         self._bar: Any = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> RunProgress:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.options import given, spec_options
+from alignvid.cli.following import following_options, run_until_followed, take_following
+from alignvid.cli.options import RAY_OPTIONS, given, spec_options
 from alignvid.cli.terminal import examples, json_option, print_json, quiet_libraries, resumable, say, shows_progress
 from alignvid.cli.watching import Watch, say_lines, say_starting
 
 if TYPE_CHECKING:
-    from alignvid.generate import Generation, JobResult, ObservationSpec
+    from alignvid.generate import Generation, Job, JobResult, ObservationSpec
+
+
+def _ray_options(command: Any) -> Any:
+    for option in reversed(RAY_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
         'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
         "--out out --compare",
         "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
+        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
+        "--out out-loop --until-followed --judge rule",
     )
 )
 @spec_options()
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
 @click.option("--words", help='Words of the prompt to make attention maps of: "cat,sunglasses"; with --observe.')
 @click.option("--observe-blocks", help="Blocks to observe, as for --blocks; all unless given.")
 @click.option("--observe-steps-window", help="Steps to observe, as for --steps-window; all unless given.")
+@following_options
+@_ray_options
 @json_option
 def generate(
     out: Path,
@@ -56,14 +67,20 @@ def generate(
     What was chosen goes to stderr before anything runs, paths and counts to stdout after it. Ctrl-C leaves the folder
     as it was; of --jobs, finished ones stay, and the same line makes the others.
     """
+    alone = {"--jobs": jobs is not None, "--record": record is not None, "--compare": compare, "--observe": observe}
+    wanted = take_following(options, alone)
+    pool = {name: options.pop(name) for name in ("ray", "workers", "gpus_per_worker")}
     fields = given(options)
     watched = {"words": words, "blocks": observe_blocks, "steps": observe_steps_window}
     _check_combination(fields, jobs, record)
+    _check_pool(pool, jobs)
     _check_observation(observe, watched, jobs)
     say_starting()
     quiet_libraries()
-    if jobs is not None:
-        _run_jobs(jobs, fields, out, compare, strict, as_json)
+    if wanted is not None:
+        run_until_followed(fields, out, wanted, strict, as_json)
+    elif jobs is not None:
+        _run_jobs(jobs, fields, out, {"compare": compare, "strict": strict}, pool, as_json)
     else:
         _run_one(fields, out, compare, record, strict, as_json, watched if observe else None)
 
@@ -101,6 +118,13 @@ def _check_combination(fields: dict[str, Any], jobs: Path | None, record: Path |
         )
     if jobs is None and record is None and "prompt" not in fields:
         raise click.UsageError('--prompt is missing; say what the video should show, such as --prompt "the cat jumps".')
+
+
+def _check_pool(pool: dict[str, Any], jobs: Path | None) -> None:
+    if pool["ray"] is not None and jobs is None:
+        raise click.UsageError("--ray runs a list of jobs; add --jobs FILE, or leave it out.")
+    if pool["ray"] is None and (pool["workers"], pool["gpus_per_worker"]) != (1, 0.0):
+        raise click.UsageError("Workers and their GPUs are for Ray; add --ray local, or leave them out.")
 
 
 _OBSERVATION_FLAGS = {"words": "--words", "blocks": "--observe-blocks", "steps": "--observe-steps-window"}
@@ -168,8 +192,10 @@ def _observation(watched: dict[str, str | None]) -> ObservationSpec:
     return ObservationSpec(**choice)
 
 
-def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, strict: bool, as_json: bool) -> None:
-    from alignvid.generate import read_jobs, run_jobs
+def _run_jobs(
+    path: Path, fields: dict[str, Any], out: Path, options: dict[str, bool], pool: dict[str, Any], as_json: bool
+) -> None:
+    from alignvid.generate import read_jobs
     from alignvid.report.page import write_page
     from alignvid.report.rows import jobs_page, write_own_pages
 
@@ -177,9 +203,7 @@ def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, stri
     jobs = read_jobs(path, fields, on_dropped=dropped.append)
     for sentence in dropped:
         say(f"left out: {sentence}")
-    with Watch(is_for_many=True) as watch, resumable():
-        watched = {"on_result": _say_result, "on_choice": say_lines, "on_progress": watch.show}
-        results = run_jobs(jobs, out, compare=compare, strict=strict, **watched)
+    results = _results(jobs, out, options, pool)
     write_own_pages(results, back="All jobs")
     page = write_page(out, jobs_page(results))
     if as_json:
@@ -193,6 +217,19 @@ def _run_jobs(path: Path, fields: dict[str, Any], out: Path, compare: bool, stri
             click.echo(f"{len(dropped)} lines of {path} cannot be read and were left out")
         click.echo(f"Open {page}")
     sys.exit(1 if dropped or any(result.error for result in results) else 0)
+
+
+def _results(jobs: list[Job], out: Path, options: dict[str, bool], pool: dict[str, Any]) -> list[JobResult]:
+    """In this process, or on Ray's workers."""
+    said: dict[str, Any] = {"on_result": _say_result, "on_choice": say_lines}
+    with Watch(is_for_many=True) as watch, resumable():
+        if pool["ray"] is None:
+            from alignvid.generate import run_jobs
+
+            return run_jobs(jobs, out, **options, **said, on_progress=watch.show)
+        from alignvid.bench.runs.job_list import run_jobs_on_ray
+
+        return run_jobs_on_ray(jobs, out, **options, **pool, **said)
 
 
 def _say_result(result: JobResult) -> None:

@@ -10,12 +10,14 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from alignvid import __version__
+from alignvid.cli.app import app
 from alignvid.cli.bench import bench
 from alignvid.cli.calibrate import calibrate
 from alignvid.cli.generate import demo, generate
 from alignvid.cli.lists import models, presets
 from alignvid.cli.look import doctor, inspect
 from alignvid.cli.terminal import examples, give_up_stdout, ready_streams, say
+from alignvid.cli.trial import trial
 from alignvid.cli.values import check_values
 from alignvid.errors import AlignvidError, is_interrupt
 from alignvid.extras import needs
@@ -38,7 +40,7 @@ def cli() -> None:
     """Make a diffusers video or image pipeline follow its prompt (AlignVid, arXiv 2512.01334)."""
 
 
-for command in (generate, demo, calibrate, bench, presets, models, inspect, doctor):
+for command in (generate, demo, app, calibrate, bench, trial, presets, models, inspect, doctor):
     cli.add_command(command)
 check_values(cli)
 

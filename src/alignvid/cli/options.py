@@ -70,6 +70,20 @@ SPEC_OPTIONS = {
 """Fields of what is generated, in the order of a help text."""
 
 
+RAY_OPTIONS = (
+    click.option("--ray", help='Run on Ray\'s workers: "local", "auto" or a cluster\'s address.'),
+    click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many; with --ray."),
+    click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        help="0.5: two on one; with --ray.",
+    ),
+)
+"""Where many jobs run."""
+
+
 def spec_options(*names: str) -> Callable[[Any], Any]:
     """Options for these fields of the spec, in this order; for all of them if none is named."""
 

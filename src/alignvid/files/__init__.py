@@ -1,5 +1,6 @@
 """Files: those of others, read with care; ours, which appear under their name only when they are complete."""
 
+from alignvid.files.lines import append_lines, json_lines
 from alignvid.files.reading import (
     check_file,
     found_below,
@@ -22,12 +23,14 @@ from alignvid.files.writing import (
 )
 
 __all__ = [
+    "append_lines",
     "check_file",
     "folder_for_results",
     "found_below",
     "held",
     "is_foreign",
     "is_there",
+    "json_lines",
     "opened",
     "read_bytes",
     "read_json",

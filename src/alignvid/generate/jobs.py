@@ -15,7 +15,7 @@ from alignvid.fields import json_values, read
 from alignvid.files import folder_for_results, found_below, read_lines, sha256_of_file, user_path
 from alignvid.generate.choice import choice_of, model_line
 from alignvid.generate.device import choose_device
-from alignvid.generate.loading import find_model
+from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.plan import layout_of
 from alignvid.generate.progress import OnProgress, Progress, unwatched
@@ -149,7 +149,7 @@ def run_jobs(
     results = []
     with folder_for_results(Path(out)) as folder:
         for job in jobs:
-            result = _finished(job, folder / job.id, compare)
+            result = finished_before(job, folder / job.id, compare)
             if result is None:
                 model = model or _load(job.spec, on_choice, on_progress)
                 result = _run(job, folder / job.id, model, compare, strict, on_progress)
@@ -159,14 +159,22 @@ def run_jobs(
 
 
 def _load(spec: GenerationSpec, on_choice: Callable[[dict[str, str]], None], on_progress: OnProgress) -> Model:
-    """The model of all jobs; a recipe that does not fit it is wrong for all of them, so it is said here and at once."""
+    source = say_choice(spec, on_choice)
+    on_progress(Progress("loading"))
+    return load_model(source, spec, show_progress=False)
+
+
+def say_choice(spec: GenerationSpec, on_choice: Callable[[dict[str, str]], None]) -> ModelSource:
+    """Say the model and the recipe of all jobs; one that does not fit is wrong for all, so it is said here and at once.
+
+    Raises: AlignvidError if model, recipe or device cannot be.
+    """
     source = find_model(spec.model)
     choose_device(spec.device, spec.dtype, spec.offload)
     model = sketch(source)
     choice = choice_of(spec, model, layout_of(spec, model).layout.summary, None)
     on_choice({**model_line(source), **choice.lines()})
-    on_progress(Progress("loading"))
-    return load_model(source, spec, show_progress=False)
+    return source
 
 
 def _run(job: Job, folder: Path, model: Model, compare: bool, strict: bool, on_progress: OnProgress) -> JobResult:
@@ -181,7 +189,8 @@ def _run(job: Job, folder: Path, model: Model, compare: bool, strict: bool, on_p
         return JobResult(job.id, job.spec, folder, None, f"{type(error).__name__}: {error}", was_finished=False)
 
 
-def _finished(job: Job, folder: Path, compare: bool) -> JobResult | None:
+def finished_before(job: Job, folder: Path, compare: bool) -> JobResult | None:
+    """The result of a job whose folder holds its whole record from an earlier run; else None."""
     try:
         digest = sha256_of_file(Path(job.spec.image)) if job.spec.image else None
     except UnreadableFile:

@@ -69,6 +69,7 @@ class _Rendering:
     attachment: Attachment
     timings: dict[str, float]
     traces: dict[str, Trace]
+    proof: dict[str, Any]
 
 
 def generate(
@@ -81,6 +82,7 @@ def generate(
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
     strict: bool = False,
+    proof: bool = False,
     on_plan: Callable[[Plan], None] = lambda planned: None,
     on_progress: OnProgress = unwatched,
 ) -> Generation:
@@ -96,6 +98,7 @@ def generate(
         observation: Record what attention does in every run, as a trace beside its video; None records nothing.
         strict: Raise a ContractError where the gain does not act as the recipe says; else that is warned of, and the
             record keeps it among its notes.
+        proof: Measure what the gain changes, which costs about one forward; the record's attachment holds it.
         on_plan: Called once with what will run, before the model is loaded.
         on_progress: Called when a stage begins, and after each step.
 
@@ -111,7 +114,7 @@ def generate(
         check_words(model.pipeline, spec.prompt, observation)
         notes = [*planned.notes, *_token_notes(planned, model)]
         warn_of(notes)
-        rendering = _render(planned, model, compare, observation, strict, on_progress)
+        rendering = _render(planned, model, compare, observation, strict, proof, on_progress)
         on_progress(Progress("encoding"))
         files = {**_encode(rendering.frames, planned), **trace_files(rendering.traces)}
         record = _record(planned, model, rendering, files, notes)
@@ -126,6 +129,7 @@ def repeat(
     *,
     changes: Mapping[str, Any] | None = None,
     compare: bool = False,
+    model: Model | None = None,
     companions: Companions | None = None,
     observation: ObservationSpec | None = None,
     strict: bool = False,
@@ -139,6 +143,7 @@ def repeat(
         out: Folder for the results.
         changes: Fields of the spec to change, such as the seed.
         compare: As for `generate`.
+        model: As for `generate`.
         companions: As for `generate`.
         observation: As for `generate`.
         strict: As for `generate`.
@@ -155,7 +160,7 @@ def repeat(
     is_other = any(changes.get(name) is not None for name in ("preset", "recipe", "follow"))
     recipe = None if is_other else _recorded_recipe(record)
     further = {"companions": companions, "observation": observation, "on_plan": on_plan, "on_progress": on_progress}
-    return generate(spec, out, compare=compare, recipe=recipe, strict=strict, **further)
+    return generate(spec, out, compare=compare, model=model, recipe=recipe, strict=strict, **further)
 
 
 def _recorded_recipe(record: Record) -> Recipe:
@@ -193,19 +198,21 @@ def _render(
     compare: bool,
     observation: ObservationSpec | None,
     strict: bool,
+    proof: bool,
     report: OnProgress,
 ) -> _Rendering:
     runs, timings = {}, {"load_s": model.load_s}
     if compare:
         runs[BASELINE], timings["baseline_s"] = _run(planned, model, BASELINE, observation, report)
     chosen, overrides = planned.recipe or planned.spec.preset, planned.spec.overrides_of(planned.recipe)
-    with attach(model.pipeline, chosen, **overrides, strict=strict) as attachment:
+    with attach(model.pipeline, chosen, **overrides, strict=strict, proof=proof) as attachment:
         runs[ALIGNVID], timings["alignvid_s"] = _run(planned, model, ALIGNVID, observation, report)
+        proved = {"proof": attachment.proof().to_dict()} if proof and attachment.active_forward_count else {}
     frames = {role: run.frames for role, run in runs.items()}
     if compare:
         frames[SIDE_BY_SIDE] = side_by_side(frames[BASELINE], frames[ALIGNVID])
     traces = {role: run.trace for role, run in runs.items() if run.trace is not None}
-    return _Rendering(frames, attachment, timings, traces)
+    return _Rendering(frames, attachment, timings, traces, proved)
 
 
 def _run(
@@ -242,7 +249,7 @@ def _record(planned: Plan, model: Model, rendering: _Rendering, files: Mapping[s
         settings=SettingsFacts(**planned.settings.to_dict()),
         model=model.facts(),
         recipe=rendering.attachment.recipe.to_dict(),
-        attachment=AttachmentFacts(**rendering.attachment.to_dict()),
+        attachment=AttachmentFacts(**rendering.attachment.to_dict(), **rendering.proof),
         image=_image_facts(planned),
         outputs={role: _output_facts(role, clip, files) for role, clip in rendering.frames.items()},
         machine=MachineFacts(**{**model.device.to_dict(), **machine_facts(), "threads": model.threads}),

@@ -19,6 +19,7 @@ Kind = Literal[
     "earlier attachment",
     "foreign processor",
     "nothing multiplied",
+    "idle attentions",
     "skipped blocks",
     "unknown vision tokens",
     "empty streams",

@@ -149,7 +149,9 @@ class PassReader:
         if self._pipeline is None or run.has_names:
             return as_pass(run.texts.branch_of(text))
         passes = self._runner.passes
-        by_order = as_pass(passes[run.order] if run.order < len(passes) else None)
+        if run.order >= len(passes):  # as the third one of guidance by text and by picture
+            return as_pass(run.texts.branch_of(text))
+        by_order = as_pass(passes[run.order])
         if moment.source == "stray" or moment.step_index is None:
             return as_pass(run.texts.branch_of(text))
         if run.step == run.first_step:

@@ -146,6 +146,16 @@ def class_name(pipeline: Any) -> str:
 
 
 @dataclass(frozen=True)
+class OwnCache:
+    """A cache of the host's own that its loop gives to each forward, one for each pass of guidance."""
+
+    kept: Callable[[nn.Module, Arguments], dict[str, Any] | None]
+    """What it keeps, by name, for the forward with these arguments; None while it is off."""
+    forget: Callable[[dict[str, Any]], None]
+    """Makes it compute all blocks in that forward."""
+
+
+@dataclass(frozen=True)
 class Reads:
     """What a family reads of the tokens in one forward. None of it is needed where each norm sees one stream."""
 
@@ -174,6 +184,8 @@ class Reads:
     forget: Callable[[nn.Module], None] | None = None
     """Makes a cache that is part of the model itself forget, so that the next forward computes all blocks. Called where
     a gain begins or ends to act; it must do nothing where that cache is off."""
+    cache: OwnCache | None = None
+    """A cache that each forward is given, by pass."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,14 @@ from alignvid.modulation.base import DEFAULT_GAMMA, Modulation, Powers, check_ga
 
 @dataclass(frozen=True)
 class ConflictAware(Modulation):
-    """γ = 1 + C per query and head, with C clipped to 0 ≤ C ≤ gamma − 1; it multiplies that query's row of logits."""
+    """γ = 1 + C per query and head, with C clipped to 0 ≤ C ≤ gamma − 1; it multiplies that query's row of logits.
+
+    Examples:
+        >>> ConflictAware().words(1.0)
+        'x1 to x1.35 by conflict'
+        >>> ConflictAware().gain("cross.text")  # the largest
+        1.35
+    """
 
     looks_ahead: ClassVar[bool] = True
     kind: ClassVar[str] = "conflict-aware"

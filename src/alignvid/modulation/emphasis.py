@@ -17,7 +17,14 @@ Way = Literal["gain", "odds"]
 
 @dataclass(frozen=True)
 class Emphasis(Modulation):
-    """The keys of chosen words, each by a weight of its own; all other words are left alone."""
+    """The keys of chosen words, each by a weight of its own; all other words are left alone.
+
+    Examples:
+        >>> Emphasis({"sunglasses": 1.6, "red": 1.3}).words(1.0)
+        'sunglasses x1.6, red x1.3'
+        >>> Emphasis({"red": 4.0}, by="odds").number(4.0, 0.5)  # added to the logits: half of ln 4
+        0.6931471805599453
+    """
 
     kind: ClassVar[str] = "emphasis"
     effects: ClassVar[str] = "alignvid.attachment.effects.emphasis:emphasis_effects"

@@ -24,7 +24,15 @@ from alignvid.modulation.base import (
 
 @dataclass(frozen=True)
 class Energy(Modulation):
-    """A gain γ_e between `low` and `gamma`, from the mean energy of each attention, per sample and head."""
+    """A gain γ_e between `low` and `gamma`, from the mean energy of each attention, per sample and head.
+
+    Examples:
+        >>> Energy(gamma=1.5, powers={"cross.text": 1.0}).words(1.0)
+        'x1 to x1.5 by energy'
+        >>> Energy(low=1.5).gamma
+        Traceback (most recent call last):
+        alignvid.errors.ModulationError: The smallest gain low=1.5 must be positive and at most the largest, gamma=1.35.
+    """
 
     kind: ClassVar[str] = "energy"
     effects: ClassVar[str] = "alignvid.attachment.effects.energy:energy_effects"

@@ -12,7 +12,14 @@ from alignvid.modulation.base import DEFAULT_GAMMA, Powers, WithoutGain, check_g
 
 @dataclass(frozen=True)
 class LogBias(WithoutGain):
-    """Adds `power · ln(gamma)` to a target's logits: its odds against other streams are multiplied by gamma^power."""
+    """Adds `power · ln(gamma)` to a target's logits: its odds against other streams are multiplied by gamma^power.
+
+    Examples:
+        >>> LogBias(2.0, {"single.text": 1.0}).words(1.0)
+        'logits +0.6931'
+        >>> LogBias(2.0).gain("single.text")  # multiplies no logits
+        1.0
+    """
 
     kind: ClassVar[str] = "log-bias"
     effects: ClassVar[str] = "alignvid.attachment.effects.log_bias:log_bias_effects"

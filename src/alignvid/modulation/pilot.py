@@ -17,7 +17,14 @@ from alignvid.modulation.base import OnTargets, WithoutGain
 
 @dataclass(frozen=True)
 class KeyBlur(OnTargets):
-    """A Gaussian blur of a target's keys over their grid of tokens, before the rotary embedding."""
+    """A Gaussian blur of a target's keys over their grid of tokens, before the rotary embedding.
+
+    Examples:
+        >>> KeyBlur(sigma=1.5, targets=["cross.image"]).words(1.0)
+        'blurred, sigma 1.5 tokens'
+        >>> KeyBlur(sigma=1.5).targets
+        ('*.image',)
+    """
 
     kind: ClassVar[str] = "key-blur"
     effects: ClassVar[str] = "alignvid.attachment.effects.pilot:key_blur_effects"
@@ -42,7 +49,15 @@ class KeyBlur(OnTargets):
 
 @dataclass(frozen=True)
 class LowPass(WithoutGain):
-    """A Gaussian low-pass of the reference image's latents in the transformer's input, weaker as the noise goes."""
+    """A Gaussian low-pass of the reference image's latents in the transformer's input, weaker as the noise goes.
+
+    Examples:
+        >>> LowPass(sigma=2.0).words(1.0)
+        'reference low-passed, sigma 2 latent pixels at pure noise'
+        >>> LowPass(sigma=-1.0).sigma
+        Traceback (most recent call last):
+        alignvid.errors.ModulationError: sigma must be a finite number of 0 or more, but -1.0 was given.
+    """
 
     kind: ClassVar[str] = "low-pass"
     effects: ClassVar[str] = "alignvid.attachment.effects.pilot:low_pass_effects"

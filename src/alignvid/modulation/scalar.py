@@ -14,7 +14,15 @@ from alignvid.modulation.base import DEFAULT_GAMMA, DEFAULT_POWERS, Modulation, 
 
 @dataclass(frozen=True)
 class Scalar(Modulation):
-    """The paper's main setting: one constant gain per target, `gamma ** power`."""
+    """The paper's main setting: one constant gain per target, `gamma ** power`.
+
+    Examples:
+        >>> Scalar(1.35, {"cross.text": 2.0, "cross.image": 1.0}).gain("cross.text")
+        1.8225
+        >>> Scalar(0.0)
+        Traceback (most recent call last):
+        alignvid.errors.ModulationError: gamma must be a finite positive number, but 0.0 was given; the paper uses 1.35.
+    """
 
     kind: ClassVar[str] = "scalar"
     effects: ClassVar[str] = "alignvid.attachment.effects.words:gain_effects"

@@ -58,7 +58,7 @@ class _Written(TypedDict):
 class Preset:
     """A named recipe with its provenance.
 
-    Example:
+    Examples:
         >>> from alignvid import presets
         >>> preset = presets.load("wan2.1-i2v-14b:paper")
         >>> preset.family, preset.recipe.gamma

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from alignvid.analysis.trace import Trace
+from alignvid.errors import PictureError
 from alignvid.files import write_together
 from alignvid.generate import read_traces
 from alignvid.generate.record import Record, read_record
@@ -68,6 +69,22 @@ def write_attention_page(folder: Path) -> Path:
     return folder / ATTENTION_PAGE
 
 
+def write_word_page(folder: Path, word: str) -> Path:
+    """Write the page of one word's attention map alone, with its videos, into the folder of an observed run.
+
+    Raises: as `write_attention_page`; PictureError if the run has no map of that word.
+    """
+    record = read_record(folder)
+    traces = read_traces(folder, record)
+    number = _number_of(word, traces)
+    clips = {word: _clips_of(folder, record, traces, word, number)}
+    page = Page(title=f"Attention to “{word}”", lead=_MAPS_NOTE, rows=tuple(_word_rows(record, clips)))
+    files = {clip.file: clip.data for clip in clips[word]}
+    name = f"attention-{number}.html"
+    write_together(folder, {**files, name: render_page(page).encode()})
+    return folder / name
+
+
 def _links(folder: Path) -> tuple[Link, ...]:
     """To the run's own page, and to that of all jobs where the run's page has such a link."""
     return (Link("Comparison", PAGE_FILE), *_back(folder)) if _own_page(folder) else ()
@@ -104,17 +121,32 @@ class _WordClip:
 
 
 def _word_clips(folder: Path, record: Record, traces: Mapping[str, Trace]) -> dict[str, list[_WordClip]]:
-    words = list(dict.fromkeys(item.name for trace in traces.values() for item in trace.maps))
-    frames = {role: _frames(folder / record.outputs[role]["file"]) for role in traces} if words else {}
-    clips: dict[str, list[_WordClip]] = {}
-    for number, word in enumerate(words, start=1):
-        maps = {role: mean_map(trace.maps, word) for role, trace in traces.items()}
-        brightest = max(float(weights.max()) for weights in maps.values())
-        for role, weights in maps.items():
-            file = f"attention-{number}-{Path(record.outputs[role]['file']).name}"
-            drawn = overlaid(frames[role], weights, word=word, brightest=brightest)
-            clips.setdefault(word, []).append(_WordClip(file, role, drawn, record.settings["fps"]))
+    words = _words(traces)
+    return {word: _clips_of(folder, record, traces, word, number) for number, word in enumerate(words, start=1)}
+
+
+def _clips_of(folder: Path, record: Record, traces: Mapping[str, Trace], word: str, number: int) -> list[_WordClip]:
+    """The videos of a word, all on one scale."""
+    maps = {role: mean_map(trace.maps, word) for role, trace in traces.items()}
+    brightest = max(float(weights.max()) for weights in maps.values())
+    clips = []
+    for role, weights in maps.items():
+        name = record.outputs[role]["file"]
+        drawn = overlaid(_frames(folder / name), weights, word=word, brightest=brightest)
+        clips.append(_WordClip(f"attention-{number}-{Path(name).name}", role, drawn, record.settings["fps"]))
     return clips
+
+
+def _words(traces: Mapping[str, Trace]) -> list[str]:
+    """The words that have maps."""
+    return list(dict.fromkeys(item.name for trace in traces.values() for item in trace.maps))
+
+
+def _number_of(word: str, traces: Mapping[str, Trace]) -> int:
+    """Place of a word among those that have maps, from 1. Raises: PictureError if it has none."""
+    if word not in (words := _words(traces)):
+        raise PictureError(f"There is no map of {word!r}; there is {', '.join(words) or 'none at all'}.")
+    return words.index(word) + 1
 
 
 def _frames(file: Path) -> Frames:

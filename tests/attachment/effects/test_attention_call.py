@@ -114,7 +114,9 @@ def test_an_inactive_step_costs_no_operation_beyond_those_of_a_gate(recipe):
 
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
-@pytest.mark.parametrize("recipe", [CONFLICT, ROTATED], ids=["conflict", "energy"])
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(CONFLICT, marks=pytest.mark.slow), ROTATED], ids=["conflict", "energy"]
+)
 def test_compiled_is_eager_in_two_graphs_a_block_without_a_break(recipe):
     transformer = pipelines.hunyuan_i2v_token_replace()[0].transformer
     torch.manual_seed(1)

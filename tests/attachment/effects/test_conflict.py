@@ -297,6 +297,7 @@ def test_samples_of_a_batch_can_be_switched_off_one_by_one():
     assert torch.equal(scaled[0], plain[0]) and not torch.allclose(scaled[1], plain[1])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types")
 def test_compiled_is_eager_in_two_graphs_without_a_break():

@@ -81,6 +81,7 @@ def test_it_acts_beside_a_gain():
     assert attachment.actions == ["cross.text x1.35", "self.video first latent frame's logits -0.6"]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
 def test_compiled_is_eager_in_two_graphs_without_a_break():

@@ -259,6 +259,7 @@ def test_keys_without_queries_are_refused_not_scaled_by_a_stale_energy():
         gain.on_output(torch.randn(2, 3, 8))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types")
 def test_compiled_is_eager_in_one_graph_without_a_break():

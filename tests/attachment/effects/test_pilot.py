@@ -134,6 +134,7 @@ def test_samples_of_a_batch_can_be_switched_off_one_by_one(modulation):
     assert torch.equal(changed[0], plain[0]) and not torch.equal(changed[1], plain[1])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("modulation", [KeyBlur(SIGMA), LowPass(2.0)], ids=lambda kind: kind.kind)

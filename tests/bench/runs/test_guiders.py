@@ -34,7 +34,7 @@ def test_plain_guidance_by_a_guider_is_the_normal_pipelines_and_another_guider_i
     names = ["guidance=3", *(f"{name}: guider={name} guidance=3" for name in ("cfg", "apg", "slg"))]
     names += ["gain: gamma=2.5 guidance=3", "gain cfg: gamma=2.5 guider=cfg guidance=3"]
     made = run(spec(data, *names), tmp_path / "run")
-    assert (made.made, made.failed) == (6, [])
+    assert [row.error for row in made.failed] == []
     files = {
         job.variant.name: tmp_path / "run" / "videos" / f"{job.id}.mp4" for job in make_plan(spec(data, *names)).jobs
     }

@@ -42,6 +42,11 @@ class ExactFacts(TypedDict):
 
 def read_exact(path: Path, judging: Judging) -> ExactFacts:
     """The rates of a judge. Raises: InputError if the file is none, or of another judge than the run's."""
+    return read_exact_of(path, judging.judge, judging.protocol, judging.settings)
+
+
+def read_exact_of(path: Path, judge: str, protocol: str, settings: str) -> ExactFacts:
+    """The rates of the judge of this identity. Raises: InputError if the file is none, or of another judge."""
     try:
         values: Any = read_json(path)
     except UnreadableFile as error:
@@ -51,10 +56,10 @@ def read_exact(path: Path, judging: Judging) -> ExactFacts:
     wanted = {name: values[name] for name in ExactFacts.__annotations__ if name in values}
     facts = read(ExactFacts, wanted, what=repr(str(path)), error=InputError)
     audited = (facts["judge"], facts["protocol"], facts["settings"])
-    if audited != (judging.judge, judging.protocol, judging.settings):
+    if audited != (judge, protocol, settings):
         raise InputError(
-            f"{str(path)!r} is an audit of {audited[0]}, protocol {audited[1]}, settings {audited[2]}, and the run was "
-            f"judged by {judging.judge}, protocol {judging.protocol}, settings {judging.settings}; audit that one."
+            f"{str(path)!r} is an audit of {audited[0]}, protocol {audited[1]}, settings {audited[2]}, and this is "
+            f"judged by {judge}, protocol {protocol}, settings {settings}; audit that one."
         )
     return facts
 

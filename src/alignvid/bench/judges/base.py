@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alignvid.bench.data.samples import Question, Sample
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.verdicts import Verdict
-from alignvid.errors import AlignvidError, pass_on_interrupt
+from alignvid.errors import AlignvidError, InputError, pass_on_interrupt
+
+if TYPE_CHECKING:
+    from alignvid.media.videos import Clip
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +118,12 @@ class Judge(ABC):
         What goes wrong with one question is its FAILED reply. Raises: AlignvidError if nothing more can be answered;
         what was delivered stays.
         """
+
+    def write(self, shown: Clip, request: str, max_tokens: int) -> str:
+        """A text about what is shown. Raises: InputError where this judge writes none; JudgeError without a reply."""
+        raise InputError(
+            f'The judge {self.identity.judge!r} writes no questions; give them: --ask "Does the cat wear sunglasses?".'
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

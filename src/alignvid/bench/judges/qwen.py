@@ -21,7 +21,7 @@ from alignvid.bench.judges.base import (
 )
 from alignvid.bench.judges.frames import Sampling, sampling_for, shown_frames
 from alignvid.errors import InputError, MissingExtra
-from alignvid.media.videos import read_video
+from alignvid.media.videos import Clip, read_video
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,6 +55,10 @@ class QwenJudge(Judge):
     def answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         """One video after the other."""
         answer_in_turn(cases, deliver, self._replies)
+
+    def write(self, shown: Clip, request: str, max_tokens: int) -> str:
+        """The model's own words."""
+        return self.model.reply(self.model.watch(shown_frames(shown, self.sampling)), request, max_tokens)
 
     def _replies(self, case: Case) -> Iterator[Reply]:
         watched = self.model.watch(shown_frames(read_video(case.video), self.sampling))

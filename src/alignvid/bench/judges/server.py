@@ -18,8 +18,8 @@ from alignvid.bench.judges.base import Case, Deliver, Judge, JudgeIdentity, Judg
 from alignvid.bench.judges.endpoint import Endpoint, Refused, Trouble, open_endpoint
 from alignvid.bench.judges.frames import Sampling, sampling_for, shown_frames
 from alignvid.bench.judges.pace import Pace
-from alignvid.errors import AlignvidError, InputError
-from alignvid.media.videos import read_video
+from alignvid.errors import AlignvidError, InputError, JudgeError
+from alignvid.media.videos import Clip, read_video
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -63,6 +63,20 @@ class ServerJudge(Judge):
             asyncio.run(self._answer(cases, deliver))
         except BaseExceptionGroup as group:
             raise _first(group) from group
+
+    def write(self, shown: Clip, request: str, max_tokens: int) -> str:
+        """The model's own words about the first frame. Raises: JudgeError if the server gives none."""
+        picture = messages.content(shown_frames(shown, self.sampling), "images")[:1]
+        body = messages.body(model=self.model, protocol="paper", shown=picture, times={}, text=request)
+        reply = asyncio.run(self._written({**body, "max_tokens": max_tokens}))
+        if reply.text is None:
+            raise JudgeError(f"The judge's model wrote no questions: {reply.error}.")
+        return reply.text
+
+    async def _written(self, body: dict[str, Any]) -> Reply:
+        async with self.endpoint.client() as client:
+            asker = _Asker(replace(self, protocol="paper"), client, Pace(1), lambda case, question, reply: None)
+            return await asker.reply(body)
 
     async def _answer(self, cases: Iterable[Case], deliver: Deliver) -> None:
         pace = Pace(self.concurrency)
@@ -111,10 +125,10 @@ class _Asker:
             times=times,
             text=asking.prompt(question),
         )
-        reply = await self._reply(body)
+        reply = await self.reply(body)
         self.deliver(case, question, replace(reply, seconds=time.monotonic() - start))
 
-    async def _reply(self, body: dict[str, Any]) -> Reply:
+    async def reply(self, body: dict[str, Any]) -> Reply:
         """Ask until there is an answer, or enough attempts were made."""
         from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt
 

@@ -15,9 +15,9 @@ MAX_CRASHES = 3
 class Attempts:
     """One small file per job that is running, or that was running when its process died; a byte for each time."""
 
-    def __init__(self, run: Path) -> None:
-        """Of a run's folder."""
-        self.folder = run / ATTEMPTS
+    def __init__(self, run: Path, name: str = ATTEMPTS) -> None:
+        """Of a run's folder, in a folder of this name in it."""
+        self.folder = run / name
 
     def begin(self, job: str) -> None:
         """Count one more."""
@@ -44,3 +44,37 @@ class Attempts:
         if not self.folder.is_dir():
             return set()
         return {file.name for file in self.folder.iterdir() if not is_foreign(file)}
+
+
+class Ledger:
+    """Which jobs run now. A job in which the process died too often is set aside until the block ends well.
+
+    A context manager: an interrupt or an error in the block is no crash of the jobs that were running.
+    """
+
+    def __init__(self, attempts: Attempts) -> None:
+        """Nothing runs yet."""
+        self._attempts = attempts
+        self._running: set[str] = set()
+        self._set_aside: set[str] = set()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        for job in [*self._running, *(() if kind else self._set_aside)]:
+            self._attempts.end(job)  # of those set aside only now: the next run, and not a resumed one, tries them
+
+    def begin(self, job: str) -> str | None:
+        """Note that a job begins; or say why it is set aside."""
+        if (crashes := self._attempts.count(job)) >= MAX_CRASHES:
+            self._set_aside.add(job)
+            return f"The process died {crashes} times in this job; it was set aside for this run."
+        self._attempts.begin(job)
+        self._running.add(job)
+        return None
+
+    def end(self, job: str) -> None:
+        """Note that a job ended, well or not."""
+        self._attempts.end(job)
+        self._running.discard(job)

@@ -14,6 +14,8 @@ from alignvid.generate.call import Settings
 
 JOB_SCHEMA = 1
 """Raised when the same job would give another video, so that none of the old ones is taken for it."""
+_DECISIVE = ("still", "cfg_high", "guider", "node", "budget", "n", "false_yes", "false_no")
+"""Settings of a variant that decide its video where they are there."""
 _ID_LENGTH = 20
 """Hexadecimal digits: 80 bits, so that two of a billion jobs have one id with a chance of 10⁻⁶."""
 
@@ -40,6 +42,10 @@ class Task:
     jobs: tuple[Job, ...]
     followers: tuple[Variant, ...]
     """Variants that come later with the same samples, noise, guidance and image: what they share is kept for them."""
+
+    def alone(self) -> list[Task]:
+        """Each of its jobs as a task, to find out in which one something goes wrong."""
+        return [Task((job,), ()) for job in self.jobs]
 
 
 def noise_seed(sample_id: str, seed: int) -> int:
@@ -82,7 +88,7 @@ def make_job(
         "image": image_sha256,
         "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
         "blur": variant.blur or None,
-        **{name: value for name in ("still", "cfg_high", "guider") if (value := getattr(variant, name))},
+        **{name: value for name in _DECISIVE if (value := getattr(variant, name))},
         "settings": settings.to_dict(),
         "noise_seed": noise,
         "model": dict(model),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from alignvid.bench.run_folder import ModelFacts
-from alignvid.files import is_foreign, opened
+from alignvid.files import is_foreign, opened, sha256_of_file, user_path
 from alignvid.generate.loading import ModelSource
+from alignvid.generate.loras import SECOND_TRANSFORMER
 
 _SAMPLE_BYTES = 4 << 20
 _PLACES = 3
@@ -20,6 +23,29 @@ def model_identity(source: ModelSource) -> ModelFacts:
     revision = None if source.is_local else _revision(source)
     digest = folder_digest(Path(source.location)) if source.is_local else None
     return {"name": source.name, "pipeline": source.pipeline_class, "revision": revision, "digest": digest}
+
+
+class LoraFacts(TypedDict, total=False):
+    """Weights over a model."""
+
+    loras: list[str]
+
+
+def lora_identity(loras: Sequence[str]) -> LoraFacts:
+    """Each LoRA with a digest of its file, or as it is named on the Hub; nothing without any.
+
+    Raises: UnreadableFile.
+    """
+    return {"loras": [_lora_identity(lora) for lora in loras]} if loras else {}
+
+
+def _lora_identity(lora: str) -> str:
+    """The file's name and digest, with the transformer that it is for."""
+    file = user_path(lora.removeprefix(SECOND_TRANSFORMER))
+    if not file.is_file():
+        return lora
+    which = SECOND_TRANSFORMER if lora.startswith(SECOND_TRANSFORMER) else ""
+    return f"{which}{file.name}@{sha256_of_file(file)}"
 
 
 def folder_digest(folder: Path) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
+from alignvid.bench.data.draw import drawn
 from alignvid.bench.data.halves import half_of
 from alignvid.bench.data.opening import open_data
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.run_folder import IMAGES, DataFacts, ModelFacts, RunFolder, RunInfo, UnusableFacts
 from alignvid.bench.runs.jobs import Job, make_job
-from alignvid.bench.runs.model_identity import model_identity
+from alignvid.bench.runs.model_identity import lora_identity, model_identity
 from alignvid.bench.runs.other_inputs import Given
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.runs.variants import Variant, parse_variants
@@ -91,16 +92,42 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
         _check_has_images(variant, data)
         image = "image" if data.has_images else variant.images  # a stand-in: whether there is one decides
         check_accepts(pipeline_class, _generation(spec, variant, image))
+        guidance = _generation(spec, variant, image).guidance or model_defaults(source, pipeline_class).guidance
         if variant.cfg_high is not None:
-            guidance = _generation(spec, variant, image).guidance or model_defaults(source, pipeline_class).guidance
             check_schedule(pipeline_class, variant.cfg_high, guidance)
         if variant.guider is not None:
-            guidance = _generation(spec, variant, image).guidance or model_defaults(source, pipeline_class).guidance
             _check_alone(spec, variant)
             has_two = (source.index.get("transformer_2") or [None, None])[1] is not None
             check_guider(variant.guider, pipeline_class, guidance, has_two=has_two)
-    model = model_identity(source)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
+    model = {**model_identity(source), **lora_identity(spec.loras)}
+    return assemble(
+        spec, variants, defaults=model_defaults(source, pipeline_class), model=model, shared=shared, data=data
+    )
+
+
+def assemble(
+    spec: BenchSpec,
+    variants: tuple[Variant, ...],
+    *,
+    defaults: Defaults,
+    model: ModelFacts,
+    shared: dict[str, Any],
+    data: DataSet | None = None,
+) -> Plan:
+    """The jobs of a spec, whoever runs them.
+
+    Args:
+        spec: Data, seeds and numbers.
+        variants: Parsed, and tried on the model as far as that can be done.
+        defaults: What the model suggests where the spec leaves a number open.
+        model: What distinguishes it from others.
+        shared: Settings that all variants share, with the number format.
+        data: What the spec names, if it is open already.
+
+    Raises: InputError if the data or what a variant brings cannot be used.
+    """
+    data = data or open_data(spec.data)
     samples, jobs, unusable = [], [], list(data.dropped)
     given = Given(variants, spec.max_pixels)
     for found in _references(data, spec):
@@ -108,7 +135,7 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
             unusable.append(found)
             continue
         samples.append(found.sample)
-        jobs += _jobs_of(found, spec, variants, given, model_defaults(source, pipeline_class), model, shared)
+        jobs += _jobs_of(found, spec, variants, given, defaults, model, shared)
     if not samples:
         raise InputError(f"No sample of {data.name!r} can be used: {_reasons(unusable)}")
     info = _info(spec, data, model, variants, shared, unusable)
@@ -121,7 +148,7 @@ def joined(before: RunInfo, now_planned: RunInfo) -> RunInfo:
     Raises: InputError if data, model or shared settings differ, or a variant's name now means something else.
     """
     _refuse_another("data", _named(before.data, "name", "digest"), _named(now_planned.data, "name", "digest"), "digest")
-    kept = ("name", "pipeline", "revision", "digest")
+    kept = ("name", "pipeline", "revision", "digest", "loras")
     _refuse_another("model", _named(before.model, *kept), _named(now_planned.model, *kept), *kept[1:])
     for name, value in now_planned.settings.items():
         _refuse_another(name, before.settings.get(name), value)
@@ -140,8 +167,8 @@ def joined(before: RunInfo, now_planned: RunInfo) -> RunInfo:
 
 def _references(data: DataSet, spec: BenchSpec) -> Iterator[_Usable | Unusable]:
     """Every sample that was asked for, with its image decoded, or the reason why it has none."""
-    asked = [sample for sample in data.samples if spec.half in (None, half_of(sample.id))]
-    for sample in asked[: spec.limit]:
+    asked = [sample for sample in data.samples if spec.half in (None, half_of(sample.id))][: spec.limit]
+    for sample in asked if spec.draw is None else drawn(asked, spec.draw):
         if sample.image_path is None:
             yield _Usable(sample, None)
             continue
@@ -163,7 +190,7 @@ def _jobs_of(
     model: ModelFacts,
     shared: dict[str, Any],
 ) -> Iterator[Job]:
-    decisive = _named(model, "pipeline", "revision", "digest")
+    decisive = {**_named(model, "pipeline", "revision", "digest"), **_present(model, "loras")}
     for seed in spec.seeds:
         for variant in variants:
             reference = found.reference
@@ -231,6 +258,11 @@ def _info(
 
 def _named(facts: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: facts.get(name) for name in names}
+
+
+def _present(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A fact that most models lack, so that their jobs have the ids that they had before there was such a fact."""
+    return {name: facts[name]} if facts.get(name) else {}
 
 
 def _refuse_another(what: str, before: Any, planned: Any, *decisive: str) -> None:

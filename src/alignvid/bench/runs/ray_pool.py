@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignvid.bench.runs.attempts import MAX_CRASHES
-from alignvid.bench.runs.jobs import Task
-from alignvid.bench.runs.pools import Begin
-from alignvid.bench.runs.tasks import Unit
-from alignvid.bench.runs.worker import Made, Worker
+from alignvid.bench.runs.pools import AnyWorker, Begin, Work
 from alignvid.errors import AlignvidError, InputError, MissingExtra
 
 LOCAL = "local"
@@ -28,7 +25,7 @@ LOCAL = "local"
 class RayPool:
     """A number of workers, each in a process of its own."""
 
-    make_worker: Callable[[], Worker]
+    make_worker: Callable[[], AnyWorker]
     """Called in each worker's process."""
     address: str = LOCAL
     """"local" starts Ray on this machine; else a cluster's address, such as "auto" or "ray://head:10001"."""
@@ -42,7 +39,7 @@ class RayPool:
         if self.gpus_per_worker < 0 or (self.gpus_per_worker > 1 and self.gpus_per_worker % 1):
             raise InputError(f"{self.gpus_per_worker} GPUs per worker cannot be; choose a fraction of 1, or 1, 2, ….")
 
-    def results(self, units: Sequence[Unit], begin: Begin) -> Iterator[list[Made]]:
+    def results(self, units: Sequence[Sequence[Work]], begin: Begin) -> Iterator[list[Any]]:
         """See `alignvid.bench.runs.pools.Pool`."""
         if not units:
             return
@@ -53,10 +50,10 @@ class RayPool:
         finally:
             ray.shutdown()
 
-    def _results(self, ray: Any, units: deque[Unit], begin: Begin) -> Iterator[list[Made]]:
-        running: dict[Any, tuple[Any, Task, deque[Task]]] = {}
+    def _results(self, ray: Any, units: deque[Sequence[Work]], begin: Begin) -> Iterator[list[Any]]:
+        running: dict[Any, tuple[Any, Work, deque[Work]]] = {}
 
-        def feed(actor: Any, own: deque[Task]) -> None:
+        def feed(actor: Any, own: deque[Work]) -> None:
             """Give a worker its next task: of the unit at hand, else of the next one."""
             while own or units:
                 own = own or deque(units.popleft())
@@ -72,7 +69,7 @@ class RayPool:
             try:
                 made = ray.get(finished)
             except ray.exceptions.RayActorError:  # the process died: each of its jobs again, alone, at the end
-                units.extend((Task((job,), ()),) for job in task.jobs)
+                units.extend((single,) for single in task.alone())
                 (actor,) = self._actors(ray, 1)
             else:
                 yield made
@@ -114,7 +111,7 @@ class RayPool:
 class _Actor:
     """A worker in a process of Ray's."""
 
-    def __init__(self, make_worker: Callable[[], Worker]) -> None:
+    def __init__(self, make_worker: Callable[[], AnyWorker]) -> None:
         self._problem: str | None = None
         try:
             self._worker = make_worker()
@@ -126,7 +123,7 @@ class _Actor:
     def problem(self) -> str | None:
         return self._problem
 
-    def run(self, task: Task, images: tuple[bytes, ...]) -> list[Made]:
+    def run(self, task: Work, images: tuple[bytes, ...]) -> list[Any]:
         return self._worker.run(task, images)
 
 

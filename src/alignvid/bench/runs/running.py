@@ -14,7 +14,7 @@ from typing import Any
 
 from alignvid.bench.records import VideoRecord
 from alignvid.bench.run_folder import VIDEOS, RunFolder
-from alignvid.bench.runs.attempts import MAX_CRASHES, Attempts
+from alignvid.bench.runs.attempts import Attempts, Ledger
 from alignvid.bench.runs.jobs import Task
 from alignvid.bench.runs.plan import Plan, make_plan
 from alignvid.bench.runs.pools import Begun, LocalPool, Pool
@@ -135,9 +135,6 @@ def _do(
     result: RunResult,
     on_record: Callable[[VideoRecord], None],
 ) -> None:
-    running: set[str] = set()
-    set_aside: set[str] = set()
-
     def note(record: VideoRecord, video: bytes | None) -> None:
         folder.write_video(record, video)
         result.made += record.status == "done"
@@ -145,30 +142,22 @@ def _do(
             result.failed.append(record)
         on_record(record)
 
-    def begin(task: Task) -> Begun | None:
-        jobs = []
-        for job in task.jobs:
-            if (crashes := attempts.count(job.id)) >= MAX_CRASHES:
-                set_aside.add(job.id)
-                note(failed(job, f"The process died {crashes} times in this job; it was set aside for this run."), None)
-                continue
-            attempts.begin(job.id)
-            running.add(job.id)
-            jobs.append(job)
-        images = tuple(None if job.image is None else read_bytes(folder.path / job.image) for job in jobs)
-        return Begun(replace(task, jobs=tuple(jobs)), images) if jobs else None
+    with Ledger(attempts) as ledger:
 
-    try:
+        def begin(task: Task) -> Begun | None:
+            jobs = []
+            for job in task.jobs:
+                if (problem := ledger.begin(job.id)) is not None:
+                    note(failed(job, problem), None)
+                    continue
+                jobs.append(job)
+            images = tuple(None if job.image is None else read_bytes(folder.path / job.image) for job in jobs)
+            return Begun(replace(task, jobs=tuple(jobs)), images) if jobs else None
+
         for made in pool.results(units, begin):
             for record, video in made:
                 note(record, video)
-                attempts.end(record.job)
-                running.discard(record.job)
-        for job in set_aside:  # only now: the next run, and not a resumed one, tries them again
-            attempts.end(job)
-    finally:  # an interrupt is no crash
-        for job in running:
-            attempts.end(job)
+                ledger.end(record.job)
 
 
 def _remove_torn_files(videos: Path, jobs: set[str]) -> None:

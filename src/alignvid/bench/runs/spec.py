@@ -40,6 +40,12 @@ class BenchSpec:
     offload: str | None = None
     max_pixels: int = MAX_PIXELS
     """Limit on a reference image; larger ones are unusable."""
+    draw: int | None = None
+    """So many samples only, drawn from each main category in turn by a digest of their ids."""
+    shares: bool = True
+    """Whether variants share what they have in common; without, times are those of whole runs. Videos are the same."""
+    loras: tuple[str, ...] = ()
+    """Files or Hub ids of LoRA weights, loaded over the model; `transformer_2=FILE` for the second transformer."""
     batch: int = 1
     """Samples in one call of the pipeline; more than one with the miniature only."""
     shard: tuple[int, int] = (0, 1)
@@ -51,6 +57,8 @@ class BenchSpec:
         _check_seeds(self.seeds)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit {self.limit} leaves no sample; choose 1 or more.")
+        if self.draw is not None and self.draw < 1:
+            raise InputError(f"draw {self.draw} leaves no sample; choose 1 or more.")
         if self.half is not None and self.half not in HALVES:
             raise InputError(f"half {self.half!r} is unknown; choose one of {', '.join(HALVES)}.")
         index, count = self.shard

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignvid.bench.run_folder import CallSettings, VariantFacts
+from alignvid.bench.runs.loop_settings import check_loop
 from alignvid.errors import AlignvidError, InputError
 from alignvid.fields import read
-from alignvid.generate.recipes import AND, LIST_MARK, number, parse_recipe, parts_in, settings_in, settings_of
+from alignvid.generate.recipes import AND, LIST_MARK, OWN, number, parse_recipe, parts_in, settings_in, settings_of
 from alignvid.generate.sketch import Sketch
 from alignvid.modulation.pilot import check_sigma
 from alignvid.recipe import Recipe
 
 BASELINE, ALIGNVID, STILL = "baseline", "alignvid", "still"
-_NUMBERS, _TEXTS = ("guidance", "blur", "cfg_high"), ("guider", "prompts", "images")
+_COUNTS = {"cfg_high": "steps", "budget": "attempts", "n": "attempts"}
+_NUMBERS = ("guidance", "blur", "false_yes", "false_no", *_COUNTS)
+_TEXTS = ("guider", "prompts", "images")
 _GUIDER = "guider:"
 _CALL = (*_NUMBERS, *_TEXTS)
 
@@ -45,8 +48,18 @@ class Variant:
     """A file of other prompts, as of a rewriter."""
     images: str | None = None
     """A folder of other reference pictures, as of an editing model."""
+    budget: int | None = None
+    """At most so many attempts with new noise, until a judge says that the prompt is followed; see `loops`."""
+    n: int | None = None
+    """So many attempts with new noise, of which the same judge's best is kept."""
+    false_yes: float | None = None
+    """Share of that judge's noes that are made yes, on purpose."""
+    false_no: float | None = None
+    """Share of its yeses that are made no."""
     still: bool = False
     """The reference picture repeated, made without a model: what a judge must not take for a followed prompt."""
+    node: Mapping[str, Any] | None = None
+    """Widgets of ComfyUI's AlignVid node, which attaches there; None: no such node."""
 
     @property
     def settings(self) -> CallSettings:
@@ -54,6 +67,8 @@ class Variant:
         changed: dict[str, Any] = {name: value for name in _CALL if (value := getattr(self, name)) is not None}
         if self.still:
             changed["still"] = True
+        if self.node is not None:
+            changed["node"] = dict(self.node)
         return CallSettings(**changed)
 
     def to_dict(self) -> VariantFacts:
@@ -119,6 +134,8 @@ def _parsed(text: str, model: Sketch) -> Variant:
     for part in parts_in(body):
         own = _without_call(part, call) if "=" in part else part
         parts += [own] if own else []
+    check_loop(call, is_miniature=model.source.is_miniature)
+    parts = parts or ([OWN] if "budget" in call else [])
     recipe = parse_recipe(f" {AND} ".join(parts), model) if parts else None
     return Variant(name or body, recipe, **call)
 
@@ -144,12 +161,12 @@ def _without_call(part: str, call: dict[str, Any]) -> str:
             call[field] = number(field, text) if field in _NUMBERS else text
     if "blur" in call:
         check_sigma(call["blur"])
-    if "cfg_high" in call:
-        call["cfg_high"] = _count("cfg_high", call["cfg_high"])
+    for field in _COUNTS.keys() & call.keys():
+        call[field] = _count(field, call[field])
     return " ".join(f"{field}={value}" for field, value in settings.items())
 
 
 def _count(field: str, number: float) -> int:
     if not number.is_integer():
-        raise InputError(f"{field}={number:g} is no number of steps; write for example {field}=8.")
+        raise InputError(f"{field}={number:g} is no number of {_COUNTS[field]}; write for example {field}=8.")
     return int(number)

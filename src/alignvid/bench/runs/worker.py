@@ -6,15 +6,18 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from alignvid.attachment.attach import attach
-from alignvid.bench.records import VideoRecord
-from alignvid.bench.run_folder import VIDEOS
+from alignvid.attachment.attachment import Attachment
+from alignvid.bench.records import ProofFacts, VideoRecord
+from alignvid.bench.run_folder import BASELINE, VIDEOS
 from alignvid.bench.runs.jobs import Job, Task
+from alignvid.bench.runs.loops import Chosen, chosen_clips
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.errors import InputError, pass_on_interrupt
 from alignvid.files import sha256_of_bytes
@@ -22,10 +25,15 @@ from alignvid.generate.call import call_arguments, frames_of
 from alignvid.generate.guidance import guided_until
 from alignvid.generate.guiders import guided_pipeline, run_guided
 from alignvid.generate.loading import find_model
+from alignvid.generate.loras import load_loras
+from alignvid.generate.memory import forget_peak, peak_bytes
 from alignvid.generate.model import Model, load_model
+from alignvid.generate.progress import Progress, steps_reported
 from alignvid.media.blur import blurred_image
 from alignvid.media.images import decode_image, fit_image, png_bytes
 from alignvid.media.videos import Frames, encode_video
+
+TIMED_STEPS = 2
 
 
 class Made(NamedTuple):
@@ -33,6 +41,29 @@ class Made(NamedTuple):
 
     record: VideoRecord
     video: bytes | None
+
+
+class Facts(NamedTuple):
+    """What the making of a clip took, and what acted in it."""
+
+    seconds: float
+    peak_bytes: int | None = None
+    proof: ProofFacts | None = None
+
+
+class Timed(NamedTuple):
+    """What one clip costs."""
+
+    step_s: float
+    other_s: float
+    """Encoding of texts and pictures, and decoding."""
+    peak_bytes: int | None
+    file_bytes: int
+    """Of its video; of few steps it is noise, which takes more than a finished one."""
+
+    def seconds(self, steps: int) -> float:
+        """Of a whole clip."""
+        return self.other_s + steps * self.step_s
 
 
 @runtime_checkable
@@ -53,6 +84,7 @@ class PipelineWorker:
 
         self.spec = spec
         self.model: Model = load_model(find_model(spec.model), spec.generation(), show_progress=False)
+        load_loras(self.model.pipeline, spec.loras)
         self.pipeline: Any = _batched(self.model.pipeline, spec.batch)
         self.encodings = Encodings(self.pipeline)
         self.trajectories = Trajectories(self.pipeline)
@@ -62,30 +94,47 @@ class PipelineWorker:
     def run(self, task: Task, images: Sequence[bytes | None]) -> list[Made]:
         """One result per job; a job that raises gives a failed record with its error, and the worker takes the next."""
         try:
+            forget_peak(self.model.device.name)
             begin = time.perf_counter()
-            clips = self._clips(task, images)
+            clips, attachment = self._clips(task, images)
             seconds = (time.perf_counter() - begin) / len(task.jobs)
-            return [made_of(job, clip, seconds) for job, clip in zip(task.jobs, clips, strict=True)]
+            facts = Facts(
+                seconds, peak_bytes(self.model.device.name), None if attachment is None else proof(attachment)
+            )
+            return [
+                made_of(replace(job, noise_seed=chosen.noise_seed), chosen.clip, facts, chosen.attempts)
+                for job, chosen in zip(task.jobs, clips, strict=True)
+            ]
         except Exception as error:  # the outer loop: one job's failure must not lose the others
             pass_on_interrupt(error)
             if len(task.jobs) == 1:
                 return [Made(failed(task.jobs[0], f"{type(error).__name__}: {error}"), None)]
-        alone = [replace(task, jobs=(job,), followers=()) for job in task.jobs]  # to find out which one it is
-        return [made for single, image in zip(alone, images, strict=True) for made in self.run(single, [image])]
+        pairs = zip(task.alone(), images, strict=True)
+        return [made for single, image in pairs for made in self.run(single, [image])]
 
-    def _clips(self, task: Task, images: Sequence[bytes | None]) -> list[Frames]:
+    def _clips(self, task: Task, images: Sequence[bytes | None]) -> tuple[list[Chosen], Attachment | None]:
         if task.jobs[0].variant.still:
-            return [_still(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)]
+            pairs = zip(task.jobs, images, strict=True)
+            return [Chosen(still_clip(job, image, self.spec.max_pixels), job.noise_seed) for job, image in pairs], None
         self._forget_what_is_over(task)
         recipe, runner = task.jobs[0].variant.recipe, self._runner(task.jobs[0])
         with ExitStack() as stack:
             stack.enter_context(self.model.thread_limit())
-            stack.enter_context(self.encodings.shared())  # first: a recipe may encode a text of its own
-            stack.enter_context(nullcontext() if recipe is None else attach(runner, recipe, strict=self.spec.strict))
-            stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
-            if self.spec.batch > 1:
-                return self._batch(task.jobs, images)
-            return [self._single(task.jobs[0], images[0], runner)]
+            if self.spec.shares:  # first: a recipe may encode a text of its own
+                stack.enter_context(self.encodings.shared())
+            attachment = stack.enter_context(
+                nullcontext() if recipe is None else attach(runner, recipe, strict=self.spec.strict)
+            )
+            if self.spec.shares:
+                stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
+            pictures = [
+                _reference(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)
+            ]
+            clips = chosen_clips(task.jobs, pictures, partial(self._made, runner))
+        return clips, attachment
+
+    def _made(self, runner: Any, jobs: Sequence[Job], pictures: Sequence[Image.Image | None]) -> list[Frames]:
+        return self._batch(jobs, pictures) if self.spec.batch > 1 else [self._single(jobs[0], pictures[0], runner)]
 
     def _runner(self, job: Job) -> Any:
         """What runs a job: the pipeline, or a modular one with a guider on its models."""
@@ -104,7 +153,7 @@ class PipelineWorker:
             self.trajectories.forget()
         self._samples, self._inputs = samples, inputs
 
-    def _single(self, job: Job, image: bytes | None, runner: Any) -> Frames:
+    def _single(self, job: Job, reference: Image.Image | None, runner: Any) -> Frames:
         import torch
 
         spec = self.spec.generation(
@@ -112,7 +161,6 @@ class PipelineWorker:
             seed=job.noise_seed,
             guidance=job.settings.guidance,
         )
-        reference = _reference(job, image, self.spec.max_pixels)
         arguments = call_arguments(type(self.pipeline), spec, job.settings, reference)
         if job.variant.cfg_high is not None:
             arguments["callback_on_step_end"] = guided_until(job.variant.cfg_high)
@@ -122,13 +170,34 @@ class PipelineWorker:
             made = runner(**arguments) if job.variant.guider is None else run_guided(runner, arguments)
             return frames_of(made)
 
-    def _batch(self, jobs: Sequence[Job], images: Sequence[bytes | None]) -> list[Frames]:
+    def timed(self, job: Job, image: bytes | None) -> Timed:
+        """What a clip of this job would cost, from one that is stopped being denoised after its second step.
+
+        The second step is the one that counts: kernels are chosen and compiled in the first.
+        """
+        moments: list[float] = []
+
+        def note(progress: Progress) -> None:
+            if progress.stage == "steps" and progress.done:
+                moments.append(time.perf_counter())
+
+        short = replace(job, settings=replace(job.settings, steps=min(TIMED_STEPS, job.settings.steps)))
+        forget_peak(self.model.device.name)
+        begin = time.perf_counter()
+        with self.model.thread_limit(), steps_reported(self.pipeline, BASELINE, short.settings.steps, note):
+            clip = self._single(short, _reference(short, image, self.spec.max_pixels), self.pipeline)
+        seconds = time.perf_counter() - begin
+        step = moments[-1] - moments[-2] if len(moments) > 1 else seconds
+        other = max(seconds - step * len(moments), 0.0)
+        video = encode_video(clip, job.settings.fps)
+        return Timed(step, other, peak_bytes(self.model.device.name), len(video))
+
+    def _batch(self, jobs: Sequence[Job], pictures: Sequence[Image.Image | None]) -> list[Frames]:
         """As many clips as a batch has, however many jobs there are: then no clip depends on which others run."""
         padded = [index % len(jobs) for index in range(self.spec.batch)]
-        references = [_reference(jobs[index], images[index], self.spec.max_pixels) for index in padded]
         settings = jobs[0].settings
         clips = self.pipeline.generate(
-            references,
+            [pictures[index] for index in padded],
             [jobs[index].sample.prompt for index in padded],
             [jobs[index].noise_seed for index in padded],
             steps=settings.steps,
@@ -136,6 +205,18 @@ class PipelineWorker:
             after_step=None if (high := jobs[0].variant.cfg_high) is None else guided_until(high),
         )
         return clips[: len(jobs)]
+
+
+def proof(attachment: Attachment) -> ProofFacts:
+    """What an attachment did."""
+    return {
+        "name": attachment.name,
+        "sites": attachment.site_count,
+        "forwards": attachment.forward_count,
+        "active_forwards": attachment.active_forward_count,
+        "acted": attachment.acted_count,
+        "warnings": list(attachment.warnings),
+    }
 
 
 def failed(job: Job, error: str) -> VideoRecord:
@@ -168,7 +249,7 @@ def _reference(job: Job, image: bytes | None, max_pixels: int) -> Image.Image | 
     return fitted if job.variant.blur is None else blurred_image(fitted, job.variant.blur)
 
 
-def _still(job: Job, image: bytes | None, max_pixels: int) -> Frames:
+def still_clip(job: Job, image: bytes | None, max_pixels: int) -> Frames:
     """The reference picture, as the model would get it, for the whole length of the video."""
     reference = _reference(job, image, max_pixels)
     if reference is None:
@@ -177,8 +258,8 @@ def _still(job: Job, image: bytes | None, max_pixels: int) -> Frames:
     return np.repeat(picture[None], job.settings.frames or 1, 0)
 
 
-def made_of(job: Job, clip: Frames, seconds: float) -> Made:
-    """The video of a job, or the picture as PNG, and its record."""
+def made_of(job: Job, clip: Frames, facts: Facts, attempts: int | None = None) -> Made:
+    """The video of a job, or the picture as PNG, and its record; `attempts`: how many a loop made to choose it."""
     is_picture = job.settings.frames is None and len(clip) == 1  # of a pipeline that makes no videos
     video = png_bytes(Image.fromarray(clip[0])) if is_picture else encode_video(clip, job.settings.fps)
     frames, height, width, _ = clip.shape
@@ -196,6 +277,9 @@ def made_of(job: Job, clip: Frames, seconds: float) -> Made:
         width=width,
         height=height,
         fps=job.settings.fps,
-        seconds=round(seconds, 3),
+        seconds=round(facts.seconds, 3),
+        attempts=attempts,
+        peak_bytes=facts.peak_bytes,
+        proof=facts.proof,
     )
     return Made(record, video)

@@ -10,7 +10,9 @@ from alignvid.host.caches.cache import Cache, Samples, Slots
 from alignvid.host.caches.cache_dit import CacheDit
 from alignvid.host.caches.diffusers import DiffusersHooks
 from alignvid.host.caches.family import FamilyCache
+from alignvid.host.caches.given import GivenCache
 from alignvid.host.caches.para_attn import ParaAttn
+from alignvid.models.family import Arguments, OwnCache
 
 
 class EdgeWatch:
@@ -23,11 +25,17 @@ class EdgeWatch:
     after it belong together: nothing else may call `see` or run this transformer in between.
     """
 
-    def __init__(self, transformer: nn.Module, forget: Callable[[nn.Module], None] | None = None) -> None:
-        """Nothing acts yet, so what was cached before is without a gain. `forget`: the family's own."""
+    def __init__(
+        self,
+        transformer: nn.Module,
+        forget: Callable[[nn.Module], None] | None = None,
+        own: OwnCache | None = None,
+    ) -> None:
+        """Nothing acts yet, so what was cached before is without a gain. `forget`, `own`: the family's."""
         self._caches: list[Cache] = [DiffusersHooks(transformer), CacheDit(transformer), ParaAttn(transformer)]
         if forget is not None:
             self._caches.append(FamilyCache(transformer, forget))
+        self._given = None if own is None else GivenCache(transformer, own)
         self._passes: Slots[str | None] = Slots()
         self._transformer = transformer
 
@@ -37,17 +45,21 @@ class EdgeWatch:
         left = vars(self._transformer)  # not `getattr`: what a module has not, it looks for in four places
         return left.get("_cache_config") is not None or left.get("_context_manager") is not None
 
-    def see(self, pass_name: str | None, samples: Samples) -> bool:
-        """Note how the gain acts in the forward that is about to run, in the pass of that name.
+    def see(self, pass_name: str | None, samples: Samples, arguments: Arguments | None = None) -> bool:
+        """Note how the gain acts in the forward that is about to run, in the pass of that name, with these arguments.
 
         Returns: whether it acts there otherwise than in the last forward of that pass.
         """
         for cache in self._caches:
             cache.see(pass_name, samples)
-        return self._passes.differs(pass_name, samples)
+        is_edge = self._passes.differs(pass_name, samples)
+        of_given = None if self._given is None or arguments is None else self._given.see(arguments, samples)
+        return is_edge if of_given is None else of_given
 
     def forget_all(self) -> None:
         """Let nothing that was computed with a gain outlive the attachment."""
         for cache in self._caches:
             cache.forget_all()
+        if self._given is not None:
+            self._given.forget_all()
         self._passes.clear()

@@ -1,6 +1,7 @@
 """FramePack's own transformer, of its repository and of FramePack-Studio: the family `framepack` by other names.
 
-Its TeaCache skips all blocks where little has changed since the last forward that ran them. Read in FramePack 97fe5db.
+Its TeaCache, and the MagCache of FramePack-Studio, skip all blocks where little has changed since the last forward that
+ran them. Read in FramePack 97fe5db and FramePack-Studio f4369da.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ def grid(target: str, transformer: Any, arguments: Arguments) -> Grid:
 
 
 def forget(transformer: Any) -> None:
-    """So that its TeaCache runs the blocks in the next forward."""
+    """So that its TeaCache or MagCache runs the blocks in the next forward."""
     if transformer.enable_teacache:
         transformer.accumulated_rel_l1_distance = math.inf
+    if (magcache := getattr(transformer, "magcache", None)) is not None:
+        magcache.accumulated_err = math.inf
 
 
 FAMILY = Family(

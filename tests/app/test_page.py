@@ -1,0 +1,178 @@
+"""The page in a real Chromium, over the real server and the miniature."""
+
+import re
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from alignvid.app.desk import made_scene
+from app_server import served
+from chromium import CHROMIUM, FLAGS, needs_chromium
+
+STEPS = "#steps :is(input, textarea)"
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("runs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, server):
+    """Opens the page; afterwards nothing was asked of another server, and the console holds no error."""
+    contexts, complaints = [], []
+
+    def open_page(width=1366):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        ours = (server.url, "data:", "blob:")
+        page.on("request", lambda asked: asked.url.startswith(ours) or complaints.append(asked.url))
+        page.goto(server.url)
+        page.wait_for_selector("#make")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "scene.png"
+    made_scene(0)[0].save(path)
+    return path
+
+
+def fill(page, picture, prompt, *, steps=2):
+    if picture:
+        page.set_input_files("input[type=file]", picture)
+        page.wait_for_selector("#picture img")
+    page.fill("#prompt textarea", prompt)
+    if not page.locator(STEPS).is_visible():
+        page.click("text=Settings")
+    page.fill(STEPS, str(steps))
+
+
+def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, server, picture):
+    page = opened()
+    fill(page, picture, made_scene(0)[1])
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    inside = page.frame_locator("#result iframe")
+    expect(inside.locator("video")).to_have_count(2)
+    page.frames[1].wait_for_function("[...document.querySelectorAll('video')].every((one) => one.currentTime > 0)")
+    times = page.frames[1].evaluate("[...document.querySelectorAll('video')].map((one) => one.currentTime)")
+    assert abs(times[0] - times[1]) < 0.15
+    record = page.locator("#result a", has_text="Open record").get_attribute("href")
+    assert re.fullmatch(r"runs/[0-9]{8}-[0-9]{6}-[0-9a-f]{4}/record.json", record)
+    again = opened(360)
+    assert again.locator("#history li").count() == 1
+    assert again.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_what_is_wrong_is_said_in_place_and_the_form_stays(opened, tmp_path):
+    page = opened()
+    broken, huge = tmp_path / "broken.png", tmp_path / "huge.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    Image.new("1", (8_000, 7_000)).save(huge)
+    for file, said in ((broken, "'broken.png' is not an image|'broken.png' is damaged"), (huge, "56.0 megapixels")):
+        page.set_input_files("input[type=file]", file)
+        expect(page.locator("#checked .error")).to_have_text(re.compile(said))
+        page.fill("#prompt textarea", "add a red circle")
+        page.click("#make")
+        expect(page.locator("#status .error")).to_have_text(re.compile(said))
+        assert page.input_value("#prompt textarea") == "add a red circle"
+        page.click("[aria-label='Clear']")
+    page.fill("#prompt textarea", "  ")
+    page.click("#make")
+    expect(page.locator("#status .error")).to_contain_text("The prompt is empty")
+
+
+@pytest.mark.slow
+def test_a_loop_of_three_attempts_shows_each_with_the_judge_s_answers(opened, picture):
+    page = opened()
+    fill(page, picture, made_scene(0)[1], steps=1)  # one step: too few for any attempt to be right
+    page.click("text=Until it is followed")
+    page.fill("#budget input[type=number]", "3")
+    page.click("#until")
+    expect(page.locator("#status")).to_contain_text("Not followed in 3 attempts", timeout=120_000)
+    inside = page.frame_locator("#result iframe")
+    expect(inside.locator("section.row")).to_have_count(3)
+    assert "Is the rest as it was?" in inside.locator("#attempt-2 .verdict").last.inner_text()
+    expect(inside.locator(".verdict", has_text="the best")).to_have_count(1)
+    expect(page.locator("#history li").first).to_contain_text("3 attempts")
+
+
+@pytest.mark.slow
+def test_cancel_ends_a_run_and_keeps_nothing_of_it(opened, server, picture):
+    page = opened()
+    before = page.locator("#history li").count()
+    fill(page, picture, made_scene(0)[1], steps=900)
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("step", timeout=60_000)
+    page.click("#cancel")
+    expect(page.locator("#status")).to_contain_text("Cancelled", timeout=60_000)
+    fill(page, None, made_scene(0)[1], steps=1)
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#history li")).to_have_count(before + 1)
+
+
+@pytest.mark.slow
+def test_two_users_wait_for_the_one_model_and_each_gets_their_own(opened, picture):
+    first, second = opened(), opened()
+    prompts = [made_scene(number)[1] for number in (0, 1)]
+    for page, prompt, steps in ((first, prompts[0], 150), (second, prompts[1], 2)):
+        fill(page, picture, prompt, steps=steps)
+    first.click("#make")
+    expect(first.locator("#status")).to_contain_text("step", timeout=60_000)
+    second.click("#make")
+    second.wait_for_timeout(1_000)
+    assert "Done" not in first.inner_text("#status") and "step" not in second.inner_text("#status")
+    for page, prompt in ((first, prompts[0]), (second, prompts[1])):
+        expect(page.locator("#status")).to_contain_text("Done", timeout=120_000)
+        expect(page.frame_locator("#result iframe").locator(".prompt")).to_have_text(prompt)
+
+
+@pytest.mark.slow
+def test_words_are_picked_by_a_click_and_their_attention_is_seen_by_one(opened, picture):
+    page = opened()
+    page.click("#scene")
+    page.wait_for_selector("#words-to-pick button")
+    word = page.locator("#words-to-pick button").nth(2).get_attribute("data-value")
+    page.locator("#words-to-pick button").nth(2).click()
+    expect(page.locator("#words textarea, #words input")).to_have_value(f"{word}:1.6")
+    fill(page, None, page.input_value("#prompt textarea"), steps=2)
+    page.click("#make")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    page.locator(f"#look button[data-value='{word}']").click()
+    inside = page.frame_locator("#look iframe")
+    expect(inside.locator("video")).to_have_count(2, timeout=120_000)
+    assert f"“{word}”" in inside.locator("h2").inner_text()
+    page.locator("#history button", has_text="Repeat").first.click()
+    expect(page.locator("#status")).to_contain_text("every frame is equal", timeout=60_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1366, 1920])
+def test_nothing_reaches_beyond_the_screen(opened, width):
+    page = opened(width)
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
