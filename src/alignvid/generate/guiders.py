@@ -73,6 +73,7 @@ def guided_pipeline(pipeline: Any, name: str, guidance: float) -> Any:
 
     blocks = getattr(modular_pipelines, _BLOCKS[type(pipeline).__name__])()
     modular = blocks.init_pipeline()
+    modular.__class__ = _sized_by_config(type(modular))
     known = GUIDERS[name]
     settings: dict[str, Any] = {known.scale: [guidance, guidance] if known.scale == "guidance_scales" else guidance}
     if known.layers:
@@ -83,6 +84,17 @@ def guided_pipeline(pipeline: Any, name: str, guidance: float) -> Any:
     modular.update_components(**lent, guider=getattr(guiders, known.kind)(**settings))
     modular.set_progress_bar_config(disable=True)
     return modular
+
+
+def _sized_by_config(kind: type) -> type:
+    """The same pipeline with the autoencoder's scale as its config says it, which the normal one reads; the modular
+    one guesses it from the number of its stages.
+    """
+    members = {
+        "vae_scale_factor_spatial": property(lambda self: self.vae.config.scale_factor_spatial),
+        "vae_scale_factor_temporal": property(lambda self: self.vae.config.scale_factor_temporal),
+    }
+    return type(kind.__name__, (kind,), members)
 
 
 class Guided(NamedTuple):
