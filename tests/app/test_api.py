@@ -1,6 +1,8 @@
 """What programs call, with Gradio's own client: the same runs as on the page, one after the other."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
@@ -43,6 +45,18 @@ def test_a_run_gives_its_steps_its_record_and_both_videos_and_is_repeated_exactl
     both = [read_record(runs / name).outputs["alignvid"]["frames_sha256"] for name in (run["run"], again["run"])]
     assert both[0] == both[1] and run["run"] != again["run"]
     assert [one["run"] for one in client.predict(api_name="/runs")] == sorted((run["run"], again["run"]), reverse=True)
+
+
+@pytest.mark.slow
+def test_the_program_of_the_documentation_runs_as_it_stands(client, monkeypatch, capsys):
+    """docs/app.md, but for the address, which is that of this server."""
+    root = Path(__file__).parents[2]
+    (program,) = re.findall(r"^```python\n(.*?)^```$", (root / "docs" / "app.md").read_text(), re.MULTILINE | re.DOTALL)
+    here = f'Client("{client.src}", headers={{"Authorization": "Bearer {TOKEN}"}})'
+    monkeypatch.chdir(root)
+    exec(program.replace('Client("http://127.0.0.1:7860/")', here), {})
+    name, acted = capsys.readouterr().out.split()[-2:]
+    assert name and int(acted) > 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from alignvid.app.desk import made_scene
@@ -11,6 +10,8 @@ from app_server import served
 from chromium import CHROMIUM, FLAGS, needs_chromium
 
 STEPS = "#steps :is(input, textarea)"
+
+expect.set_options(timeout=120_000)  # a busy machine is no failure
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -38,6 +39,7 @@ def opened(browser, server):
         context = browser.new_context(viewport={"width": width, "height": 900})
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(120_000)
         page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         ours = (server.url, "data:", "blob:")
@@ -73,7 +75,7 @@ def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, 
     page = opened()
     fill(page, picture, made_scene(0)[1])
     page.click("#make")
-    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("Done")
     inside = page.frame_locator("#result iframe")
     expect(inside.locator("video")).to_have_count(2)
     page.frames[1].wait_for_function("[...document.querySelectorAll('video')].every((one) => one.currentTime > 0)")
@@ -87,21 +89,16 @@ def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, 
 
 
 def test_what_is_wrong_is_said_in_place_and_the_form_stays(opened, tmp_path):
-    page = opened()
-    broken, huge = tmp_path / "broken.png", tmp_path / "huge.png"
+    page, broken = opened(), tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    Image.new("1", (8_000, 7_000)).save(huge)
-    for file, said in ((broken, "'broken.png' is not an image|'broken.png' is damaged"), (huge, "56.0 megapixels")):
-        page.set_input_files("input[type=file]", file)
-        expect(page.locator("#checked .error")).to_have_text(re.compile(said))
-        page.fill("#prompt textarea", "add a red circle")
+    said = re.compile(r"^'broken.png' is not an image|^Image 'broken.png' is damaged")
+    page.set_input_files("input[type=file]", broken)
+    expect(page.locator("#checked .error")).to_have_text(said)
+    for prompt, reason in (("add a red circle", said), ("  ", re.compile("The prompt is empty"))):
+        page.fill("#prompt textarea", prompt)
         page.click("#make")
-        expect(page.locator("#status .error")).to_have_text(re.compile(said))
-        assert page.input_value("#prompt textarea") == "add a red circle"
-        page.click("[aria-label='Clear']")
-    page.fill("#prompt textarea", "  ")
-    page.click("#make")
-    expect(page.locator("#status .error")).to_contain_text("The prompt is empty")
+        expect(page.locator("#status .error")).to_have_text(reason)
+        assert page.input_value("#prompt textarea") == prompt
 
 
 @pytest.mark.slow
@@ -111,7 +108,7 @@ def test_a_loop_of_three_attempts_shows_each_with_the_judge_s_answers(opened, pi
     page.click("text=Until it is followed")
     page.fill("#budget input[type=number]", "3")
     page.click("#until")
-    expect(page.locator("#status")).to_contain_text("Not followed in 3 attempts", timeout=120_000)
+    expect(page.locator("#status")).to_contain_text("Not followed in 3 attempts")
     inside = page.frame_locator("#result iframe")
     expect(inside.locator("section.row")).to_have_count(3)
     assert "Is the rest as it was?" in inside.locator("#attempt-2 .verdict").last.inner_text()
@@ -125,12 +122,12 @@ def test_cancel_ends_a_run_and_keeps_nothing_of_it(opened, server, picture):
     before = page.locator("#history li").count()
     fill(page, picture, made_scene(0)[1], steps=900)
     page.click("#make")
-    expect(page.locator("#status")).to_contain_text("step", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("step")
     page.click("#cancel")
-    expect(page.locator("#status")).to_contain_text("Cancelled", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("Cancelled")
     fill(page, None, made_scene(0)[1], steps=1)
     page.click("#make")
-    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#history li")).to_have_count(before + 1)
 
 
@@ -141,12 +138,12 @@ def test_two_users_wait_for_the_one_model_and_each_gets_their_own(opened, pictur
     for page, prompt, steps in ((first, prompts[0], 150), (second, prompts[1], 2)):
         fill(page, picture, prompt, steps=steps)
     first.click("#make")
-    expect(first.locator("#status")).to_contain_text("step", timeout=60_000)
+    expect(first.locator("#status")).to_contain_text("step")
     second.click("#make")
     second.wait_for_timeout(1_000)
     assert "Done" not in first.inner_text("#status") and "step" not in second.inner_text("#status")
     for page, prompt in ((first, prompts[0]), (second, prompts[1])):
-        expect(page.locator("#status")).to_contain_text("Done", timeout=120_000)
+        expect(page.locator("#status")).to_contain_text("Done")
         expect(page.frame_locator("#result iframe").locator(".prompt")).to_have_text(prompt)
 
 
@@ -160,13 +157,13 @@ def test_words_are_picked_by_a_click_and_their_attention_is_seen_by_one(opened, 
     expect(page.locator("#words textarea, #words input")).to_have_value(f"{word}:1.6")
     fill(page, None, page.input_value("#prompt textarea"), steps=2)
     page.click("#make")
-    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("Done")
     page.locator(f"#look button[data-value='{word}']").click()
     inside = page.frame_locator("#look iframe")
-    expect(inside.locator("video")).to_have_count(2, timeout=120_000)
+    expect(inside.locator("video")).to_have_count(2)
     assert f"“{word}”" in inside.locator("h2").inner_text()
     page.locator("#history button", has_text="Repeat").first.click()
-    expect(page.locator("#status")).to_contain_text("every frame is equal", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("every frame is equal")
 
 
 @pytest.mark.slow

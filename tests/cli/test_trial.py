@@ -36,9 +36,13 @@ SMALL = ("--data", "omitshapes", "--count", "2", "--seed", "0")
     ("arguments", "message"),
     [
         (SMALL, "no terminal here to answer on; add --yes"),
-        ((*SMALL, "--yes", "--arms", "baseline,relased"), "Arm 'relased' is unknown"),
+        ((*SMALL, "--yes", "--arms", "baseline,nonesuch"), "Arm 'nonesuch' is unknown"),
         ((*SMALL, "--yes", "--seed", "x"), "--seed 'x' is no number"),
-        ((*SMALL, "--yes", "--lora", "gone.safetensors"), "The LoRA 'gone.safetensors' cannot be loaded"),
+        pytest.param(
+            (*SMALL, "--yes", "--lora", "gone.safetensors"),
+            "The LoRA 'gone.safetensors' cannot be loaded",
+            marks=pytest.mark.slow,  # the model is loaded first
+        ),
         (("--data", "gone", "--yes"), "Data set 'gone' is not there"),
         ((*SMALL, "--yes", "--comfyui", "http://127.0.0.1:9"), "needs both --comfyui ADDRESS and --workflow FILE"),
     ],

@@ -94,6 +94,9 @@ class PipelineWorker:
     def run(self, task: Task, images: Sequence[bytes | None]) -> list[Made]:
         """One result per job; a job that raises gives a failed record with its error, and the worker takes the next."""
         try:
+            if task.jobs[0].variant.still:  # without the model
+                pictures = zip(task.jobs, images, strict=True)
+                return [made_of(job, still_clip(job, one, self.spec.max_pixels), Facts(0.0)) for job, one in pictures]
             forget_peak(self.model.device.name)
             begin = time.perf_counter()
             clips, attachment = self._clips(task, images)
@@ -113,9 +116,6 @@ class PipelineWorker:
         return [made for single, image in pairs for made in self.run(single, [image])]
 
     def _clips(self, task: Task, images: Sequence[bytes | None]) -> tuple[list[Chosen], Attachment | None]:
-        if task.jobs[0].variant.still:
-            pairs = zip(task.jobs, images, strict=True)
-            return [Chosen(still_clip(job, image, self.spec.max_pixels), job.noise_seed) for job, image in pairs], None
         self._forget_what_is_over(task)
         recipe, runner = task.jobs[0].variant.recipe, self._runner(task.jobs[0])
         with ExitStack() as stack:
