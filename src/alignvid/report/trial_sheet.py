@@ -32,7 +32,7 @@ def write_sheet(folder: RunFolder, plan: Registration, found: ModelOutcome) -> P
     arms = [name for name in plan.arms if name != STILL]
     videos = {(row.sample, row.variant): row for row in folder.videos() if row.seed == plan.seeds[0] and row.file}
     rows = [_row(folder, sample, [videos.get((sample.id, arm)) for arm in arms]) for sample in samples]
-    head = [found.model, *_verdicts(found)]
+    head = [f"AlignVid trial of {found.model}, plan {plan.plan_sha256[:16]}", *_verdicts(found)]
     sheet = _laid_out(head, ["picture", *arms], samples, rows)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=_QUALITY)
@@ -45,7 +45,8 @@ def _verdicts(found: ModelOutcome) -> list[str]:
 
 
 def _row(folder: RunFolder, sample: Sample, videos: Sequence[VideoRecord | None]) -> list[Image.Image | None]:
-    picture = decode_image(read_bytes(folder.path / sample.image_path), sample.image_path, max_pixels=1 << 28).pixels
+    place = str(sample.image_path)
+    picture = decode_image(read_bytes(folder.path / place), place, max_pixels=1 << 28).pixels
     frames = [None if video is None else read_video(folder.path / str(video.file)).frames[-1] for video in videos]
     return [_thumbnail(picture), *(None if frame is None else _thumbnail(Image.fromarray(frame)) for frame in frames)]
 
