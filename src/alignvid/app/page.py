@@ -58,7 +58,7 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
                 history = gr.HTML(views.history(None), js_on_load=views.ON_CLICK, elem_id="history")
         current, form = gr.State(""), [*asked, *settings]
         shown = [status, result, look, history, current]
-        runs = [
+        runs: list[Any] = [  # what Gradio declares here are dicts, and events are what it takes
             make.click(desk.make, [compare, *form], shown, **waiting(shows=status)),
             until.click(desk.follow, [questions, budget, *form], shown, **waiting(shows=status)),
             look.click(desk.look, current, shown, **waiting(shows=status)),

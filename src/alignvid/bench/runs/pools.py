@@ -29,7 +29,8 @@ class Begun(NamedTuple):
     """Work that may run now, with the files of its images."""
 
     task: Work
-    images: tuple[bytes, ...]
+    images: tuple[bytes | None, ...]
+    """None where a sample has none."""
 
 
 Begin = Callable[[Any], Begun | None]
