@@ -80,7 +80,7 @@ def slow_or_not(page: Path) -> object:
     return pytest.param(page, marks=pytest.mark.slow if "tutorials" in page.parts else (), id=page_id(page))
 
 
-@pytest.mark.parametrize("page", map(slow_or_not, RUN))
+@pytest.mark.parametrize("page", [slow_or_not(page) for page in RUN])
 def test_the_python_of_a_page_runs_as_it_stands(page, monkeypatch, tmp_path):
     """On the miniature, at its size; one block after the other."""
     from diffusers import WanImageToVideoPipeline
