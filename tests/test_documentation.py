@@ -75,7 +75,12 @@ def test_a_block_that_another_test_runs_is_named_there(block):
     assert block.page.name in (ROOT / block.runner).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", RUN, ids=page_id)
+def slow_or_not(page: Path) -> object:
+    """Tutorials repeat what other pages show."""
+    return pytest.param(page, marks=pytest.mark.slow if "tutorials" in page.parts else (), id=page_id(page))
+
+
+@pytest.mark.parametrize("page", [slow_or_not(page) for page in RUN])
 def test_the_python_of_a_page_runs_as_it_stands(page, monkeypatch, tmp_path):
     """On the miniature, at its size; one block after the other."""
     from diffusers import WanImageToVideoPipeline

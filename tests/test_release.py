@@ -76,7 +76,7 @@ def test_one_version_stands_everywhere():
     said = {
         "CITATION.cff": re.search(r'^version: "(.+)"$', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1],
         "comfyui": tomllib.loads((ROOT / "comfyui" / "pyproject.toml").read_text())["project"]["version"],
-        "CHANGELOG.md": re.findall(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0],
+        "CHANGELOG.md": re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0],
     }
     assert said == dict.fromkeys(said, alignvid.__version__)
 

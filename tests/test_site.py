@@ -35,6 +35,7 @@ PAGES = (
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
+    pytest.mark.timeout(900),
     needs_chromium,
     pytest.mark.skipif(not MKDOCS.exists(), reason="make site installs mkdocs apart"),
 ]
