@@ -16,11 +16,26 @@ from torch import Tensor, nn
 from alignvid.errors import UnsupportedModel
 from alignvid.host import Door, Runner, register
 from alignvid.models import register as register_family
+from alignvid.schedule import StepWindow
 
 from .families import FAMILIES
 
 _ROUNDED = 1e-4
 """Of a sigma: samplers in lower precision give it rounded."""
+
+
+def level_at(sigma: float, model_sampling: Any) -> float:
+    """Noise level, 1 to 0, of a sigma: of a flow it is the same."""
+    is_flow = any(kind.__name__ == "CONST" for kind in type(model_sampling).__mro__)
+    return min(sigma, 1.0) if is_flow else sigma / (1.0 + sigma)
+
+
+def as_noise(window: StepWindow, model_sampling: Any) -> StepWindow:
+    """A window in fractions of the steps as one of noise levels: where the model's own schedule has these steps."""
+    high, low = (
+        level_at(float(model_sampling.percent_to_sigma(share)), model_sampling) for share in (window.start, window.stop)
+    )
+    return StepWindow.noise(low, high)
 
 
 @dataclass(eq=False)
@@ -51,8 +66,7 @@ class Run:
         """A run that begins with this schedule."""
         values = [float(value) for value in sigmas.tolist()]
         steps = values[:-1] or values
-        is_flow = any(kind.__name__ == "CONST" for kind in type(model_sampling).__mro__)
-        levels = [min(value, 1.0) if is_flow else value / (1.0 + value) for value in steps]
+        levels = [level_at(value, model_sampling) for value in steps]
         most = float(getattr(model_sampling, "sigma_max", steps[0]))
         is_slice = values[-1] > 0.0 or steps[0] < 0.999 * most
         return cls(sigmas, levels, steps, torch.tensor(levels, dtype=torch.float64, device="cpu"), is_slice)

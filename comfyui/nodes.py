@@ -13,13 +13,17 @@ from alignvid.recipe import Recipe
 
 from .patch import patch_of, patched
 from .report import report_of
-from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, preset_names, problem_of, recipe_from
+from .settings import AS_PRESET, AUTO, BRANCHES, STRENGTHS, attached, in_part, preset_names, problem_of, recipe_from
+from .watch import heard_by, watch_of, watched
 
 CATEGORY = "alignvid"
 RecipeIO = io.Custom("ALIGNVID_RECIPE")
 _GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is `gamma`."
 _FOLLOW_TIP = "From -1, the picture, to 1, the prompt; 0 leaves the model as it is. Used where strength is `follow`."
-_STEPS_TIP = "Empty: the preset's. 0.0-0.3 in fractions of the steps of this sampler, noise>0.9, noise:0.6-0.9, or all."
+_STEPS_TIP = (
+    "Empty: the preset's, as noise levels where a sampler runs a part of a schedule. 0.0-0.3 in fractions of the steps "
+    "of this sampler, noise>0.9, noise:0.6-0.9, or all."
+)
 _BLOCKS_TIP = 'Empty: the preset\'s. 0,2-7, first-half, last-half, all; by stack {"single_blocks": "0-9"}.'
 _STREAMS_TIP = "Empty: the preset's. text, image; or powers of gamma: cross.text=2, cross.image=1."
 
@@ -104,8 +108,12 @@ class AlignVid(io.ComfyNode):
     ) -> io.NodeOutput:
         """A clone of the MODEL with an attachment in its forwards."""
         try:
+            is_preset = recipe is None and not (widgets.get("steps") or "").strip()
             clone, patch = patched(
-                model, lambda lent: attached(lent, preset, recipe, proof=measure, **widgets), measures=measure
+                model,
+                lambda lent: attached(lent, preset, recipe, proof=measure, **widgets),
+                measures=measure,
+                in_part=in_part(preset, proof=measure, **widgets) if is_preset else None,
             )
         except AlignvidError as error:
             raise _refused(error) from None
@@ -189,6 +197,70 @@ class AlignVidReport(io.ComfyNode):
         return io.NodeOutput(after, words, json.dumps(data, indent=2), ui=ui.PreviewText(words))
 
 
+class AlignVidObserve(io.ComfyNode):
+    """MODEL -> MODEL: what its attention does is overheard."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidObserve",
+            display_name="AlignVid Observe",
+            category=CATEGORY,
+            description=(
+                "Overhears what attention does in each block at each step, with AlignVid or without: its entropy, and "
+                "the share that goes to the prompt's words. Slower; for AlignVid Observed, which shows it."
+            ),
+            inputs=[io.Model.Input("model", tooltip="Before or after AlignVid. It is left as it is; use the output.")],
+            outputs=[io.Model.Output(tooltip="The MODEL to sample with.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        """A clone of the MODEL with a watch in its forwards."""
+        try:
+            return io.NodeOutput(watched(model))
+        except AlignvidError as error:
+            raise _refused(error) from None
+
+
+class AlignVidObserved(io.ComfyNode):
+    """What was overheard in the last run, as a picture and as data."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """As ComfyUI asks for it."""
+        return io.Schema(
+            node_id="AlignVidObserved",
+            display_name="AlignVid Observed",
+            category=CATEGORY,
+            description=(
+                "What AlignVid Observe overheard in the run that gave `after`: blocks by steps, entropy on the left, "
+                "the share of the prompt's words on the right."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL that the sampler was given."),
+                io.AnyType.Input("after", tooltip="What the sampler gave, a LATENT mostly; passed on as it is."),
+            ],
+            outputs=[
+                io.AnyType.Output("passed", display_name="after", tooltip="What came in."),
+                io.Image.Output("picture", display_name="picture", tooltip="For Preview Image or Save Image."),
+                io.String.Output("data", display_name="data", tooltip="As JSON, a row for each softmax of each step."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, after: Any) -> io.NodeOutput:
+        """The picture and the rows."""
+        from .plot import picture
+
+        try:
+            heard = heard_by(watch_of(model))
+        except AlignvidError as error:
+            raise _refused(error) from None
+        return io.NodeOutput(after, picture(heard), json.dumps([item._asdict() for item in heard]))
+
+
 class AlignVidMiniature(io.ComfyNode):
     """MODEL, CLIP, CLIP_VISION and VAE of the embedded miniature."""
 
@@ -229,4 +301,4 @@ class Extension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """As ComfyUI asks for it."""
-        return [AlignVid, AlignVidRecipe, AlignVidReport, AlignVidMiniature]
+        return [AlignVid, AlignVidRecipe, AlignVidReport, AlignVidObserve, AlignVidObserved, AlignVidMiniature]

@@ -21,29 +21,36 @@ import alignvid
 from alignvid.attachment.attachment import Attachment
 from alignvid.errors import AttachmentError, ContractWarning
 from alignvid.recipe import Recipe
+from alignvid.schedule import StepWindow
 
-from .host import Lent, Run
+from .host import Lent, Run, as_noise
 
 logger = logging.getLogger(__name__)
 
 KEY = "alignvid"
 """Of the wrappers, by which a node finds the patch of a MODEL again."""
 _SAMPLE, _FORWARD = "outer_sample", "apply_model"  # comfy.patcher_extension.WrappersMP, which the tests compare
+InPart = Callable[[Lent, StepWindow], Attachment]
 _OURS = str(Path(alignvid.__file__).parent)
 
 
 class Patch:
     """An attachment, and what its runs did."""
 
-    def __init__(self, model: nn.Module, attach: Callable[[Lent], Attachment], *, measures: bool) -> None:
+    def __init__(
+        self, model: nn.Module, attach: Callable[[Lent], Attachment], *, measures: bool, in_part: InPart | None = None
+    ) -> None:
         """Laid over the model once, so that what does not fit is refused now; then withdrawn.
 
         Args:
             model: ComfyUI's BaseModel.
             attach: attaches to a model; asked once for each that the MODEL's clones run, mostly one.
             measures: whether its attachments take a proof in each run.
+            in_part: attaches with another window, where a sampler runs a part of a schedule alone; None where the
+                window is the user's own.
         """
-        self._attach, self.measures = attach, measures
+        self._attach, self.measures, self._in_part = attach, measures, in_part
+        self._in_parts: WeakKeyDictionary[nn.Module, Attachment] = WeakKeyDictionary()
         self._lent: WeakKeyDictionary[nn.Module, tuple[Lent, Attachment]] = WeakKeyDictionary()
         self.attachment = self._lent_to(model)[1]
         self.run: Run | None = None
@@ -53,6 +60,11 @@ class Patch:
     def recipe(self) -> Recipe:
         """What is in force."""
         return self.attachment.recipe
+
+    @property
+    def is_as_noise(self) -> bool:
+        """Whether the preset's window, in fractions of the steps, is taken as one of noise levels."""
+        return any(self.attachment is made for made in self._in_parts.values())
 
     def _lent_to(self, model: nn.Module) -> tuple[Lent, Attachment]:
         if model not in self._lent:
@@ -97,6 +109,7 @@ class Patch:
         run = self._run_of(options, t, model)
         step = run.step_of(float(t.flatten()[0]))
         lent.run, lent.options = run, options
+        self.attachment = attachment = self._for_part(lent, attachment, model) if run.is_slice else attachment
         self._note_lazy_cache(run, options)
         run.steps.add(step)
         run.forwards += 1
@@ -129,6 +142,19 @@ class Patch:
         if self.run is None or not self.run.has(sigmas):
             self.run = Run.of(sigmas, model.model_sampling)
         return self.run
+
+    def _for_part(self, lent: Lent, whole: Attachment, model: Any) -> Attachment:
+        """With the preset's window as one of noise levels, which is the same in each part of a schedule; `whole` where
+        the window is the user's own, or is none of fractions.
+        """
+        window, is_one = whole.recipe.steps, len(whole.recipe.parts) == 1
+        if self._in_part is None or not is_one or window.unit != "fraction" or window.is_all_or_none:
+            return whole
+        wanted, made = as_noise(window, model.model_sampling), self._in_parts.get(model)
+        if made is None or made.recipe.steps != wanted:
+            made = self._in_parts[model] = self._in_part(lent, wanted)
+            made.withdraw()
+        return made
 
     def _reaches(self, run: Run) -> bool:
         """Whether a part of a schedule has steps of the windows: in a whole one, the nearest step acts at least."""
@@ -179,8 +205,10 @@ def patch_of(patcher: Any) -> Patch | None:
     return cast(Patch, found[-1].__self__) if found else None
 
 
-def patched(patcher: Any, attach: Callable[[Lent], Attachment], *, measures: bool = False) -> tuple[Any, Patch]:
-    """A clone of a MODEL with an attachment in its forwards. The given one is left as it is.
+def patched(
+    patcher: Any, attach: Callable[[Lent], Attachment], *, measures: bool = False, in_part: InPart | None = None
+) -> tuple[Any, Patch]:
+    """A clone of a MODEL with an attachment in its forwards, as `Patch` describes. The given one is left as it is.
 
     Raises: AttachmentError if it has one already; whatever `attach` raises.
     """
@@ -189,7 +217,7 @@ def patched(patcher: Any, attach: Callable[[Lent], Attachment], *, measures: boo
             "This MODEL has been through an AlignVid node already: use one for each branch. For several modulations at "
             "once write them into one recipe (AlignVid Recipe)."
         )
-    patch = Patch(patcher.model, attach, measures=measures)
+    patch = Patch(patcher.model, attach, measures=measures, in_part=in_part)
     clone = patcher.clone()
     clone.add_wrapper_with_key(_SAMPLE, KEY, patch.around_sample)
     clone.add_wrapper_with_key(_FORWARD, KEY, patch.around_forward)

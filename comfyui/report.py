@@ -53,6 +53,11 @@ def _words(patch: Patch, run: Run) -> str:
             f"This sampler ran no whole schedule, and {patch.recipe.steps} was counted over its {len(run.levels)} "
             "steps alone; a window of noise levels, such as noise>0.9, is the same for each part."
         )
+    if run.is_slice and patch.is_as_noise:
+        lines.append(
+            f"This sampler ran no whole schedule, so that the preset's window is taken as {patch.recipe.steps}: where "
+            "the model's own schedule has these steps."
+        )
     lines.append(_change(patch))
     return "\n".join([*lines, *(f"Note: {note}" for note in run.notes)])
 

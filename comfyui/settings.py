@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import alignvid
@@ -82,6 +83,16 @@ def attached(lent: Lent, preset: str, recipe: Recipe | None, *, proof: bool, **w
     """An attachment as the widgets say. Raises: what `alignvid.attach` raises."""
     wanted = recipe if recipe is not None else None if preset == AUTO else preset
     return alignvid.attach(lent, wanted, proof=proof, **overrides(**widgets))
+
+
+def in_part(preset: str, *, proof: bool, **widgets: Any) -> Callable[[Lent, StepWindow], Attachment]:
+    """Attaches as the widgets say, with another window in place of the preset's."""
+
+    def attach(lent: Lent, window: StepWindow) -> Attachment:
+        steps = f"noise:{window.start}-{window.stop}"
+        return attached(lent, preset, None, proof=proof, **widgets | {"steps": steps})
+
+    return attach
 
 
 def recipe_from(text: str) -> Recipe:

@@ -16,7 +16,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -246,7 +246,7 @@ ARMS = {
     "**loop at the preset, budget 6**": Policy(always("preset"), 6),
 }
 WRONG = {
-    f"{100 * rate:g} % false {what}": Policy(always("preset"), ALL_NEED, **{f"false_{what}": rate})
+    f"{100 * rate:g} % false {what}": replace(Policy(always("preset"), ALL_NEED), **{f"false_{what}": rate})
     for rate in (0.03, 0.1)
     for what in ("yes", "no")
 } | {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from alignvid.cli.main import cli
 from alignvid.models import families
 from alignvid.models.evidence import PipelineFacts, model_table, recorded_combinations
 from alignvid.models.refused import REFUSED
-from api_page import api_page
+from api_page import ROOMS, api_page, room_page
 from contract import contract_lines
 from family_scripts import scripts_page
 from support_page import support_page
@@ -320,6 +321,7 @@ def _section(name: str, command: click.Command) -> str:
 
 PAGES = {
     "api.md": api_page,
+    **{f"api/{room}.md": partial(room_page, room) for room in ROOMS},
     "cli.md": cli_page,
     "compatibility.md": compatibility_page,
     "models.md": models_page,
@@ -332,6 +334,7 @@ def main() -> None:
     for file, page in PAGES.items():
         path, text = DOCS / file, page()
         if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             sys.exit(f"docs/{file} is stale; run `make docs` and commit it.")

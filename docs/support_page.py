@@ -48,13 +48,11 @@ released (`.github/workflows/ci.yml`).
 Nothing here was run on released weights. If you have run some, this is how what you saw becomes something that others
 can rely on:
 
-1. Make clips of the same noise without and with AlignVid, on prompts that you wrote down before: with
-   `alignvid generate --jobs FILE --compare`, or with `alignvid bench run` and at least `still`, `baseline`, `alignvid`.
-2. Keep every clip, whatever it shows, and the records beside them: they hold model, recipe, seeds, versions, machine.
-3. Judge them with a judge that was [audited](judging.md#auditing-a-judge), or by people who don't know which is which,
-   and score them.
-4. Open an issue with the scores (`scores.json`), the records (no weights, no videos of people), who judged, n, and the
-   machine.
+1. Run [a trial](trial.md): `alignvid trial run` writes its plan down before the first clip, `alignvid trial record`
+   makes the record of people's answers to pairs without names. What counts as "it helps" is fixed there.
+2. Keep every clip, whatever it shows.
+3. Open an issue with `trial-record.json` (no picture, no prompt, no name), whatever its verdict.
+4. `alignvid trial merge` puts it beside the others; a record of another plan is refused.
 5. It goes into [the lab log](lab-log.md) with its date and your name if you like, whatever its sign. A preset made from
    it has its own `provenance` line: who found it, on what, how many times.
 """

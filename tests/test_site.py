@@ -18,7 +18,19 @@ from chromium import CHROMIUM, FLAGS, needs_chromium
 ROOT = Path(__file__).parents[1]
 MKDOCS = Path(os.environ.get("ALIGNVID_SITE", ROOT / ".venv-site")) / "bin" / "mkdocs"
 WIDTHS = (360, 1366)
-PAGES = ("index", "install", "tutorials/hobbyist", "models", "scripts", "api", "concepts", "faq", "compare", "support")
+PAGES = (
+    "index",
+    "install",
+    "tutorials/hobbyist",
+    "models",
+    "scripts",
+    "api",
+    "api/alignvid",
+    "concepts",
+    "faq",
+    "compare",
+    "support",
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -98,8 +110,13 @@ def test_the_models_are_filtered_by_what_is_typed(page):
 
 
 def test_each_public_name_has_its_signature_and_example(page):
-    page.goto("/api.html")
-    text = page.locator(".md-content").inner_text()
-    assert "attach(" in text and "Examples" in text
-    for name in ("alignvid.attachment.attach.attach", "alignvid.schedule.StepWindow", "alignvid.models.family.Family"):
+    for room, name in (
+        ("alignvid", "alignvid.attachment.attach.attach"),
+        ("alignvid", "alignvid.schedule.StepWindow"),
+        ("alignvid.models", "alignvid.models.family.Family"),
+    ):
+        page.goto(f"/api/{room}.html")
         assert page.locator(f'[id="{name}"]').count() == 1, name
+    page.goto("/api/alignvid.html")
+    text = page.locator(".md-content").inner_text()
+    assert "attach(" in text and "Examples" in text and ">>>" in text

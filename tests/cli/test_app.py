@@ -1,6 +1,12 @@
-"""`alignvid app`: what is wrong with where it answers is said before anything is loaded, with exit code 2."""
+"""`alignvid app`: it answers, and what is wrong with where it would is said before anything is loaded."""
 
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 
 import pytest
 
@@ -24,3 +30,17 @@ def test_a_port_that_is_taken_is_said(alignvid, tmp_path):
         port = taken.getsockname()[1]
         code, _, err = alignvid("app", "--out", tmp_path / "runs", "--port", port)
     assert code == 2 and f"Port {port} is taken; choose another with --port, or 0" in err
+
+
+@pytest.mark.slow
+def test_the_page_answers_before_the_model_is_there_and_ctrl_c_ends_it_in_a_sentence(tmp_path):
+    command = [sys.executable, "-m", "alignvid", "app", "--out", str(tmp_path / "runs"), "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, env=os.environ | {"OMP_NUM_THREADS": "1"}) as running:
+        url = re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/)\n", running.stdout.readline())[1]
+        with urllib.request.urlopen(url) as answer:
+            assert answer.status == 200 and b"<title>alignvid</title>" in answer.read()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=120)
+    assert (running.returncode, out) == (130, "")
+    assert "Interrupted" in err and "Traceback" not in err

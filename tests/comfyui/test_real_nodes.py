@@ -16,7 +16,14 @@ import comfyui_core as core
 from comfyui_pack import FOLDER, pack
 
 nodes = pack("nodes")
-ALL = [nodes.AlignVid, nodes.AlignVidRecipe, nodes.AlignVidReport, nodes.AlignVidMiniature]
+ALL = [
+    nodes.AlignVid,
+    nodes.AlignVidRecipe,
+    nodes.AlignVidReport,
+    nodes.AlignVidObserve,
+    nodes.AlignVidObserved,
+    nodes.AlignVidMiniature,
+]
 DEFAULTS = dict(
     preset="auto", strength="preset", gamma=1.35, follow=0.5, blocks="", steps="", streams="", branch="preset"
 )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from alignvid.errors import AlignvidError
 from alignvid.models import Family, KeyNorm, Site, Stack
 from alignvid.models import registry as families
+from comfyui_interfaces import CONST, Executor, Patcher, wrapped
 from comfyui_pack import FOLDER, pack
 from plain_model import PlainVideoModel, plain_model
 
@@ -27,12 +28,6 @@ SITES = (
 )
 
 
-class CONST:
-    """A flow, by the name that ComfyUI's has."""
-
-    sigma_max = 1.0
-
-
 class Base(nn.Module):
     """Holds the transformer and its clones share it, as ComfyUI's BaseModel."""
 
@@ -42,48 +37,21 @@ class Base(nn.Module):
         self.model_sampling = CONST()
 
 
-class Patcher:
-    """A MODEL: the shared model, and wrappers of its own."""
-
-    def __init__(self, model: Base, wrappers: dict[str, dict[str, list[Callable[..., Any]]]] | None = None) -> None:
-        self.model, self.wrappers = model, wrappers or {}
-
-    def clone(self) -> Patcher:
-        copied = {kind: {key: list(found) for key, found in by_key.items()} for kind, by_key in self.wrappers.items()}
-        return Patcher(self.model, copied)
-
-    def add_wrapper_with_key(self, kind: str, key: str, wrapper: Callable[..., Any]) -> None:
-        self.wrappers.setdefault(kind, {}).setdefault(key, []).append(wrapper)
-
-    def get_wrappers(self, kind: str, key: str) -> list[Callable[..., Any]]:
-        return self.wrappers.get(kind, {}).get(key, [])
-
-
-class Executor:
-    """Runs wrappers one within the other, as ComfyUI's WrapperExecutor."""
-
-    def __init__(self, owner: Any, original: Callable[..., Any], wrappers: list[Callable[..., Any]]) -> None:
-        self.class_obj, self.original, self.wrappers = owner, original, wrappers
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.wrappers:
-            return self.original(*args, **kwargs)
-        first, *rest = self.wrappers
-        return first(Executor(self.class_obj, self.original, rest), *args, **kwargs)
-
-
-def wrapped(patcher: Patcher, kind: str, owner: Any, original: Callable[..., Any]) -> Executor:
-    return Executor(owner, original, [one for found in patcher.wrappers.get(kind, {}).values() for one in found])
-
-
 def levels() -> Tensor:
     even = 1 - torch.arange(STEPS + 1) / STEPS
     return 3 * even / (1 + 2 * even)
 
 
 @torch.no_grad()
-def run(patcher: Patcher, *, by_hand: Any = None, stop_at: int = STEPS, together: bool = False) -> Tensor:
-    """Ten steps with guidance, in two forwards a step or in one batch of both."""
+def run(
+    patcher: Patcher,
+    *,
+    by_hand: Any = None,
+    stop_at: int = STEPS,
+    together: bool = False,
+    part: slice = slice(None),
+) -> Tensor:
+    """Ten steps with guidance, in two forwards a step or in one batch of both; or a part of them."""
     model = patcher.model
     prompt = model.inputs["context"]
 
@@ -93,8 +61,8 @@ def run(patcher: Patcher, *, by_hand: Any = None, stop_at: int = STEPS, together
         return model.diffusion_model(x, t, context)
 
     def sample() -> Tensor:
-        latents, sigmas = model.inputs["x"], levels()
-        for step in range(STEPS):
+        latents, sigmas = model.inputs["x"], levels()[part]
+        for step in range(len(sigmas) - 1):
             if step == stop_at:
                 raise KeyboardInterrupt
             time = sigmas[step : step + 1].repeat(len(latents))
@@ -182,6 +150,24 @@ def test_the_report_says_what_acted(base: Base) -> None:
     run(clone.clone())
     words, data = report.report_of(patch.patch_of(clone))
     assert "step 0-2" in words and "changed the output of 3 of 3" in words and data["run"]["acted"] == 3 * 3 * 2
+
+
+def test_in_a_part_of_a_schedule_the_presets_window_is_one_of_noise_levels(base: Base) -> None:
+    given = {"strength": "gamma", "gamma": GAMMA, "blocks": "all", "streams": "cross.text", "steps": ""}
+    clone, found = patch.patched(
+        Patcher(base),
+        lambda lent: settings.attached(lent, "generic:generic", None, proof=False, **given),
+        in_part=settings.in_part("generic:generic", proof=False, **given),
+    )
+    note, hooks = hand(base, lambda sigma, number: sigma > levels()[3])  # the first 30 % of the whole
+    expected = [run(Patcher(base), by_hand=note, part=part) for part in (slice(0, 6), slice(5, None), slice(None))]
+    for hook in hooks:
+        hook.remove()
+    torch.testing.assert_close(run(clone, part=slice(0, 6)), expected[0], atol=1e-6, rtol=1e-6)
+    assert found.run.active_steps == {0, 1, 2} and "noise level >" in report.report_of(found)[0]
+    assert torch.equal(run(clone, part=slice(5, None)), expected[1]) and not found.run.active_steps
+    torch.testing.assert_close(run(clone), expected[2], atol=1e-6, rtol=1e-6)
+    assert found.recipe.steps.unit == "fraction"
 
 
 @pytest.mark.parametrize(

@@ -278,8 +278,9 @@ class CachedPipeline(LoopPipeline):
 def test_a_cache_that_each_pass_is_given_forgets_where_the_gain_ends_in_that_pass(
     monkeypatch: pytest.MonkeyPatch, branch: str, computed: list[list[int]]
 ) -> None:
+    time = replace(PLAIN.time, text="context")
     own = OwnCache(lambda _, arguments: arguments["cache"], lambda kept: kept.update(limit=torch.inf))
-    monkeypatch.setattr(families, "_registered", {"plain": replace(PLAIN, reads=Reads(cache=own))})
+    monkeypatch.setattr(families, "_registered", {"plain": replace(PLAIN, reads=Reads(cache=own), time=time)})
     monkeypatch.setattr(registry, "_registered", {})
     exec(example(), {})
     pipe = CachedPipeline()

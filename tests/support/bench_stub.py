@@ -69,6 +69,6 @@ def contents(run: Path) -> dict[str, bytes]:
     files = {file.name: file.read_bytes() for file in (run / "videos").iterdir()}
     for name in [name for name in files if name.endswith(".json")]:
         record = json.loads(files[name])
-        del record["seconds"]
+        del record["seconds"], record["peak_bytes"]
         files[name] = json.dumps(record).encode()
     return {**files, "samples.jsonl": (run / "samples.jsonl").read_bytes()}

@@ -83,7 +83,7 @@ def follow(
         should_stop: Asked before each attempt.
         **arguments: Of the pipeline's call, such as image, height, num_frames, num_inference_steps.
 
-    Example:
+    Examples:
         >>> judge = lambda frames, questions: [frames[-1].mean() > 0 for _ in questions]
         >>> found = alignvid.follow(pipe, prompt="add a circle", judge=judge, questions=["Is it there?"],
         ...     must_move=False, image=image, **size)

@@ -17,8 +17,8 @@ class Scalar(Modulation):
     """The paper's main setting: one constant gain per target, `gamma ** power`.
 
     Examples:
-        >>> Scalar(1.35, {"cross.text": 2.0, "cross.image": 1.0}).gain("cross.text")
-        1.8225
+        >>> Scalar(1.5, {"cross.text": 2.0, "cross.image": 1.0}).gain("cross.text")
+        2.25
         >>> Scalar(0.0)
         Traceback (most recent call last):
         alignvid.errors.ModulationError: gamma must be a finite positive number, but 0.0 was given; the paper uses 1.35.

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
@@ -79,11 +80,16 @@ def test_a_workflow_that_cannot_be_used_says_what_to_do(tmp_path, graph, message
         read_workflow(written(tmp_path, graph))
 
 
-def test_only_a_server_on_this_machine_is_talked_to_and_one_that_is_not_there_is_named():
+def test_only_a_server_on_this_machine_is_talked_to_and_one_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="pictures would leave it; make a tunnel"):
         ComfyClient("http://example.org:8188")
     with pytest.raises(InputError, match=r"ComfyUI at http://127\.0\.0\.1:9 does not answer .*start it"):
         ComfyClient("http://127.0.0.1:9").versions()
+    spec = TrialSpec(data="omitshapes", steps=4, comfyui="http://127.0.0.1:9", workflow=written(tmp_path))
+    with pytest.raises(InputError, match="does not answer"):
+        plan_trial(spec)
+    with pytest.raises(InputError, match=r"has \{\{steps\}\}; say it with --steps"):
+        plan_trial(replace(spec, steps=None))
 
 
 class FakeServer(BaseHTTPRequestHandler):

@@ -44,7 +44,7 @@ def test_an_arm_that_is_the_same_recipe_as_another_is_left_out(miniature):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("baseline", "relased"), "Arm 'relased' is unknown; choose from still, baseline, released"),
+        (("baseline", "nonesuch"), "Arm 'nonesuch' is unknown; choose from still, baseline, released"),
         (("baseline", "follow-much"), "Arm 'follow-much' is unknown"),
         (("released",), "lack 'baseline'"),
         (("baseline", "still"), "no arm to compare"),

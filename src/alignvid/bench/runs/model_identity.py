@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 from alignvid.bench.run_folder import ModelFacts
 from alignvid.files import is_foreign, opened, sha256_of_file, user_path
@@ -18,25 +17,22 @@ _PLACES = 3
 _FILES = (".json", ".safetensors", ".txt", ".model")
 
 
-def model_identity(source: ModelSource) -> ModelFacts:
-    """Name, pipeline class, and the commit on the Hub or a digest of the files."""
-    revision = None if source.is_local else _revision(source)
-    digest = folder_digest(Path(source.location)) if source.is_local else None
-    return {"name": source.name, "pipeline": source.pipeline_class, "revision": revision, "digest": digest}
-
-
-class LoraFacts(TypedDict, total=False):
-    """Weights over a model."""
-
-    loras: list[str]
-
-
-def lora_identity(loras: Sequence[str]) -> LoraFacts:
-    """Each LoRA with a digest of its file, or as it is named on the Hub; nothing without any.
+def model_identity(source: ModelSource, loras: Sequence[str] = ()) -> ModelFacts:
+    """Name, pipeline class, the commit on the Hub or a digest of the files, and each LoRA that is loaded over them.
 
     Raises: UnreadableFile.
     """
-    return {"loras": [_lora_identity(lora) for lora in loras]} if loras else {}
+    revision = None if source.is_local else _revision(source)
+    digest = folder_digest(Path(source.location)) if source.is_local else None
+    facts: ModelFacts = {
+        "name": source.name,
+        "pipeline": source.pipeline_class,
+        "revision": revision,
+        "digest": digest,
+    }
+    if loras:
+        facts["loras"] = [_lora_identity(lora) for lora in loras]
+    return facts
 
 
 def _lora_identity(lora: str) -> str:

@@ -13,7 +13,7 @@ from alignvid.bench.data.opening import open_data
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.run_folder import IMAGES, DataFacts, ModelFacts, RunFolder, RunInfo, UnusableFacts
 from alignvid.bench.runs.jobs import Job, make_job
-from alignvid.bench.runs.model_identity import lora_identity, model_identity
+from alignvid.bench.runs.model_identity import model_identity
 from alignvid.bench.runs.other_inputs import Given
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.runs.variants import Variant, parse_variants
@@ -90,7 +90,7 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
             guidance = _generation(spec, variant).guidance or model_defaults(source, pipeline_class).guidance
             check_schedule(pipeline_class, variant.cfg_high, guidance)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
-    model = {**model_identity(source), **lora_identity(spec.loras)}
+    model = model_identity(source, spec.loras)
     return assemble(spec, variants, defaults=model_defaults(source, pipeline_class), model=model, shared=shared)
 
 

@@ -91,14 +91,15 @@ class PipelineWorker:
 
     def run(self, task: Task, images: Sequence[bytes]) -> list[Made]:
         """One result per job; a job that raises gives a failed record with its error, and the worker takes the next."""
+        runs_model = not task.jobs[0].variant.still
         try:
-            forget_peak(self.model.device.name)
+            if runs_model:
+                forget_peak(self.model.device.name)
             begin = time.perf_counter()
             clips, attachment = self._clips(task, images)
             seconds = (time.perf_counter() - begin) / len(task.jobs)
-            facts = Facts(
-                seconds, peak_bytes(self.model.device.name), None if attachment is None else proof(attachment)
-            )
+            peak = peak_bytes(self.model.device.name) if runs_model else None
+            facts = Facts(seconds, peak, None if attachment is None else proof(attachment))
             return [
                 made_of(replace(job, noise_seed=chosen.noise_seed), chosen.clip, facts, chosen.attempts)
                 for job, chosen in zip(task.jobs, clips, strict=True)

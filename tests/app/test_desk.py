@@ -1,0 +1,50 @@
+"""What the page answers where no model is needed."""
+
+import pytest
+from PIL import Image
+
+from alignvid.app.desk import Desk, form_of, made_scene, worded
+from alignvid.app.form import Form
+from alignvid.app.workshop import Workshop
+from alignvid.errors import InputError
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(Workshop(tmp_path, {"max_pixels": 400}))
+
+
+def test_a_picture_above_the_limit_is_said_with_what_raises_it_and_without_the_server_s_folder(desk, tmp_path):
+    Image.new("RGB", (40, 20)).save(tmp_path / "large.png")
+    said = desk.check(str(tmp_path / "large.png"))
+    assert "Image &#x27;large.png&#x27; is 40x20" in said and "start the page with --max-pixels 800" in said
+    assert "error" in said and str(tmp_path) not in said
+    assert desk.check(None) == ""
+
+
+def test_an_animation_is_noticed_and_is_no_error(desk, tmp_path):
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    said = desk.check(str(tmp_path / "two.gif"))
+    assert "has 2 frames; the first one is the reference" in said and "error" not in said
+
+
+def test_messages_for_a_command_line_are_worded_for_the_page():
+    assert worded(InputError("It needs a reference image; give one with --image."), None) == (
+        "It needs a reference image; put one into the form."
+    )
+
+
+def test_fields_come_in_the_order_of_the_page_and_empty_texts_are_texts():
+    values = (None, "p", "slider", 0.5, None, "", None, None, "7", "", None, None, "")
+    assert form_of(values) == Form(prompt="p", strength="slider", follow=0.5, seed="7", steps="", frames="")
+
+
+def test_scenes_differ_and_their_prompts_are_of_the_miniature_s_world(desk):
+    pictures = [made_scene(number) for number in range(3)]
+    assert len({prompt for _, prompt in pictures}) == 3
+    assert {picture.size for picture, _ in pictures} == {(64, 64)}
+
+
+def test_no_run_is_no_error(desk):
+    assert "No run yet" in desk.history()
