@@ -172,7 +172,7 @@ def _sample_edit(rng: np.random.Generator, kind: EditKind, shapes: tuple[Shape, 
     free_colours = tuple(colour for colour in PALETTE if colour not in {shape.colour for shape in shapes})
     free_cells = tuple(cell for cell in CELLS if cell not in {shape.cell for shape in shapes})
     if kind == "add":
-        size = _pick(rng, SIZES, ADDED_SIZE_SHARES)
+        size: Size = _pick(rng, SIZES, ADDED_SIZE_SHARES)
         new = Shape(_pick(rng, SHAPE_KINDS), _pick(rng, free_colours), _pick(rng, free_cells), size)
         return Edit(kind, None, new)
     target = int(rng.integers(len(shapes)))

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -26,6 +26,7 @@ MUON_MOMENTUM = 0.95
 MUON_ROWS = 12  # convolutions with fewer outputs are left to AdamW
 MUON_FACTOR = 2.5  # Muon's updates have the size of AdamW's at the same rate, but stand a larger one
 
+M = TypeVar("M", bound=nn.Module)
 Losses = dict[str, Tensor]
 Optimisers = Sequence[torch.optim.Optimizer]
 
@@ -68,6 +69,12 @@ def train(
         if time.monotonic() - last_save > CHECKPOINT_EVERY_S or step + 1 == plan.steps:
             save_checkpoint(checkpoint, module, optimisers, step + 1)
             last_save = time.monotonic()
+
+
+def placed(module: M, device: str) -> M:
+    """The module, moved to a device."""
+    nn.Module.to(module, device)
+    return module
 
 
 def device_of(module: nn.Module) -> torch.device:

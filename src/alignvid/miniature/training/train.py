@@ -16,7 +16,7 @@ from transformers import CLIPVisionModel, UMT5EncoderModel
 from alignvid.miniature.architecture import build_transformer
 from alignvid.miniature.training.export import export
 from alignvid.miniature.training.latents import encode_rivals, encode_shard, load_shards
-from alignvid.miniature.training.loop import load_checkpoint, steps_done
+from alignvid.miniature.training.loop import load_checkpoint, placed, steps_done
 from alignvid.miniature.training.progress import follow_rates, progress_scenes
 from alignvid.miniature.training.start import transformer_from
 from alignvid.miniature.training.train_towers import train_image_encoder, train_text_encoder
@@ -59,8 +59,8 @@ def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int, devi
             train_image_encoder(out, seed, start, device).save_pretrained(out / stage)
         case "latents":
             for shard in range(shards):
-                encode_shard(out, shard, _vae(out).to(device))
-                encode_rivals(out, shard, _vae(out).to(device))
+                encode_shard(out, shard, placed(_vae(out), device))
+                encode_rivals(out, shard, placed(_vae(out), device))
         case "decoder":
             train_decoder(out, seed, device)
         case "export":
@@ -73,9 +73,9 @@ def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int, devi
 
 def _run_diet(index: int, out: Path, seed: int, start: Path | None, device: str) -> None:
     """Train one diet, from where the diet before it ended."""
-    diet, image_encoder = DIETS[index], _image_encoder(out).to(device)
+    diet, image_encoder = DIETS[index], placed(_image_encoder(out), device)
     model = _model_after(DIETS[index - 1], out, seed, start) if index else _fresh_model(out, seed, start)
-    progress = progress_scenes(_vae(out).to(device), image_encoder, clean=diet.long == 0)
+    progress = progress_scenes(placed(_vae(out), device), image_encoder, clean=diet.long == 0)
     train_stage(
         diet,
         model.to(device),

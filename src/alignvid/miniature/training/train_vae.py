@@ -28,7 +28,7 @@ from alignvid.miniature.training.clips import (
     with_statistics,
 )
 from alignvid.miniature.training.dense import Window, batch_of
-from alignvid.miniature.training.loop import Losses, Plan, device_of, train
+from alignvid.miniature.training.loop import Losses, Plan, device_of, placed, train
 
 PLAN = Plan("vae", steps=5000, learning_rate=4.5e-4, final_share=0.02)
 DECODER_PLAN = Plan("decoder", steps=1500, learning_rate=4e-4, final_share=0.02)
@@ -50,7 +50,7 @@ def train_vae(folder: Path, seed: int, start: Path | None, device: str) -> None:
     vae = build_vae() if start is None else AutoencoderKLWan.from_pretrained(start / "vae", torch_dtype=torch.float32)
     if start is None:
         initialise(vae)
-    _train(PLAN, vae, vae.to(device), folder, seed)
+    _train(PLAN, vae, placed(vae, device), folder, seed)
     with_statistics(vae.eval().cpu(), seed).save_pretrained(folder / "vae")
 
 
@@ -59,7 +59,7 @@ def train_decoder(folder: Path, seed: int, device: str) -> None:
     vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     vae.requires_grad_(False)
     decoder = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder}).requires_grad_(True)
-    _train(DECODER_PLAN, decoder.to(device), vae.to(device), folder, seed)
+    _train(DECODER_PLAN, decoder.to(device), placed(vae, device), folder, seed)
     vae.eval().save_pretrained(folder / "decoder")
 
 
