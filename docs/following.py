@@ -287,7 +287,7 @@ def row(name: str, found: Sequence[Sequence[Ending]], against: Sequence[Sequence
         percent(mean(rate(found, lambda one: one.clip.shown), (0.0, 1.0))),
         percent(mean(rate(found, lambda one: one.clip.untouched), (0.0, 1.0))),
         percent(mean(both, (0.0, 1.0))),
-        plain(mean(forwards, (0.0, np.inf))),
+        f"{forwards[0]:.1f}" if np.ptp(forwards) == 0 else plain(mean(forwards, None)),
         plain(ratio(forwards, both)),
         percent(ratio(false_ends, ends)),
         percent(mean(rate(found, lambda one: one.clip.is_right), (0.0, 1.0))),
@@ -322,9 +322,9 @@ def ratio(sums: np.ndarray, weights: np.ndarray) -> Estimate:
     if weights.sum() == 0:
         return Estimate(None, None, None, len(sums))
     drawn = np.random.default_rng(0).integers(0, len(sums), (10_000, len(sums)))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         found = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.nanpercentile(found, [2.5, 97.5])  # draws without any of them say nothing
     return Estimate(float(sums.sum() / weights.sum()), float(low), float(high), len(sums))
 
 
