@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import json
+import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # replicas import tor
 def module():
     spec = importlib.util.spec_from_file_location("serve_example", EXAMPLES / "serve.py")
     found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found  # for Ray, which sends it to the replicas by value
     spec.loader.exec_module(found)
     return found
 
