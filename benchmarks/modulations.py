@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import HunyuanVideoTransformer3DModel, WanTransformer3DModel
+from diffusers import (
+    AutoencoderKLWan,
+    HunyuanVideoTransformer3DModel,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanTransformer3DModel,
+)
 
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
 from alignvid.modulation import (
@@ -19,12 +27,14 @@ from alignvid.modulation import (
     KeyBlur,
     LogBias,
     LowPass,
+    Nag,
     Painter,
     RefKV,
 )
 from overhead import Row, paired_ratios, spread_row
 
 PAIRS = 100
+VAE = {"base_dim": 3, "z_dim": 16, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
 CROSS = {"cross.text": 1.0, "cross.image": 1.0}
 AT_THE_CALL = [
     Scalar(1.35, {"*.image": 1.0}),
@@ -43,6 +53,7 @@ def rows() -> list[Row]:
     for model, (transformer, run), kinds in (
         ("Wan", wan(), [Scalar(1.35, CROSS), Energy(powers=CROSS), ConflictAware(), KeyBlur(), LowPass()]),
         ("Wan", wan(), [DyMoS(), Painter(), DownUp()]),
+        ("Wan", wan_with_text_encoder(), [Nag()]),
         ("HunyuanVideo", hunyuan(), [Scalar(1.35, SINGLE), Energy(powers=SINGLE), LogBias()]),
         ("HunyuanVideo with its reference", hunyuan("token_replace"), AT_THE_CALL),
     ):
@@ -74,6 +85,18 @@ def wan() -> tuple[Any, Callable[[], Any]]:
         "encoder_hidden_states_image": torch.randn(1, 65, 32),
     }
     return transformer, lambda: transformer(**inputs, return_dict=False)
+
+
+def wan_with_text_encoder() -> tuple[Any, Callable[[], Any]]:
+    """The same in a pipeline, whose encoder makes the 512 tokens of a negative text; that is done on attaching."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "tiny"))
+    from text_encoders import t5
+
+    transformer, run = wan()
+    encoder, tokenizer = t5(96)
+    parts: dict[str, Any] = {"vae": AutoencoderKLWan(**VAE), "scheduler": UniPCMultistepScheduler()}
+    pipe = WanImageToVideoPipeline(tokenizer=tokenizer, text_encoder=encoder, transformer=transformer, **parts)
+    return pipe, run
 
 
 def hunyuan(reference: str | None = None) -> tuple[Any, Callable[[], Any]]:

@@ -17,6 +17,19 @@ OTHERS = (
     "low-pass: kind=low-pass steps-window=0.0-0.3",
     "input blur 1: blur=1",
 )
+STILL = "still"
+RIVALS = (
+    *("dymos: kind=dymos", "dymos 1.2: kind=dymos penalty=1.2", "dymos 2.4: kind=dymos penalty=2.4"),
+    *("down-up 0.6: kind=down-up ratio=0.6", "down-up: kind=down-up", "down-up 0.2: kind=down-up ratio=0.2"),
+    *("painter: kind=painter", "painter 1.5: kind=painter amount=1.5", "painter 2: kind=painter amount=2"),
+    *("nag 4: kind=nag scale=4", "nag: kind=nag", "nag 22: kind=nag scale=22"),
+    *("alg 2: kind=alg guidance=2", "alg 4: kind=alg guidance=4"),
+    "guidance 4 in 3 steps: guidance=4 cfg_high=3",
+)
+"""Those that Wan has the quantities for, in the strengths of their sources and beyond; without guidance, as all but the
+last three here, ALG is `down-up`. Guiders are not among them: they run no batches."""
+COMBINED = tuple(f"gamma 1.35 {kind}: gamma=1.35 & kind={kind}" for kind in ("dymos", "down-up", "painter", "nag"))
+"""A gain with each of them, as one recipe."""
 EARLY = "early: gamma=1.82 steps-window=0-0.3"
 NEIGHBOURS = (
     *("early 3: gamma=3 steps-window=0-0.3", "input blur 2: blur=2"),
@@ -39,6 +52,7 @@ DEVELOPMENT = (
     *OTHERS,
     *GUIDANCE,
     *NEIGHBOURS,
+    *(STILL, *RIVALS, *COMBINED),
     "energy 3.5: kind=energy gamma=3.5 streams=text blocks=all steps-window=all",
     *("guidance 6: guidance=6", "gamma 1.2 guidance 2: gamma=1.2 guidance=2"),
 )
@@ -48,6 +62,7 @@ CLAIM = (
     *OTHERS,
     EARLY,
     *NEIGHBOURS,
+    *(STILL, *RIVALS, *COMBINED),
 )
 HALVES: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "development": (DEVELOPMENT, (0, 1, 2)),
@@ -63,6 +78,11 @@ STRENGTHS: Mapping[str, tuple[str, ...]] = {
     "blur of the input": ("input blur 1", "input blur 2"),
     "blur of the image's keys": ("key blur",),
     "low-pass of the reference": ("low-pass",),
+    "first frame's logits lowered (DyMoS)": ("dymos", "dymos 1.2", "dymos 2.4"),
+    "reference scaled down and up": ("down-up 0.6", "down-up", "down-up 0.2"),
+    "low-pass guidance (ALG)": ("alg 2", "alg 4"),
+    "condition pushed from its first frame (Painter)": ("painter", "painter 1.5", "painter 2"),
+    "negative text in attention (NAG)": ("nag 4", "nag", "nag 22"),
 }
 """The other ways, each in the strengths that were tried on the development half, from weak to strong."""
 

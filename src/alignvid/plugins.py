@@ -5,10 +5,8 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from alignvid.errors import AlignvidError
 
-
-def load_plugin(point: EntryPoint, attribute: str, what: str, error: type[AlignvidError]) -> Any:
+def load_plugin(point: EntryPoint, attribute: str, what: str, error: type[Exception]) -> Any:
     """The object that the module of an entry point calls `attribute`, or the one that it names as "module:NAME".
 
     Args:

@@ -125,6 +125,19 @@ def test_a_sample_shows_reference_prompt_videos_and_each_verdict(page):
     assert [cell.split(",")[0] for cell in cells[2:]] == ["✗ nono", "✓ yesyes", "✗ nono"]
 
 
+def test_columns_are_chosen_and_what_is_compared_with_is_shown(page):
+    show(page, "sample_5")
+    row = page.locator("#at-sample_5")
+    assert page.text_content("#column-count") == "3 of 3"
+    page.locator("#columns > summary").click()
+    page.get_by_label("alignvid", exact=True).uncheck()
+    assert row.locator("video").count() == 2 and row.locator("th").count() == 4
+    assert row.locator("figcaption").all_text_contents()[1:] == ["baseline1 of 2 right", "cfg-31 of 2 right"]
+    choose(page, against="2")
+    choose(page, against="1")
+    assert page.text_content("#column-count") == "3 of 3" and row.locator("video").count() == 3
+
+
 def test_filters_choose_by_category_outcome_and_words(page):
     assert len(shown_ids(page)) == COUNT
     choose(page, main_category="addition")

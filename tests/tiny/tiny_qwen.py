@@ -1,4 +1,4 @@
-"""Real Qwen2.5-VL and Qwen3-VL with random weights, a tokenizer and processors, small enough to make in a second."""
+"""Real Qwen2.5-VL, Qwen3-VL and Qwen3.5 with random weights, tokenizer and processors, made in a second."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
@@ -105,6 +109,49 @@ def make_qwen_3(folder: Path) -> Path:
     config.architectures = ["Qwen3VLForConditionalGeneration"]
     torch.manual_seed(0)
     _save(Qwen3VLForConditionalGeneration(config), folder, 1.0, 16, "Qwen3VLProcessor")
+    return folder
+
+
+def make_qwen_3_5(folder: Path, *, is_moe: bool = False) -> Path:
+    """A Qwen3.5, dense or with experts: one layer of linear attention, one of softmax."""
+    ids = _make_tokenizer(folder)
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    text = {
+        "model_type": "qwen3_5_moe_text" if is_moe else "qwen3_5_text",
+        **_text_config(ids),
+        "head_dim": 32,
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        **({**experts, "shared_expert_intermediate_size": 32} if is_moe else {}),
+        "rope_parameters": {
+            "rope_type": "default",
+            "mrope_section": [2, 1, 1],
+            "mrope_interleaved": True,
+            "rope_theta": 1e6,
+            "partial_rotary_factor": 0.25,
+        },
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 2,
+        "in_channels": 3,
+        "out_hidden_size": 64,
+        "patch_size": 16,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "num_position_embeddings": 64,
+    }
+    config_class = Qwen3_5MoeConfig if is_moe else Qwen3_5Config
+    model_class = Qwen3_5MoeForConditionalGeneration if is_moe else Qwen3_5ForConditionalGeneration
+    config = config_class(text_config=text, vision_config=vision, tie_word_embeddings=False, **_token_ids(ids))
+    config.architectures = [model_class.__name__]
+    torch.manual_seed(0)
+    _save(model_class(config), folder, 1.0, 16, "Qwen3VLProcessor")
     return folder
 
 

@@ -14,7 +14,8 @@ and the gate lets one forward of a compiled transformer run at a time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from alignvid.host.caches import Samples
@@ -105,6 +106,20 @@ class Call:
         """Let its forward pass its doors once more."""
         self._doors.clear()
 
+    @contextmanager
+    def without(self, effect: Any) -> Iterator[None]:
+        """Inside the block, the same forward runs once more with that effect off, and is not counted."""
+        state, acting, counts_as, doors = self.states[effect], self.acting, self.counts_as, self._doors
+        was_active, state.is_active = state.is_active, False
+        self.counts_as, self._doors = 0, set()
+        if acting is not None:  # so that what shares forwards takes this one for another
+            self.acting = acting._replace(samples=(*acting.samples, "without"))
+        try:
+            yield
+        finally:
+            state.is_active = was_active
+            self.acting, self.counts_as, self._doors = acting, counts_as, doors
+
     def enter(self) -> None:
         """Put it in force in this thread, and for compiled code."""
         _stack.calls.append(self)
@@ -117,6 +132,18 @@ class Call:
         for effect in self.states:
             outer = running_with(effect) if _stack.calls else None
             effect.shared = effect.at_rest if outer is None else outer.states[effect]
+
+
+def first_of(output: Any) -> Any:
+    """The prediction in what a transformer gives: a tuple, or an output of diffusers."""
+    return output[0]
+
+
+def with_first(output: Any, prediction: Any) -> Any:
+    """The same with another prediction."""
+    if isinstance(output, tuple):
+        return (prediction, *output[1:])
+    return type(output)(**{**output, next(iter(output)): prediction})
 
 
 def running() -> Call | None:

@@ -52,6 +52,9 @@ class Effect:
     """Whether the gate must count the tokens of each stream before a forward."""
     reads_prompts = False
     """Whether the gate must watch the text encoders, and say which samples of a forward are prompts."""
+    runs_twice = False
+    """Whether it may ask for the same forward without it, to combine both; then its state has a `branch`, and it has
+    `needs_another` and `combined`."""
     is_neutral_in_graph = True
     """Whether compiled code runs the effect when it is off too, as an operation that changes nothing. Then a window's
     edge costs no second graph; an expensive effect has two graphs instead."""
@@ -74,6 +77,14 @@ class Effect:
         """The state of a forward in which the effect is off."""
         return self.state_type()
 
+    def needs_another(self) -> bool:
+        """Whether the forward that has run must run without this effect, too."""
+        return False
+
+    def combined(self, output: Tensor, without: Tensor) -> Tensor:
+        """What the transformer is to give, from its outputs with and without this effect."""
+        return output
+
     def set_active(self, is_active: bool) -> None:
         """Switch on or off in this forward, for all blocks at once."""
         self.now.is_active = is_active
@@ -84,6 +95,9 @@ class Effect:
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
         """Note what the effect must know of the forward that is about to run; called outside compiled code."""
+
+    def learn(self, pipeline: Any) -> None:
+        """Note what the effect must know of what runs the model, None for a bare transformer; before it is put on."""
 
     def put_on(self, module: nn.Module) -> None:
         """Do what the effect needs elsewhere, beside being on this module; doing it again must do nothing."""

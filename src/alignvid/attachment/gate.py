@@ -11,13 +11,13 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, running_through
+from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, first_of, running_through, with_first
 from alignvid.attachment.checkpoints import bind_checkpoints
 from alignvid.attachment.effect import Effect, Several, together
 from alignvid.attachment.graphs import Graphs
@@ -27,6 +27,7 @@ from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import install, is_installed
+from alignvid.errors import AttachmentError
 from alignvid.host.branches import samples_in
 from alignvid.host.caches import EdgeWatch, Samples
 from alignvid.host.contract import Contract
@@ -34,6 +35,19 @@ from alignvid.host.transformers import Host
 from alignvid.recipe import Recipe
 
 _RUNS_KEPT = 16  # as many threads as may take turns on one transformer, each with a run of its own
+
+
+class _Reading(NamedTuple):
+    """What is known of a forward before it runs; lists have a value for each part."""
+
+    run: int
+    noise_level: float
+    samples: list[Samples]
+    """Those that each part acts on."""
+    asked: list[Samples]
+    """Those in which a part that looks for words must find them."""
+    branches: list[str]
+    """The pass of guidance, for parts that need to know it."""
 
 
 class Gate:
@@ -67,7 +81,8 @@ class Gate:
         self._contract = contract
         self.parts = tuple(parts)
         self._parts = [(part, part.effects) for part in parts]
-        self._looks_for_words = [part.reads_prompts for part in parts]  # asked at every forward
+        self._looks_for_words = [part.reads_prompts for part in parts]  # asked at every forward, as the next one
+        self._asks_for_branch = [part.runs_twice for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
         self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
         self.effects: list[Effect] = [*(effect for _, effects in self._parts for effect in effects), *self._several]
@@ -88,6 +103,9 @@ class Gate:
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._graphs = Graphs(host, [item.location for item in placements])
+        self._twice = [effect for effect in self.effects if effect.runs_twice]
+        self.runs_twice = bool(self._twice)
+        """Whether a forward may be run a second time, and the outputs combined."""
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self._streams = StreamWatch(host, parts, contract)
         self._locations = [item.location for item in placements]
@@ -140,8 +158,9 @@ class Gate:
         refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
         family.check(arguments, self._streams.streams)
         is_preparation = family.prepares(arguments)
-        unread = (0, 0.0, self._none, self._none)
-        run, noise_level, samples, asked = unread if is_preparation else self._read(arguments)
+        unread = _Reading(0, 0.0, self._none, self._none, ["unknown"] * len(self._parts))
+        reading = unread if is_preparation else self._read(arguments)
+        run, noise_level, samples, *_ = reading
         if sentence := family.warning(arguments, self._streams.streams):
             self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
         is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
@@ -157,7 +176,7 @@ class Gate:
             self.counts.active_forwards += is_acting
         call.enter()
         try:
-            self._prepare(arguments, run, noise_level, samples, asked)
+            self._prepare(arguments, reading)
             call.is_idle = is_acting and not any(effect.now.is_active for effect in self.effects)
         except BaseException:
             call.leave()
@@ -166,23 +185,19 @@ class Gate:
             bind_checkpoints(self.host.transformer)
         return call
 
-    def _prepare(
-        self,
-        arguments: Mapping[str, Any],
-        run: int,
-        noise_level: float,
-        samples: Sequence[Samples],
-        asked: Sequence[Samples],
-    ) -> None:
+    def _prepare(self, arguments: Mapping[str, Any], reading: _Reading) -> None:
         """Give the effects what they need to know of the forward that is in force now."""
         family, counted = self.host.family, {}
+        run, noise_level, samples, asked, branches = reading
         # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
         if self._needs_token_counts:
             counts = family.token_counts(self.host.transformer, arguments)
             counted = {stream: count or 0 for stream, count in counts.items()}
             self._streams.see(counts, run, self._facts_of(run))
-        for (_, effects), chosen, prompted in zip(self._parts, samples, asked, strict=True):
+        for (_, effects), chosen, prompted, branch in zip(self._parts, samples, asked, branches, strict=True):
             for effect in effects:
+                if effect.runs_twice:
+                    effect.now.branch = branch
                 if effect.reads_prompts:
                     effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
                 if counted:
@@ -199,6 +214,24 @@ class Gate:
         self.counts.found |= now.found
         if now.missing:
             self._contract.warn("missing words", now.missing, once_in=(self.host.name, run))
+
+    @torch.compiler.disable
+    def completed(self, call: Call, output: Any, again: Callable[[], Any]) -> Any:
+        """The output of a forward, combined with that of another one without an effect, for those that ask for it."""
+        for effect in self._twice:
+            if effect.needs_another():
+                self._refuse_cache()
+                with call.without(effect):
+                    plain = again()
+                output = with_first(output, effect.combined(first_of(output), first_of(plain)))
+        return output
+
+    def _refuse_cache(self) -> None:
+        if self._may_be_cached:
+            raise AttachmentError(
+                f"AlignVid {self.name} runs a forward of the {self.host.name} twice, and a cache of blocks is on, "
+                "which would take the second for the first: turn the cache off."
+            )
 
     @torch.compiler.disable
     def end(self, call: Call) -> None:
@@ -257,26 +290,25 @@ class Gate:
         """Whether a cache that is known, and forgets where it must, may leave out all blocks of a forward."""
         return self._has_own_cache or self.edges.is_cached
 
-    def _read(self, arguments: Mapping[str, Any]) -> tuple[int, float, list[Samples], list[Samples]]:
-        """The run and the noise level of a forward of some step, which of its samples each part acts on, and in which
-        a part that looks for words must find them.
-        """
+    def _read(self, arguments: Mapping[str, Any]) -> _Reading:
+        """What is known of a forward of some step."""
         moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
         if moments[0].source != "stray" and not (facts := self._facts_of(moments[0].run)).is_looked_at:
             self._look_at_all()
             facts.is_looked_at = True
         chosen: list[Samples] = []
         asked: list[Samples] = []
-        for (part, _), looks_for_words, moment in zip(self._parts, self._looks_for_words, moments, strict=True):
+        branches: list[str] = []
+        asking = zip(self._parts, self._looks_for_words, self._asks_for_branch, moments, strict=True)
+        for (part, _), looks_for_words, asks_for_branch, moment in asking:
             samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
             if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
                 samples = [False] * len(samples) if isinstance(samples, list) else False
             chosen.append(samples)
-            if looks_for_words and moment.is_in_window:
-                asked.append(part.passes.prompted(part.recipe.branch, samples, moment, self.host, arguments))
-            else:
-                asked.append(False)
-        return moments[0].run, moments[0].noise_level, chosen, asked
+            here = (part.recipe.branch, samples, moment, self.host, arguments)
+            asked.append(part.passes.prompted(*here) if looks_for_words and moment.is_in_window else False)
+            branches.append(part.passes.running(*here) if asks_for_branch else "unknown")
+        return _Reading(moments[0].run, moments[0].noise_level, chosen, asked, branches)
 
     @property
     def announced(self) -> str | None:

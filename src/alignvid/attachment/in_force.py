@@ -101,6 +101,8 @@ class InForce:
     def put_on(self) -> None:
         """Put the gains and gates in force; if anything fails, nothing stays."""
         self.is_withdrawn = False
+        for effect in {id(effect): effect for gate in self._gates for effect in gate.effects}.values():
+            effect.learn(self.pipeline)
         try:
             for neutral in self._inserted:
                 neutral.put_in()

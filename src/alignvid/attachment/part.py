@@ -64,6 +64,11 @@ class Part:
         return any(effect.reads_prompts for effect in self.effects)
 
     @property
+    def runs_twice(self) -> bool:
+        """Whether it may ask for a forward more, and must know the pass of guidance."""
+        return any(effect.runs_twice for effect in self.effects)
+
+    @property
     def effects(self) -> list[Effect]:
         """Each once."""
         return list({id(item.effect): item.effect for item in self.installed}.values())

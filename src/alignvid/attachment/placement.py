@@ -112,6 +112,29 @@ def _refuse_together(recipe: Recipe, placed: Sequence[Mapping[str, Sequence[Plac
                     "norm, where the other changes them. Give them different blocks or sites."
                 )
         met |= dict.fromkeys(attentions, part.modulation.looks_ahead)
+    _refuse_beside_repeated(recipe, placed)
+
+
+def _refuse_beside_repeated(recipe: Recipe, placed: Sequence[Mapping[str, Sequence[Placement]]]) -> None:
+    """Where a norm runs on a second text, what else is on it may be one factor for whole streams alone."""
+    norms = [
+        (part.modulation, {_norm_key(item): item for items in by_host.values() for item in items})
+        for part, by_host in zip(recipe.parts, placed, strict=True)
+    ]
+    for repeating, where in ((kind, items) for kind, items in norms if kind.repeats_norm):
+        for other, items in norms:
+            shared = [item for key, item in items.items() if key in where]
+            has_parts = any(stream in INNER_STREAMS for item in shared for stream, _ in item.powers)
+            if other is not repeating and shared and (has_parts or not other.is_uniform):
+                raise RecipeError(
+                    f"A modulation of kind {other.kind!r} on {shared[0].location.site!r} cannot stand beside one of "
+                    f"kind {repeating.kind!r}, whose negative text passes the same norm: only a scalar gain on whole "
+                    "streams can. Give them different blocks or sites."
+                )
+
+
+def _norm_key(item: Placement) -> tuple[int, str]:
+    return id(item.location.attention), item.location.keys.path
 
 
 def place_in_all(recipe: Recipe, hosts: Sequence[Host], pipeline: Any = None) -> dict[str, list[Placement]]:

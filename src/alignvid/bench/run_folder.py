@@ -74,6 +74,7 @@ class CallSettings(TypedDict, total=False):
     guidance: float
     blur: float
     cfg_high: Count
+    guider: str
     prompts: str
     images: str
     still: bool
@@ -209,7 +210,7 @@ class RunFolder:
 
     def write_video(self, record: VideoRecord, video: bytes | None) -> None:
         """Write a job's video and its record; the record appears last, and says by its presence that the job ended."""
-        files = {} if video is None else {f"{record.job}.mp4": video}
+        files = {} if video is None else {Path(str(record.file)).name: video}
         (self.path / VIDEOS).mkdir(parents=True, exist_ok=True)
         write_together(self.path / VIDEOS, {**files, f"{record.job}.json": json_bytes(to_row(record), indent=2)})
 

@@ -32,7 +32,11 @@ _SHARED = ("model", "steps", "guidance", "size", "frames", "fps", "device", "dty
 """What all jobs have in common; a variant may have another guidance."""
 
 _RUN_OPTIONS = (
-    click.option("--data", required=True, help='"omitshapes", "omiti2v", a folder with a meta.json, or a Hub id.'),
+    click.option(
+        "--data",
+        required=True,
+        help='"omitshapes", "omiti2v", a folder, a Hub id; i2v-compbench:, editing:, t2v: or t2i:PATH.',
+    ),
     click.option(
         "--variants",
         multiple=True,

@@ -77,6 +77,17 @@ def _is_guided(pipeline: Any) -> bool | None:
     return None if getattr(pipeline, "guidance_scale", math.inf) > 1.0 else False
 
 
+_SAY_THEIR_SCALE = ("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline", "SkyReelsV2ImageToVideoPipeline")
+"""Pipelines whose `guidance_scale` is that of classifier-free guidance, U + s·(C − U), in a pass for each branch."""
+
+
+def _guidance_scale(pipeline: Any, transformer: str) -> float | None:
+    if not {kind.__name__ for kind in type(pipeline).__mro__} & set(_SAY_THEIR_SCALE):
+        return None
+    second = getattr(pipeline, "_guidance_scale_2", None)
+    return second if transformer == "transformer_2" and second is not None else pipeline.guidance_scale
+
+
 DIFFUSERS = Runner(
     "diffusers",
     _has_components,
@@ -86,4 +97,5 @@ DIFFUSERS = Runner(
     default_levels=_default_levels,
     pass_name=_guided_pass,
     is_guided=_is_guided,
+    guidance_scale=_guidance_scale,
 )

@@ -108,6 +108,14 @@ class PassReader:
             return False
         return active_samples("cond", running, arguments, declared or host.family.branches(arguments))
 
+    def running(
+        self, branch: Branch, samples: bool | list[bool], moment: Moment, host: Host, arguments: Arguments
+    ) -> Pass:
+        """The pass that the forward at this moment is. After `samples`, which gave what it is given."""
+        if branch == "both":
+            return self.read(moment, host, arguments)
+        return "batched" if isinstance(samples, list) else branch  # where it acts on none of them, nobody asks
+
     def read(self, moment: Moment, host: Host, arguments: Arguments) -> Pass:
         """The pass that the forward at this moment is. Raises: AttachmentError if a bare one fits no pass given."""
         run = self._run(moment.run)

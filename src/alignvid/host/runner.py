@@ -68,6 +68,9 @@ class Runner:
     is_guided: Callable[[Any], bool | None] = nothing_known
     """Whether its next forward holds all branches in one batch, where the family says that it may; None if it does not
     say, and the batch must show it."""
+    guidance_scale: Callable[[Any, str], float | None] = nothing_known
+    """Scale of classifier-free guidance of the running step, from the model and the attribute of the transformer; None
+    if it does not say."""
     forget: Callable[[Any], None] | None = None
     """Empties a cache of the loop's own, so that the next forward computes everything; does nothing where it is off."""
     is_silent: bool = False

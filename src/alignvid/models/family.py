@@ -105,6 +105,9 @@ class Site:
     keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
     """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
     must know the keys before. Only for an attention without rotary embedding."""
+    text_through: tuple[str, ...] = ()
+    """Attributes of the transformer: the modules, in order, by which alone a prompt's embedding becomes what this
+    attention is given, token by token. Empty where it is joint, or not known."""
     blocks: range | None = None
     """Indices of the stack's blocks that hold this attention; None for all."""
     is_optional: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignvid.errors import ModulationError
+from alignvid.modulation.alg import Alg
 from alignvid.modulation.base import DEFAULT_GAMMA, INNER_STREAMS, Modulation, Powers, check_gamma, split_target
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.down_up import DownUp
@@ -14,6 +15,7 @@ from alignvid.modulation.emphasis import Emphasis
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
+from alignvid.modulation.nag import Nag
 from alignvid.modulation.painter import Painter
 from alignvid.modulation.pilot import KeyBlur, LowPass
 from alignvid.modulation.ref_kv import RefKV
@@ -24,6 +26,7 @@ __all__ = [
     "BUILT_IN",
     "DEFAULT_GAMMA",
     "INNER_STREAMS",
+    "Alg",
     "ConflictAware",
     "Dcag",
     "DownUp",
@@ -35,6 +38,7 @@ __all__ = [
     "LogBias",
     "LowPass",
     "Modulation",
+    "Nag",
     "Painter",
     "Powers",
     "RefKV",

@@ -71,6 +71,8 @@ class Modulation(ABC):
     """Whether `words` and `padding`, parts of the text, may be targets."""
     looks_ahead: ClassVar[bool] = False
     """Whether it computes the keys of an attention before they pass their norm."""
+    repeats_norm: ClassVar[bool] = False
+    """Whether it runs the key norm of an attention on other keys, too, so that a gain there must be one for all."""
     schedule: ClassVar[tuple[str, str, str]] = ("first-half", "0.0-0.3", "both")
     """Blocks, steps and CFG branch of a recipe that names no others: the paper's, unless its source says otherwise."""
     gamma: float

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from alignvid.errors import ModulationError
+from alignvid.modulation.alg import Alg
 from alignvid.modulation.base import Modulation
 from alignvid.modulation.conflict import ConflictAware
 from alignvid.modulation.down_up import DownUp
@@ -21,10 +22,12 @@ from alignvid.modulation.emphasis import Emphasis
 from alignvid.modulation.energy import Energy
 from alignvid.modulation.grag import Dcag, Grag
 from alignvid.modulation.log_bias import LogBias
+from alignvid.modulation.nag import Nag
 from alignvid.modulation.painter import Painter
 from alignvid.modulation.pilot import KeyBlur, LowPass
 from alignvid.modulation.ref_kv import RefKV
 from alignvid.modulation.scalar import Scalar
+from alignvid.plugins import load_plugin
 
 ENTRY_POINT_GROUP = "alignvid.modulations"
 
@@ -42,6 +45,8 @@ BUILT_IN: tuple[type[Modulation], ...] = (
     DyMoS,
     Painter,
     DownUp,
+    Alg,
+    Nag,
 )
 
 _registered: dict[str, type[Modulation]] = {}
@@ -76,16 +81,7 @@ def _built_in() -> dict[str, type[Modulation]]:
 
 
 def _loaded(point: EntryPoint) -> type[Modulation]:
-    try:  # as alignvid.plugins does, in whose layer this room is: neither imports the other
-        found = point.load()
-        kind = found if point.attr else found.MODULATION
-    except Exception as cause:  # code of another package runs here, and may raise anything
-        package = point.dist.name if point.dist else "a package"
-        raise ModulationError(
-            f"The modulation {point.name!r} of the package {package!r} cannot be loaded: {type(cause).__name__}: "
-            f"{' '.join(str(cause).split()).rstrip('.')}. {point.module} must be a module with a "
-            f"{point.attr or 'MODULATION'}; mend or uninstall that package."
-        ) from cause
+    kind = load_plugin(point, "MODULATION", "modulation", ModulationError)
     checked = _checked(kind, f"The modulation {point.name!r} of {point.value}")
     if checked.kind != point.name:
         raise ModulationError(

@@ -22,7 +22,10 @@ function show(index) {
   current = Math.min(Math.max(index, 0), items.length - 1);
   const item = items[current];
   const video = byId("video");
-  if (video.getAttribute("src") !== item.video) video.src = item.video;
+  const isPicture = item.video.endsWith(".png");  // shown as its poster
+  if (isPicture) { video.removeAttribute("src"); video.load(); video.poster = item.video; }
+  else if (video.getAttribute("src") !== item.video) { video.removeAttribute("poster"); video.src = item.video; }
+  video.controls = !isPicture;
   video.classList.toggle("pixel-art", item.isPixelArt);
   byId("question").textContent = item.text;
   byId("place").textContent = `Question ${current + 1} of ${items.length}`;

@@ -43,7 +43,11 @@ function clear(row) {
 
 function seedIndex() { return Number(choice("seed").value); }
 function otherVariant() { return Number(choice("against").value); }
-function shownVideos(sample) { return sample.videos.map((seeds) => seeds[seedIndex()]); }
+function columns() {
+  const chosen = [...document.getElementsByName("column")].filter((box) => box.checked).map((box) => Number(box.value));
+  return choice("columns") ? chosen : GALLERY.variants.map((_, variant) => variant);
+}
+function shownVideos(sample) { return columns().map((variant) => sample.videos[variant][seedIndex()]); }
 function answersOf(sample, variant) { return sample.answers[variant][seedIndex()]; }
 
 function heading(sample) {
@@ -57,8 +61,9 @@ function about(sample) {
 }
 
 function clips(sample) {
-  const figures = shownVideos(sample).map((video, variant) => clip(sample, video, variant));
-  return make("div", { className: `clips${figures.length > 1 ? " pair" : ""}` }, reference(sample), ...figures);
+  const figures = columns().map((variant) => clip(sample, sample.videos[variant][seedIndex()], variant));
+  return make("div", { className: `clips${figures.length > 1 ? " pair" : ""}` },
+    ...(sample.image ? [reference(sample)] : []), ...figures);
 }
 
 function figure(size, picture, ...caption) {
@@ -81,6 +86,10 @@ function clip(sample, video, variant) {
     const why = make("div", { className: "no-video", textContent: video.error });
     return figure(sample, why, label);
   }
+  if (video.file.endsWith(".png")) {
+    const picture = make("img", { src: video.file, alt: GALLERY.variants[variant], loading: "lazy" });
+    return figure(video, picture, label, score(sample, variant));
+  }
   const element = make("video", { src: video.file, muted: true, playsInline: true, preload: "none" });
   element.setAttribute("aria-label", GALLERY.variants[variant]);
   return figure(video, element, label, score(sample, variant));
@@ -93,7 +102,8 @@ function score(sample, variant) {
 }
 
 function controls(sample) {
-  if (!shownVideos(sample).some((video) => video.file)) return [];
+  const files = shownVideos(sample).map((video) => video.file).filter(Boolean);
+  if (!files.length) return [];
   const larger = make("button", { type: "button", className: "enlarge", textContent: "Enlarge" });
   const full = make("button", { type: "button", className: "full-screen", textContent: "Full screen" });
   const play = make("button", { type: "button", className: "play", textContent: "▶", title: "Play or pause this row" });
@@ -101,15 +111,17 @@ function controls(sample) {
   const seek = make("input", { type: "range", className: "seek", min: 0, max: 1, step: "any", value: 0 });
   seek.setAttribute("aria-label", "Position");
   const time = make("output", { className: "time", textContent: "0.00 s" });
-  return [make("div", { className: "controls" }, make("div", { className: "playback" }, play, seek, time), larger, full)];
+  const playback = files.every((file) => file.endsWith(".png")) ? [] : [make("div", { className: "playback" }, play, seek, time)];
+  return [make("div", { className: "controls" }, ...playback, larger, full)];
 }
 
 function questions(sample) {
-  const titles = ["question", "expected", ...GALLERY.variants].map((text) => make("th", { textContent: text }));
+  const shown = columns();
+  const titles = ["question", "expected", ...shown.map((variant) => GALLERY.variants[variant])].map((text) => make("th", { textContent: text }));
   const body = sample.questions.map((question, index) => make("tr", {},
     make("td", {}, question.question, " ", make("span", { className: "label", textContent: question.category })),
     make("td", { textContent: question.expected_answer }),
-    ...GALLERY.variants.map((_, variant) => verdictCell(answersOf(sample, variant)[index])),
+    ...shown.map((variant) => verdictCell(answersOf(sample, variant)[index])),
   ));
   const table = make("table", { className: "questions" }, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...body));
   return make("div", { className: "wide" }, table);
@@ -209,6 +221,20 @@ choice("search").addEventListener("input", () => {
   pauseOfTyping = setTimeout(filter, SEARCH_PAUSE_MS);
 });
 for (const id of ["main_category", "sub_category", "domain", "question_category", "outcome"]) choice(id).addEventListener("change", filter);
+function countColumns() {
+  if (choice("columns")) choice("column-count").textContent = `${columns().length} of ${GALLERY.variants.length}`;
+}
+choice("columns")?.addEventListener("change", () => { countColumns(); refill(); });
+choice("all-columns")?.addEventListener("click", () => {
+  for (const box of document.getElementsByName("column")) box.checked = true;
+  countColumns();
+  refill();
+});
+// What is compared with is seen, too.
+choice("against").addEventListener("change", () => {
+  const box = document.getElementsByName("column")[otherVariant()];
+  if (box && !box.checked) { box.checked = true; countColumns(); }
+});
 for (const id of ["seed", "against"]) choice(id).addEventListener("change", refill);
 choice("order").addEventListener("change", () => { sort(); filter(); });
 choice("clear").addEventListener("click", () => {
@@ -225,6 +251,7 @@ document.addEventListener("keydown", (event) => {
   choice("search").focus();
 });
 addEventListener("hashchange", goToHash);
+countColumns();
 list.append(...rows.map((row) => row.element));
 filter();
 start();

@@ -31,6 +31,8 @@ from alignvid.report.tables import (
 
 GALLERY_FILE = "gallery.js"
 _MOST_NAMED = 3
+_MOST_COLUMNS = 4
+"""Variants that the gallery shows side by side at first; the others are chosen."""
 _ANY = ("", "any")
 _OUTCOMES = (
     _ANY,
@@ -67,7 +69,8 @@ def write_report(run: Path, out: Path, card: Scorecard, audit: ExactFacts | None
     writable_folder(out)
     damaged: list[VideoRecord] = []
     for sample in card.run.samples:
-        _place(_existing(run / _inside(sample.image_path)), out / _inside(image_file(sample)))
+        if sample.image_path is not None:
+            _place(_existing(run / _inside(sample.image_path)), out / _inside(str(image_file(sample))))
     for video in (video for video in card.run.videos.values() if video.status == "done"):
         source, target = _existing(run / _inside(video.file or video_file(video))), out / _inside(video_file(video))
         if sha256_of_file(source) == video.sha256:
@@ -139,6 +142,7 @@ def _page(card: Scorecard, drawn: list[Plot], damage: list[str], audit: ExactFac
         plots=drawn,
         tables=tables,
         choices=list(_choices(card)),
+        most_columns=_MOST_COLUMNS,
         style=part("page.css") + part("benchmark.css"),
         script=part("player.js") + part("benchmark.js"),
     )

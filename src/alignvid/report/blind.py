@@ -36,7 +36,7 @@ def write_blind_page(folder: RunFolder, plan: Registration) -> tuple[Path, int]:
             _link(folder.path / str(video.file), place / f"{pair.number}-{side}.mp4")
     pictures = {_picture(samples[pair.scene], number): pair.scene for number, pair in _first_of_scenes(pairs).items()}
     write_together(
-        place, {name: read_bytes(folder.path / samples[scene].image_path) for name, scene in pictures.items()}
+        place, {name: read_bytes(folder.path / str(samples[scene].image_path)) for name, scene in pictures.items()}
     )
     shown = {scene: name for name, scene in pictures.items()}
     write_bytes(place / PAGE_FILE, render_blind_page(plan, pairs, samples, shown).encode())
@@ -78,7 +78,7 @@ def _first_of_scenes(pairs: Sequence[Pair]) -> dict[int, Pair]:
 
 
 def _picture(sample: Sample, number: int) -> str:
-    return f"picture-{number:03d}{Path(sample.image_path).suffix}"
+    return f"picture-{number:03d}{Path(str(sample.image_path)).suffix}"
 
 
 def _link(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Set
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -32,25 +33,28 @@ def gallery_script(run: JudgedRun, damaged: Set[str] = frozenset()) -> bytes:
     return f"const GALLERY = {text};\n".encode()
 
 
-def image_file(sample: Sample) -> str:
-    """The reference image's path in the report; the suffix as it was."""
+def image_file(sample: Sample) -> str | None:
+    """The reference image's path in the report; the suffix as it was. None for a prompt alone."""
+    if sample.image_path is None:
+        return None
     suffix = sample.image_path.rpartition(".")[2].lower()
     return f"{IMAGES}/{sample.id}.{suffix if suffix.isalnum() else 'png'}"
 
 
 def video_file(video: VideoRecord) -> str:
-    """The video's path in the report."""
-    return f"{VIDEOS}/{video.job}.mp4"
+    """The video's, or the picture's, path in the report."""
+    return f"{VIDEOS}/{video.job}{PurePosixPath(video.file or '.mp4').suffix}"
 
 
 def _sample(run: JudgedRun, sample: Sample, damaged: Set[str]) -> dict[str, Any]:
     videos = [[run.videos.get(Cell(sample.id, variant, seed)) for seed in run.seeds] for variant in run.variants]
+    width, height = sample.resolution or (1, 1)
     names = ("id", "prompt", "main_category", "sub_category", "domain", "expected_change")
     return {
         **{name: getattr(sample, name) for name in names},
-        "image": quote(image_file(sample)),
-        "width": sample.resolution[0],
-        "height": sample.resolution[1],
+        "image": None if (image := image_file(sample)) is None else quote(image),
+        "width": width,
+        "height": height,
         "questions": [vars(question) for question in sample.questions],
         "videos": [[_video(video, damaged) for video in seeds] for seeds in videos],
         "answers": [

@@ -45,7 +45,8 @@ def _verdicts(found: ModelOutcome) -> list[str]:
 
 
 def _row(folder: RunFolder, sample: Sample, videos: Sequence[VideoRecord | None]) -> list[Image.Image | None]:
-    picture = decode_image(read_bytes(folder.path / sample.image_path), sample.image_path, max_pixels=1 << 28).pixels
+    place = str(sample.image_path)
+    picture = decode_image(read_bytes(folder.path / place), place, max_pixels=1 << 28).pixels
     frames = [None if video is None else read_video(folder.path / str(video.file)).frames[-1] for video in videos]
     return [_thumbnail(picture), *(None if frame is None else _thumbnail(Image.fromarray(frame)) for frame in frames)]
 

@@ -10,7 +10,7 @@ from alignvid.bench.verdicts import Verdict
 from alignvid.errors import InputError
 from alignvid.media.videos import Clip
 from rendered_runs import rendered_run
-from tiny_qwen import make_qwen_2_5, make_qwen_3
+from tiny_qwen import make_qwen_2_5, make_qwen_3, make_qwen_3_5
 
 QUESTION = "Question: is the ball red?"
 
@@ -21,6 +21,8 @@ def folders(tmp_path_factory):
     return {
         "qwen2.5": make_qwen_2_5(folder / "Tiny-Qwen2.5-VL"),
         "qwen3": make_qwen_3(folder / "Tiny-Qwen3-VL"),
+        "qwen3.5": make_qwen_3_5(folder / "Tiny-Qwen3.5"),
+        "qwen3.5-moe": make_qwen_3_5(folder / "Tiny-Qwen3.5-MoE", is_moe=True),
     }
 
 
@@ -37,7 +39,7 @@ def clip():
     return Clip(frames=frames, fps=12.0)
 
 
-KINDS = [("qwen2.5", QWEN_2_5), ("qwen3", QWEN_3)]
+KINDS = [("qwen2.5", QWEN_2_5), ("qwen3", QWEN_3), ("qwen3.5", QWEN_3), ("qwen3.5-moe", QWEN_3)]
 
 
 def whole(judge, shown, *, said=()):
@@ -162,6 +164,12 @@ def test_a_model_that_cannot_be_had_is_one_sentence(folders, options, message):
         options = {**options, "model": str(folders["qwen2.5"])}
     with pytest.raises(InputError, match=message):
         open_judge("transformers", JudgeOptions(**options))
+
+
+def test_a_model_that_may_think_is_asked_to_answer_at_once(judges):
+    assert [judges[kind].identity.settings.get("thinking") for kind, _ in KINDS] == [None, None, False, False]
+    head, _ = judges["qwen3.5"].model._around_question()
+    assert head.endswith("<|vision_end|>") and judges["qwen3.5"].sampling == QWEN_3
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from alignvid.bench.runs.variants import Variant
 from alignvid.bench.runs.worker import PipelineWorker
 from alignvid.generate.call import Settings
 from alignvid.media.images import png_bytes
-from alignvid.modulation import Scalar
+from alignvid.modulation import Alg, Nag, Scalar
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
 from pipelines import generate
@@ -115,6 +115,17 @@ def test_with_guidance_a_branch_of_its_own_is_bit_equal_too(worker):
 
     assert forwards < 2 * 3 * STEPS / 2
     assert digests == [separate(worker, task) for task in tasks]
+
+
+def test_a_third_pass_and_a_negative_text_are_shared_where_they_are_the_same(worker):
+    alg = [Recipe(Alg(), BlockSet.of("all"), StepWindow.fraction(0.0, stop)) for stop in (0.2, 0.4)]
+    nag = Recipe(Nag(scale=4.0), BlockSet.of("all"), StepWindow.fraction(0.8, 1.0), "cond")
+    tasks = tasks_of([Variant("short", alg[0]), Variant("long", alg[1]), Variant("nag", nag)], guidance=3.0)
+
+    digests, forwards = together(worker, tasks)
+
+    assert forwards == (2 * STEPS + 2) + (2 * (STEPS - 2) + 2) + 2 * STEPS  # of short's first steps, long makes none
+    assert digests == [separate(worker, task) for task in tasks] and len(set(digests)) == 3
 
 
 def test_other_noise_shares_no_trajectory(worker):

@@ -5,7 +5,8 @@ attention acts where diffusers' processors call `dispatch_attention_fn`. That na
 while something is attached that needs it, and passes everything on untouched where no such attention is running. The
 attention that runs says so itself: its effect is on its module, as every effect is (swap.py).
 
-What is changed lies before the kernel, so it is exact with every backend of the dispatch; a mask is not changed here.
+What is changed lies before the kernel, or is what the kernel gave (NAG), so it is exact with every backend of the
+dispatch; a mask is not changed here.
 An attention whose processor calls a kernel by itself, such as CogVideoX's or SD3's, is refused when attaching; one that
 another processor takes out of the dispatch later is an error at its next run.
 """
@@ -44,6 +45,10 @@ class AttentionCall(NamedTuple):
     """Factor on q·k; 1/√size unless the processor says otherwise."""
 
 
+Again = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The same kernel on other queries, keys and values, without a mask."""
+
+
 class AttendingState(SwitchedState):
     """Whether the attention that is running has called the dispatch."""
 
@@ -72,6 +77,10 @@ class AttentionEffect(SwitchedEffect):
     def on_call(self, asked: AttentionCall) -> AttentionCall:
         """What the softmax is to be asked for in place of this."""
         return asked
+
+    def on_attended(self, asked: AttentionCall, output: Tensor, again: Again) -> Tensor:
+        """What the softmax is to give in place of this output of `asked`."""
+        return output
 
     def sizes(self, asked: AttentionCall) -> list[int]:
         """Keys of each stream, in order.
@@ -163,6 +172,13 @@ def single_softmax(location: NormLocation, kind: str) -> tuple[str, ...]:
             f"The attention {location.site!r} has a softmax for each of its key norms, which a modulation of kind "
             f"{kind!r} cannot distinguish at the attention call; choose streams of self- or joint attention."
         )
+    check_dispatched(location, kind)
+    norms = site.keys if site.is_joint else (location.keys,)
+    return site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
+
+
+def check_dispatched(location: NormLocation, kind: str) -> None:
+    """Raises: UnknownTarget if an attention's processor does not call diffusers' dispatch."""
     if dispatching_module(location.attention) is None:
         processor = type(getattr(location.attention, "processor", location.attention)).__name__
         raise UnknownTarget(
@@ -170,8 +186,6 @@ def single_softmax(location: NormLocation, kind: str) -> tuple[str, ...]:
             f"dispatch_attention_fn, so that a modulation of kind {kind!r} cannot see its rotated keys. Use a scalar "
             "or log-bias modulation here, or a model whose attention is dispatched."
         )
-    norms = site.keys if site.is_joint else (location.keys,)
-    return site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
 
 
 def call_effects(
@@ -239,14 +253,22 @@ def _overheard(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def dispatch(
         query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
     ) -> Tensor:
-        if effects := _attending():
-            scale = kwargs.get("scale")
-            asked = AttentionCall(query, key, value, attn_mask, query.shape[-1] ** -0.5 if scale is None else scale)
-            for effect in effects:
-                effect.now.has_called = True
-                asked = effect.on_call(asked)
-            query, key, value = asked.query, asked.key, asked.value
-        return plain(query, key, value, attn_mask, *args, **kwargs)
+        effects = _attending()
+        if not effects:
+            return plain(query, key, value, attn_mask, *args, **kwargs)
+        scale = kwargs.get("scale")
+        asked = AttentionCall(query, key, value, attn_mask, query.shape[-1] ** -0.5 if scale is None else scale)
+        for effect in effects:
+            effect.now.has_called = True
+            asked = effect.on_call(asked)
+        output = plain(asked.query, asked.key, asked.value, attn_mask, *args, **kwargs)
+
+        def again(other: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            return plain(other, keys, values, None, *args, **kwargs)
+
+        for effect in effects:
+            output = effect.on_attended(asked, output, again)
+        return output
 
     dispatch._alignvid_plain = plain  # type: ignore[attr-defined]  # read by restore_dispatch
     return dispatch

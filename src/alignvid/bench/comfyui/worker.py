@@ -69,7 +69,7 @@ class ComfyWorker:
         self, job: Job, image: bytes, steps: int, noise_seed: int
     ) -> tuple[Frames, float, int | None, list[dict[str, Any]]]:
         """Frames, seconds, most memory seen, and what the report nodes said."""
-        name = self._client.upload(f"alignvid-{sha256_of_bytes(image)[:16]}{Path(job.image).suffix}", image)
+        name = self._client.upload(f"alignvid-{sha256_of_bytes(image)[:16]}{Path(str(job.image)).suffix}", image)
         values = {
             **job.settings.to_dict(),
             "steps": steps,

@@ -46,6 +46,11 @@ class DataSet:
     dropped: tuple[Unusable, ...] = ()
     """Rows that cannot be read, with the reason."""
 
+    @property
+    def has_images(self) -> bool:
+        """Whether its samples have a reference image; all have one, or none has."""
+        return any(sample.image_path is not None for sample in self.samples)
+
     def digest(self) -> str:
         """SHA-256 of every sample and every image; equal for two data sets that ask the same."""
         digest = hashlib.sha256()
@@ -64,7 +69,7 @@ class DataSet:
         }
 
     def _image_digest(self, sample: Sample) -> str | None:
-        if self.images_are_made:
+        if self.images_are_made or sample.image_path is None:
             return None
         try:
             return hashlib.sha256(self.image_of(sample).content).hexdigest()

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
+from alignvid.bench.data.hub import downloaded
 from alignvid.bench.data.samples import MAIN_CATEGORIES, Answer, Question, Sample
 from alignvid.errors import AlignvidError, InputError, UnreadableFile
 from alignvid.fields import Positive, read_as
@@ -47,27 +48,9 @@ def from_hub(name: str) -> DataSet:
 
     Raises: InputError if it cannot be fetched.
     """
-    repository, _, revision = name.partition("@")
-    folder = _download(repository, revision or None)
+    folder = downloaded(name, [META_FILE, *(pattern for image in _IMAGES for pattern in (image, f"*/{image}"))])
     cache = folder.parent.parent  # files of a snapshot are links into the blobs beside it
-    return _read(folder / META_FILE, name=repository, allowed=cache, revision=folder.name)
-
-
-def _download(repository: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = [META_FILE, *(pattern for image in _IMAGES for pattern in (image, f"*/{image}"))]
-    try:
-        return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
-    except LocalEntryNotFoundError as error:
-        raise InputError(
-            f"Data set {repository!r} cannot be fetched from the Hugging Face Hub; check the name and the connection, "
-            "or download it elsewhere and give its folder."
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"Data set {repository!r} cannot be read on the Hugging Face Hub: {reason}") from error
+    return _read(folder / META_FILE, name=name.partition("@")[0], allowed=cache, revision=folder.name)
 
 
 def _read(meta: Path, *, name: str, allowed: Path, revision: str | None) -> DataSet:
@@ -221,6 +204,8 @@ def _check_path(image_path: str, fail: Fail, root: Path, allowed: Path) -> None:
 
 
 def _image_of(sample: Sample, root: Path) -> ImageFile:
+    if sample.image_path is None:
+        raise InputError(f"sample {sample.id!r} names no image.")
     path = found_below(root, sample.image_path)
     try:
         content = read_bytes(path)

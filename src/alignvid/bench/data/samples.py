@@ -1,4 +1,4 @@
-"""Samples: a reference image, a prompt that asks for a change, and yes/no questions about the video.
+"""Samples: a reference image or none, a prompt, and yes/no questions about the video or picture.
 
 The fields are those of OmitI2V's meta.json, with underscores for its hyphens.
 """
@@ -32,8 +32,9 @@ class Sample:
 
     id: str
     """Unique in its data set; used in file names."""
-    image_path: InnerPath
-    """Of the reference image, relative to the data set's root, or to the run's folder in a run."""
+    image_path: InnerPath | None
+    """Of the reference image, relative to the data set's root, or to the run's folder in a run; None for a prompt
+    alone."""
     prompt: str
     main_category: str
     """modification, addition or deletion."""
@@ -41,11 +42,12 @@ class Sample:
     domain: str
     expected_change: str
     """What should be seen."""
-    resolution: tuple[Positive, Positive]
+    resolution: tuple[Positive, Positive] | None
     """Width and height of the image."""
     questions: tuple[Question, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, with the underscored names of the fields; `fields.read` reads it back."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return fields | {"resolution": list(self.resolution), "questions": [dict(vars(q)) for q in self.questions]}
+        resolution = None if self.resolution is None else list(self.resolution)
+        return fields | {"resolution": resolution, "questions": [dict(vars(q)) for q in self.questions]}

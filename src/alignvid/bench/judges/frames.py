@@ -72,7 +72,12 @@ def sampling_for(model: str) -> Sampling:
 
 
 def shown_frames(clip: Clip, sampling: Sampling) -> ShownFrames:
-    """The frames of a clip that a judge sees. Raises: InputError if it is too short, too narrow or has no speed."""
+    """The frames of a clip that a judge sees; of a picture two equal ones, as the models themselves take a picture.
+
+    Raises: InputError if it is too narrow or has no speed.
+    """
+    if len(clip.frames) == 1:
+        clip = Clip(np.repeat(clip.frames, FRAME_FACTOR, 0), clip.fps)
     indices = frame_indices(len(clip.frames), clip.fps, sampling)
     height, width = resized_sides(clip.frames.shape[1], clip.frames.shape[2], sampling)
     frames = resized(clip.frames[indices], height, width)

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL and Qwen3-VL in this process, through transformers."""
+"""Qwen2.5-VL, Qwen3-VL and Qwen3.5 in this process, through transformers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ _CLASSES = {
     "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
     "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
+    "qwen3_5": "Qwen3_5ForConditionalGeneration",
+    "qwen3_5_moe": "Qwen3_5MoeForConditionalGeneration",
 }
 """`model_type` of a configuration -> class of transformers."""
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -75,7 +77,9 @@ def open_qwen(options: JudgeOptions) -> QwenJudge:
     Raises: InputError if it is not named, cannot be read or is of another kind; MissingExtra without torchvision.
     """
     if options.model is None:
-        raise InputError("The judge 'transformers' needs --model: a folder or a Hub id of a Qwen2.5-VL or Qwen3-VL.")
+        raise InputError(
+            "The judge 'transformers' needs --model: a folder or a Hub id of a Qwen2.5-VL, Qwen3-VL or Qwen3.5."
+        )
     _check_torchvision()
     import torch
 
@@ -96,6 +100,7 @@ def open_qwen(options: JudgeOptions) -> QwenJudge:
             "positions": _positions(video_model),
             "repetition_penalty": video_model.repetition_penalty if protocol == "paper" else None,
             "model_type": model.config.model_type,
+            **({} if video_model.may_think is None else {"thinking": video_model.may_think}),
             "revision": getattr(model.config, "_commit_hash", None) or options.revision,
             "weights": _weights_digest(Path(options.model)),
             "dtype": dtype,

@@ -7,6 +7,7 @@ to every forward: what a version of transformers would choose does not matter.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -42,13 +43,16 @@ class Inputs(NamedTuple):
 
 
 class VideoModel:
-    """Qwen2.5-VL or Qwen3-VL with its processor."""
+    """Qwen2.5-VL, Qwen3-VL or Qwen3.5 with its processor."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         """A loaded model, in evaluation mode."""
         self.model, self.processor = model, processor
         self.counts_as_published = model.config.model_type == "qwen2_5_vl"
         """Whether positions follow transformers 4.50.1; else they are the model's own."""
+        self.may_think = False if model.config.model_type.startswith("qwen3_5") else None
+        """Whether the chat's template lets the model think first; None where it knows no such thing. A first token
+        that is to be yes or no cannot be a thought."""
         generation: Any = model.generation_config
         ends = generation.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [ends])
@@ -65,8 +69,8 @@ class VideoModel:
     @torch.inference_mode()
     def likeliest(self, watched: Watched, question: str, count: int) -> list[tuple[str, float]]:
         """The likeliest first tokens of a reply, as text, with their log-probabilities."""
-        with _cut_back(watched.cache):
-            logits = self._ask(watched, self.question_tokens(question))
+        with _lent(watched.cache) as cache:
+            logits = self._ask(watched, cache, self.question_tokens(question))
         found = logits.log_softmax(-1).topk(min(count, len(logits)))
         texts = [self._text([token]) for token in found.indices.tolist()]
         return list(zip(texts, found.values.tolist(), strict=True))
@@ -78,8 +82,8 @@ class VideoModel:
         seen = torch.cat((watched.tokens, tokens))
         position = watched.next_position + len(tokens)
         said: list[int] = []
-        with _cut_back(watched.cache):
-            logits = self._ask(watched, tokens)
+        with _lent(watched.cache) as cache:
+            logits = self._ask(watched, cache, tokens)
             while len(said) < max_tokens:
                 token = self._likeliest_token(seen, logits)
                 if token in self._ends:
@@ -87,7 +91,7 @@ class VideoModel:
                 said.append(token)
                 new = torch.tensor([token])
                 seen = torch.cat((seen, new))
-                logits = self._forward(new, _text_positions(position, 1), watched.cache)
+                logits = self._forward(new, _text_positions(position, 1), cache)
                 position += 1
         return self._text(said)
 
@@ -114,8 +118,10 @@ class VideoModel:
         tokenizer: Any = self.processor.tokenizer  # type: ignore[attr-defined] # every processor with text has one
         return torch.tensor(tokenizer(question + tail, add_special_tokens=False)["input_ids"])
 
-    def _ask(self, watched: Watched, tokens: Int[Tensor, " token"]) -> Float[Tensor, " vocabulary"]:
-        return self._forward(tokens, _text_positions(watched.next_position, len(tokens)), watched.cache)
+    def _ask(
+        self, watched: Watched, cache: DynamicCache, tokens: Int[Tensor, " token"]
+    ) -> Float[Tensor, " vocabulary"]:
+        return self._forward(tokens, _text_positions(watched.next_position, len(tokens)), cache)
 
     def _forward(
         self, tokens: Tensor, token_positions: Tensor, cache: DynamicCache, **pixels: Tensor
@@ -150,8 +156,9 @@ class VideoModel:
         """The filled chat template before and after the question."""
         content = [{"type": "video"}, {"type": "text", "text": _MARK}]
         processor: Any = self.processor
+        thinking = {} if self.may_think is None else {"enable_thinking": self.may_think}
         text = processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **thinking
         )
         head, _, tail = text.partition(_MARK)
         return head, tail
@@ -168,11 +175,14 @@ class VideoModel:
 
 
 @contextlib.contextmanager
-def _cut_back(cache: DynamicCache) -> Iterator[None]:
-    """Cut a cache back to its present length afterwards."""
+def _lent(cache: DynamicCache) -> Iterator[DynamicCache]:
+    """A cache for one question: itself, cut back afterwards; or a copy, where linear attention cannot go back."""
+    if not all(layer.is_croppable for layer in cache.layers):
+        yield copy.deepcopy(cache)
+        return
     length = cache.get_seq_length()
     try:
-        yield
+        yield cache
     finally:
         cache.crop(length - cache.get_seq_length())  # a negative number: so many tokens less
 

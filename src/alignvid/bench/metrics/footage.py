@@ -27,6 +27,5 @@ def read_footage(folder: Path, record: VideoRecord, sample: Sample) -> Footage:
     if sha256 != record.sha256:
         raise InputError(f"The video {record.file!r} is not the one on record (other SHA-256); {_REMEDY}.")
     clip = read_video(path)
-    return Footage(
-        frames=clip.frames, fps=clip.fps, prompt=sample.prompt, image=folder / sample.image_path, sample=sample.id
-    )
+    image = None if sample.image_path is None else folder / sample.image_path
+    return Footage(frames=clip.frames, fps=clip.fps, prompt=sample.prompt, image=image, sample=sample.id)

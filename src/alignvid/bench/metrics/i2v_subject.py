@@ -26,6 +26,7 @@ from alignvid.bench.metrics.pixels import (
     normalised,
 )
 from alignvid.bench.metrics.subject_consistency import DINO
+from alignvid.errors import InputError
 from alignvid.media.images import read_image
 
 _RESIZED = 256
@@ -38,6 +39,8 @@ def _prepare(setup: Setup) -> Measure:
     def measure(footage: Footage) -> Measurement:
         check_length(len(footage.frames), "i2v_subject")
         with torch.inference_mode():
+            if footage.image is None:
+                raise InputError("i2v_subject compares with a reference picture, and this sample is a prompt alone.")
             image = encode(image_pixels(read_image(footage.image).pixels).to(setup.device)).float().cpu()
         return i2v_subject(image, features(footage.frames, dino_crop_pixels, encode, setup.device))
 

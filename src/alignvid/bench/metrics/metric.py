@@ -23,8 +23,8 @@ class Footage:
     frames: Frames
     fps: float
     prompt: str
-    image: Path
-    """The reference image's file."""
+    image: Path | None
+    """The reference image's file; None for a prompt alone."""
     sample: str = ""
     """Id of the sample, for metrics that know a data set's samples."""
 

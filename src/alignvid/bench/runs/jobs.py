@@ -14,7 +14,7 @@ from alignvid.generate.call import Settings
 
 JOB_SCHEMA = 1
 """Raised when the same job would give another video, so that none of the old ones is taken for it."""
-_DECISIVE = ("still", "cfg_high", "node", "budget", "n", "false_yes", "false_no")
+_DECISIVE = ("still", "cfg_high", "guider", "node", "budget", "n", "false_yes", "false_no")
 """Settings of a variant that decide its video where they are there."""
 _ID_LENGTH = 20
 """Hexadecimal digits: 80 bits, so that two of a billion jobs have one id with a chance of 10⁻⁶."""
@@ -31,8 +31,8 @@ class Job:
     noise_seed: int
     settings: Settings
     """Every number of the call, none left open."""
-    image: str
-    """The reference image's file, relative to the run's folder."""
+    image: str | None
+    """The reference image's file, relative to the run's folder; None for a prompt alone."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def make_job(
     seed: int,
     settings: Settings,
     *,
-    image: str,
-    image_sha256: str,
+    image: str | None,
+    image_sha256: str | None,
     model: Mapping[str, Any],
     shared: Mapping[str, Any],
 ) -> Job:
@@ -75,8 +75,8 @@ def make_job(
         variant: The variant; its name does not decide the video.
         seed: One of the run's.
         settings: Of the call.
-        image: The reference image's file in the run's folder.
-        image_sha256: Of that file.
+        image: The reference image's file in the run's folder; None for a prompt alone.
+        image_sha256: Of that file; None without one.
         model: What distinguishes the model from others; its name and place do not count.
         shared: Number format and batch size, which decide how sums are rounded.
     """

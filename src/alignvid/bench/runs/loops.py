@@ -20,8 +20,8 @@ from alignvid.following.picture_rule import PictureRule
 from alignvid.following.questions import Answer, Answered, asked
 from alignvid.media.videos import Frames
 
-Make = Callable[[Sequence[Job], Sequence[Image.Image]], list[Frames]]
-"""The clips of jobs with these reference pictures."""
+Make = Callable[[Sequence[Job], Sequence[Image.Image | None]], list[Frames]]
+"""The clips of jobs with these reference pictures, or none."""
 
 
 class Chosen(NamedTuple):
@@ -41,13 +41,14 @@ class _Tried(NamedTuple):
     is_followed: bool
 
 
-def chosen_clips(jobs: Sequence[Job], pictures: Sequence[Image.Image], make: Make) -> list[Chosen]:
+def chosen_clips(jobs: Sequence[Job], pictures: Sequence[Image.Image | None], make: Make) -> list[Chosen]:
     """The clip of each job: the only one, or what its variant's loop chooses. All jobs have one variant."""
     variant = jobs[0].variant
     most = variant.budget or variant.n
     if most is None:
         return [Chosen(clip, job.noise_seed) for job, clip in zip(jobs, make(jobs, pictures), strict=True)]
-    rules = [PictureRule(picture, job.sample.prompt) for job, picture in zip(jobs, pictures, strict=True)]
+    pairs = [(job, picture) for job, picture in zip(jobs, pictures, strict=True) if picture is not None]
+    rules = [PictureRule(picture, job.sample.prompt) for job, picture in pairs]  # the miniature always has one
     tried: list[list[_Tried]] = [[] for _ in jobs]
     for attempt in range(1, most + 1):
         waiting = [index for index, own in enumerate(tried) if not (variant.budget and own and own[-1].is_followed)]

@@ -42,8 +42,9 @@ class Given:
         self.pictures: dict[str, bytes] = {}
         """Those that were asked for, by their place in the run's folder."""
 
-    def to(self, variant: Variant, sample: Sample, sha256: str) -> tuple[Sample, str]:
-        """A sample as a variant has it, with the digest of its picture; `sha256` is that of the sample's own.
+    def to(self, variant: Variant, sample: Sample, sha256: str | None) -> tuple[Sample, str | None]:
+        """A sample as a variant has it, with the digest of its picture; `sha256` is that of the sample's own, if it has
+        one.
 
         Raises: InputError if the variant brings none for it, or one that cannot be read.
         """

@@ -21,6 +21,7 @@ from alignvid.errors import InputError
 from alignvid.generate.call import Defaults, Settings, check_accepts, settle
 from alignvid.generate.device import choose_device
 from alignvid.generate.guidance import check_schedule
+from alignvid.generate.guiders import check_guider
 from alignvid.generate.loading import find_model
 from alignvid.generate.plan import model_defaults, pipeline_class_of
 from alignvid.generate.record import machine_facts, now, package_versions
@@ -53,7 +54,8 @@ class Plan:
         samples = self._joined_samples(folder.samples() if before else [])
         originals = {sample.id: sample for sample in self.data.samples}
         for sample in self.samples:
-            folder.write_image(sample.image_path, self.data.image_of(originals[sample.id]).content)
+            if sample.image_path is not None:
+                folder.write_image(sample.image_path, self.data.image_of(originals[sample.id]).content)
         for place, content in self.images.items():
             folder.write_image(place, content)
         if info != before or samples != folder.samples():
@@ -69,7 +71,8 @@ class Plan:
 class _Usable:
     sample: Sample
     """With its image in the run's folder."""
-    reference: ReferenceImage
+    reference: ReferenceImage | None
+    """None for a prompt alone."""
 
 
 def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
@@ -84,14 +87,23 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
     source = find_model(spec.model)
     pipeline_class = pipeline_class_of(source)
     variants = parse_variants(spec.variants, sketch(source))
+    data = open_data(spec.data)
     for variant in variants:
-        check_accepts(pipeline_class, _generation(spec, variant))
+        _check_has_images(variant, data)
+        image = "image" if data.has_images else variant.images  # a stand-in: whether there is one decides
+        check_accepts(pipeline_class, _generation(spec, variant, image))
+        guidance = _generation(spec, variant, image).guidance or model_defaults(source, pipeline_class).guidance
         if variant.cfg_high is not None:
-            guidance = _generation(spec, variant).guidance or model_defaults(source, pipeline_class).guidance
             check_schedule(pipeline_class, variant.cfg_high, guidance)
+        if variant.guider is not None:
+            _check_alone(spec, variant)
+            has_two = (source.index.get("transformer_2") or [None, None])[1] is not None
+            check_guider(variant.guider, pipeline_class, guidance, has_two=has_two)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
     model = model_identity(source, spec.loras)
-    return assemble(spec, variants, defaults=model_defaults(source, pipeline_class), model=model, shared=shared)
+    return assemble(
+        spec, variants, defaults=model_defaults(source, pipeline_class), model=model, shared=shared, data=data
+    )
 
 
 def assemble(
@@ -101,6 +113,7 @@ def assemble(
     defaults: Defaults,
     model: ModelFacts,
     shared: dict[str, Any],
+    data: DataSet | None = None,
 ) -> Plan:
     """The jobs of a spec, whoever runs them.
 
@@ -110,10 +123,11 @@ def assemble(
         defaults: What the model suggests where the spec leaves a number open.
         model: What distinguishes it from others.
         shared: Settings that all variants share, with the number format.
+        data: What the spec names, if it is open already.
 
     Raises: InputError if the data or what a variant brings cannot be used.
     """
-    data = open_data(spec.data)
+    data = data or open_data(spec.data)
     samples, jobs, unusable = [], [], list(data.dropped)
     given = Given(variants, spec.max_pixels)
     for found in _references(data, spec):
@@ -155,6 +169,9 @@ def _references(data: DataSet, spec: BenchSpec) -> Iterator[_Usable | Unusable]:
     """Every sample that was asked for, with its image decoded, or the reason why it has none."""
     asked = [sample for sample in data.samples if spec.half in (None, half_of(sample.id))][: spec.limit]
     for sample in asked if spec.draw is None else drawn(asked, spec.draw):
+        if sample.image_path is None:
+            yield _Usable(sample, None)
+            continue
         try:
             file: ImageFile = data.image_of(sample)
             reference = decode_image(file.content, sample.image_path, max_pixels=spec.max_pixels)
@@ -176,8 +193,10 @@ def _jobs_of(
     decisive = {**_named(model, "pipeline", "revision", "digest"), **_present(model, "loras")}
     for seed in spec.seeds:
         for variant in variants:
-            sample, sha256 = given.to(variant, found.sample, found.reference.sha256)
-            settings: Settings = settle(_generation(spec, variant), defaults, found.reference.pixels)
+            reference = found.reference
+            sample, sha256 = given.to(variant, found.sample, None if reference is None else reference.sha256)
+            generation = _generation(spec, variant, sample.image_path)
+            settings: Settings = settle(generation, defaults, None if reference is None else reference.pixels)
             yield make_job(
                 sample,
                 variant,
@@ -190,8 +209,24 @@ def _jobs_of(
             )
 
 
-def _generation(spec: BenchSpec, variant: Variant) -> Any:
-    return spec.generation() if variant.guidance is None else spec.generation(guidance=variant.guidance)
+def _check_alone(spec: BenchSpec, variant: Variant) -> None:
+    if spec.batch > 1 or variant.cfg_high is not None:
+        beside = "--batch" if spec.batch > 1 else "cfg_high"
+        raise InputError(f"Variant {variant.name!r}: guider and {beside} exclude each other; leave one out.")
+
+
+def _check_has_images(variant: Variant, data: DataSet) -> None:
+    changed = next((name for name in ("still", "blur") if getattr(variant, name)), None)
+    if changed is not None and not (data.has_images or variant.images):
+        raise InputError(
+            f"Variant {variant.name!r} needs a reference picture ({changed}), and {data.name!r} has prompts alone; "
+            "leave it out."
+        )
+
+
+def _generation(spec: BenchSpec, variant: Variant, image: str | None) -> Any:
+    guidance = {} if variant.guidance is None else {"guidance": variant.guidance}
+    return spec.generation(image=image, **guidance)
 
 
 def _default_dtype(spec: BenchSpec, on_gpu: bool | None) -> str:

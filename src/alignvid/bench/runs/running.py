@@ -151,7 +151,7 @@ def _do(
                     note(failed(job, problem), None)
                     continue
                 jobs.append(job)
-            images = tuple(read_bytes(folder.path / job.image) for job in jobs)
+            images = tuple(None if job.image is None else read_bytes(folder.path / job.image) for job in jobs)
             return Begun(replace(task, jobs=tuple(jobs)), images) if jobs else None
 
         for made in pool.results(units, begin):

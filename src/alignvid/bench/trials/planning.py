@@ -104,6 +104,10 @@ def _check_numbers(spec: TrialSpec, workflow: Workflow) -> None:
 
 def _registration(spec: TrialSpec, plan: Plan, arms: Arms, host: str, model_name: str) -> Registration:
     """`model_name`: a folder's without the path to it, which is nobody's business."""
+    if not plan.data.has_images or plan.jobs[0].settings.frames is None:
+        raise InputError(
+            "A trial shows clips beside the picture that they begin from; give such data and such a model."
+        )
     if len(plan.samples) < 2:
         raise InputError(f"{len(plan.samples)} scene is no trial; give data with 2 or more that can be used.")
     refused = {row.sample: row.reason for row in plan.unusable}

@@ -17,7 +17,12 @@ FAMILY = Family(
             "blocks",
             (
                 Site("self", "attn1", (KeyNorm("norm_k", ("video",)),)),
-                Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)),
+                Site(
+                    "cross",
+                    "attn2",
+                    (KeyNorm("norm_k", ("text",)),),
+                    text_through=("condition_embedder.text_embedder",),
+                ),
             ),
         ),
     ),

@@ -16,7 +16,7 @@ from alignvid.models.family import Arguments, Family, KeyNorm, Reads, Site, Stac
 from alignvid.models.reading.shapes import patch_grid
 
 _SELF = Site("self", "attn1", (KeyNorm("norm_k", ("history", "video")),))
-_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),))
+_CROSS = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),), text_through=("condition_embedder.text_embedder",))
 
 # Latent name -> how many times its patches are larger than those of the video; inputs are padded up to whole patches.
 _HISTORY_SCALES = {"latents_history_short": 1, "latents_history_mid": 2, "latents_history_long": 4}

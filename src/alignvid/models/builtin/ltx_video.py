@@ -32,7 +32,8 @@ def stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     """Stacks of an LTX transformer; the pipeline says whether the sequence may begin or end with clean tokens."""
     video = _VIDEO_STREAMS.get(class_name(pipeline), ("image", "video", "condition"))
     self_attention = Site("self", "attn1", (KeyNorm("norm_k", video),), ignores_mask=True)
-    return (Stack("transformer_blocks", (self_attention, Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),)))),)
+    cross = Site("cross", "attn2", (KeyNorm("norm_k", ("text",)),), text_through=("caption_projection",))
+    return (Stack("transformer_blocks", (self_attention, cross)),)
 
 
 def token_counts(transformer: Any, arguments: Arguments) -> dict[str, int]:

@@ -23,7 +23,12 @@ FAMILY = Family(
             "transformer_blocks",
             (
                 Site("self", "attn1", (KeyNorm("norm_k", ("video",)),), refusal=REFUSAL),
-                Site("cross", "attn2", (KeyNorm("norm_k", ("text",), is_insertable=True),)),
+                Site(
+                    "cross",
+                    "attn2",
+                    (KeyNorm("norm_k", ("text",), is_insertable=True),),
+                    text_through=("caption_projection", "caption_norm"),
+                ),
             ),
         ),
     ),

@@ -37,6 +37,7 @@ CROSS = Site(
     "attn2",
     (KeyNorm("norm_k", ("text",)), KeyNorm("norm_added_k", ("image",), is_optional=True)),
     keys_in_advance=cross_keys,
+    text_through=("condition_embedder.text_embedder",),
 )
 SELF = Site("self", "attn1", (KeyNorm("norm_k", ("video",)),))
 SELF_WITH_REFERENCE = Site("self", "attn1", (KeyNorm("norm_k", ("image", "video")),))
