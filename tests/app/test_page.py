@@ -147,6 +147,7 @@ def playing(frame):
     raise AssertionError("the videos do not play")
 
 
+@pytest.mark.slow
 def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, runs, picture):
     page = opened()
     fill(page, picture, made_scene(0)[1])
