@@ -94,8 +94,8 @@ def with_written_part(page: str, part: str) -> str:
 def _setting(data: Mapping[str, Any]) -> str:
     return (
         f"n = {data['scenes']} development scenes, one noise seed each, {data['steps']} steps, guidance 1; "
-        f"blur: {data['blur_sigma']:g} of 64 pixels; AlignVid: {data['preset']}. In brackets 95 % bootstrap intervals "
-        "over scenes; differences are paired, same prompt, picture and noise."
+        f"blur: {data['blur_sigma']:g} of {data['width']} pixels; AlignVid: {data['preset']}. In brackets 95 % "
+        "bootstrap intervals over scenes; differences are paired, same prompt, picture and noise."
     )
 
 

@@ -159,7 +159,7 @@ def miniature() -> dict[str, Any]:
     nodes = {
         "model": Node("AlignVidMiniature", 0),
         "picture": Node("LoadImage", 0, ["scene-1.png", "image"]),
-        **_wan(_PROMPT, (64, 64, 9), vision=True),
+        **_wan(_PROMPT, (80, 80, 9), vision=True),
         "aligned": Node("AlignVid", 3, _ALIGN, {"model": "model"}),
         "sampler": Node(
             "KSampler",

@@ -6,8 +6,12 @@ are those that diffusers' own examples name, and its examples' frame rates. Wher
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from ruff import find_ruff_bin
 
 from alignvid.models.evidence import PipelineFacts
 
@@ -268,8 +272,10 @@ changed one by one: [concepts](concepts.md). With several pipelines in a family,
 
 
 def scripts_page(table: list[PipelineFacts]) -> str:
-    """docs/scripts.md."""
+    """docs/scripts.md, formatted as the check of the project wants it."""
     by_pipeline = {facts.pipeline: facts for facts in table}
     sections = [section_of(by_pipeline[script.pipeline]) for script in SCRIPTS.values()]
     parts = [f"## {part}\n\nRuns inside the pipeline of [{whole}](#{whole}).\n" for part, whole in PART_OF.items()]
-    return "\n".join([SCRIPTS_HEAD, *sorted([*sections, *parts])])
+    page = "\n".join([SCRIPTS_HEAD, *sorted([*sections, *parts])])
+    formatter = [find_ruff_bin(), "format", "--stdin-filename", str(Path(__file__).with_name("scripts.md")), "-"]
+    return subprocess.run(formatter, input=page, capture_output=True, encoding="utf-8", check=True).stdout

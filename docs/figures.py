@@ -28,8 +28,8 @@ from alignvid.media.images import png_bytes
 from alignvid.miniature import load_pipeline
 from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH, first_frame
 from alignvid.miniature.evaluate import DEFAULT_STEPS, Trial, trials
-from alignvid.miniature.judge import judge
 from alignvid.miniature.scenes import DEVELOPMENT
+from alignvid.miniature.strict import judge_scene
 from alignvid.plots import change, heat_maps, lines, mean_map, overlaid, save_figure, sweep_curve
 from alignvid.plots.intervals import bootstrap_interval
 from alignvid.recipe import Recipe
@@ -37,7 +37,7 @@ from alignvid.recipe import Recipe
 IMAGES = Path(__file__).parent / "images"
 SCENES = 36
 BLUR_SIGMA = 2.0
-"""Pixels, of a picture 64 pixels wide: shapes lose their corners and keep their places."""
+"""Pixels, of a picture 80 pixels wide: shapes lose their corners and keep their places."""
 GAMMAS = (1.35, 2.5)
 """Beside 1, the baseline, and the preset's own."""
 
@@ -110,7 +110,7 @@ def numbers_of(trace: Trace, case: Trial, frames: np.ndarray) -> Iterator[float]
         yield mean_of(trace, "entropy", keys)
     yield 100 * mean_of(trace, "pooled_mass", "text")
     yield 100 * float(np.mean([item.weights for item in trace.maps]))
-    judgement = judge(frames, case.scene)
+    judgement = judge_scene(frames, case.scene, case.request)
     yield 100.0 * judgement.edit_shown
     yield 100.0 * judgement.rest_untouched
 
@@ -128,6 +128,7 @@ def data_of(samples: Mapping[str, Sequence[Sample]], preset: Any) -> dict[str, A
         "scenes": SCENES,
         "steps": DEFAULT_STEPS,
         "blur_sigma": BLUR_SIGMA,
+        "width": WIDTH,
         "preset": f"γ {preset.recipe.gamma:g} on {', '.join(preset.recipe.modulation.powers)}, "
         f"blocks {preset.recipe.blocks}, {preset.recipe.steps}",
         "transformer_sha256": text.shipped_sha256(),

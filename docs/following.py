@@ -16,7 +16,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -246,7 +246,7 @@ ARMS = {
     "**loop at the preset, budget 6**": Policy(always("preset"), 6),
 }
 WRONG = {
-    f"{100 * rate:g} % false {what}": Policy(always("preset"), ALL_NEED, **{f"false_{what}": rate})
+    f"{100 * rate:g} % false {what}": replace(Policy(always("preset"), ALL_NEED), **{f"false_{what}": rate})
     for rate in (0.03, 0.1)
     for what in ("yes", "no")
 } | {
@@ -290,6 +290,7 @@ def row(name: str, found: Sequence[Sequence[Ending]], against: Sequence[Sequence
         plain(mean(forwards, (0.0, np.inf))),
         plain(ratio(forwards, both)),
         percent(ratio(false_ends, ends)),
+        percent(mean(rate(found, lambda one: one.clip.is_right), (0.0, 1.0))),
     ]
     if against is not None:
         compared = paired(rate(against, lambda one: one.clip.both), both, np.ones(len(both)))
@@ -300,8 +301,9 @@ def row(name: str, found: Sequence[Sequence[Ending]], against: Sequence[Sequence
 
 
 HEADS = (
-    "| | shown, % | untouched, % | both, % | forwards a scene | forwards a clip right in both | false ends, % |",
-    "|---|---|---|---|---|---|---|",
+    "| | shown, % | untouched, % | both, % | forwards a scene | forwards a clip right in both | false ends, % | "
+    "by the asked judge, % |",
+    "|---|---|---|---|---|---|---|---|",
 )
 
 

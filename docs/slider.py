@@ -4,8 +4,8 @@
     python docs/slider.py page FOLDER                                             tables from the records alone
     python docs/slider.py words FOLDER [--scenes 48] [--seeds 1]                  words against all text; resumes
 
-Scenes of the development half choose; the claim half, held out, is reported. The rule judge that the published rates
-were measured with says what a clip shows.
+Scenes of the development half choose; the claim half, held out, is reported. The stricter rule judge
+(alignvid.miniature.strict) says what a clip shows.
 """
 
 from __future__ import annotations

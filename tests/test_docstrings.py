@@ -11,7 +11,7 @@ from alignvid import presets
 from alignvid.miniature import load_pipeline
 
 PICTURE = Path(__file__).parent.parent / "examples" / "scene-1.png"
-SIZE = {"height": 64, "width": 64, "num_frames": 9, "num_inference_steps": 4, "guidance_scale": 1.0}
+SIZE = {"height": 80, "width": 80, "num_frames": 9, "num_inference_steps": 4, "guidance_scale": 1.0}
 NEEDS_A_MODEL = {"Attachment", "Trace", "attach", "detach", "follow", "observe", "preset_for"}
 DOCUMENTED = {**{name: getattr(alignvid, name) for name in alignvid.__all__}, "Preset": presets.Preset}
 

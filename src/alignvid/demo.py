@@ -17,8 +17,9 @@ from alignvid.media.images import png_bytes
 from alignvid.media.videos import read_video
 from alignvid.miniature.drawing import first_frame
 from alignvid.miniature.evaluate import Trial, trials
-from alignvid.miniature.judge import Judgement, judge
+from alignvid.miniature.judge import Judgement
 from alignvid.miniature.scenes import HELD_OUT
+from alignvid.miniature.strict import judge_scene
 from alignvid.report.page import Count, Page, Row, Verdict, write_page
 from alignvid.report.rows import own_pages, row_of_failure, row_of_record, write_own_pages
 
@@ -28,7 +29,7 @@ _PICTURES = "pictures"
 _LEAD = (
     "Eight scenes that the miniature never saw in training, chosen by seed and not by how they turn out: the same "
     "prompt, picture and noise without and with AlignVid. A rule that knows the scene judges every video from its "
-    "pixels. Eight are an illustration; docs/miniature.md has the rates on 366."
+    "pixels. Eight are an illustration; docs/miniature.md has the rates on many."
 )
 
 
@@ -96,7 +97,8 @@ def _job(out: Path, name: str, case: Trial) -> Job:
 
 def _judge(result: JobResult, case: Trial) -> dict[str, Judgement]:
     """Of the videos as written, so that the verdict is on what is seen."""
-    return {role: judge(read_video(result.folder / f"{role}.mp4").frames, case.scene) for role in (BASELINE, ALIGNVID)}
+    frames = {role: read_video(result.folder / f"{role}.mp4").frames for role in (BASELINE, ALIGNVID)}
+    return {role: judge_scene(clip, case.scene, case.request) for role, clip in frames.items()}
 
 
 def _page(demo: Demo) -> Page:

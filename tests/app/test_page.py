@@ -1,14 +1,22 @@
-"""The page in a real Chromium, over the real server and the miniature."""
+"""The page in a real Chromium and its API with Gradio's own client, over the real command and the miniature."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from playwright.sync_api import expect, sync_playwright
 
 from alignvid.app.desk import made_scene
+from alignvid.generate.record import read_record
+from alignvid.media.videos import read_video
 from app_server import served
 from chromium import CHROMIUM, FLAGS, needs_chromium
 
+TOKEN = "a-token-of-23-characters"
+EXAMPLE = "add a green circle at the top left"
 STEPS = "#steps :is(input, textarea)"
 
 expect.set_options(timeout=120_000)  # a busy machine is no failure
@@ -17,9 +25,19 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("runs")) as server:
-        yield server
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def url(runs):
+    with served(runs, TOKEN) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url):
+    return Client(url, headers={"Authorization": f"Bearer {TOKEN}"}, verbose=False, analytics_enabled=False)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +49,7 @@ def browser():
 
 
 @pytest.fixture
-def opened(browser, server):
+def opened(browser, url):
     """Opens the page; afterwards nothing was asked of another server, and the console holds no error."""
     contexts, complaints = [], []
 
@@ -42,9 +60,9 @@ def opened(browser, server):
         page.set_default_timeout(120_000)
         page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        ours = (server.url, "data:", "blob:")
+        ours = (url, "data:", "blob:")
         page.on("request", lambda asked: asked.url.startswith(ours) or complaints.append(asked.url))
-        page.goto(server.url)
+        page.goto(f"{url}?token={TOKEN}")
         page.wait_for_selector("#make")
         return page
 
@@ -71,20 +89,75 @@ def fill(page, picture, prompt, *, steps=2):
     page.fill(STEPS, str(steps))
 
 
-def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, server, picture):
+def test_a_run_gives_its_steps_its_record_and_both_videos_and_is_repeated_exactly(client, runs, picture):
+    job = client.submit(
+        picture=handle_file(picture), prompt=made_scene(0)[1], follow=0.5, steps=2, api_name="/generate"
+    )
+    run, video, baseline = job.result(timeout=120)
+    stages = [said["stage"] for said, _, _ in job.outputs()[:-1]]
+    assert stages.count("steps") == 2 * 3 and stages[-1] == "encoding"
+    assert run["record"] == json.loads((runs / run["run"] / "record.json").read_text())
+    assert run["record"]["spec"]["follow"] == 0.5 and run["record"]["settings"]["steps"] == 2
+    assert read_video(video).frames.shape == read_video(baseline).frames.shape
+    again, *_ = client.predict(run=run["run"], api_name="/repeat")
+    both = [read_record(runs / name).outputs["alignvid"]["frames_sha256"] for name in (run["run"], again["run"])]
+    assert both[0] == both[1] and run["run"] != again["run"]
+    newest = [one["run"] for one in client.predict(api_name="/runs")][:2]
+    assert newest == [again["run"], run["run"]]
+
+
+@pytest.mark.slow
+def test_the_program_of_the_documentation_runs_as_it_stands(client, monkeypatch, capsys):
+    """docs/app.md, but for the address, which is that of this server."""
+    root = Path(__file__).parents[2]
+    (program,) = re.findall(r"^```python\n(.*?)^```$", (root / "docs" / "app.md").read_text(), re.MULTILINE | re.DOTALL)
+    here = f'Client("{client.src}", headers={{"Authorization": "Bearer {TOKEN}"}})'
+    monkeypatch.chdir(root)
+    exec(program.replace('Client("http://127.0.0.1:7860/")', here), {})
+    name, acted = capsys.readouterr().out.split()[-2:]
+    assert name and int(acted) > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"prompt": " "}, "The prompt is empty"),
+        ({"prompt": EXAMPLE}, "needs a reference image; put one into the form"),
+        ({"prompt": EXAMPLE, "model": "no/such model"}, "is not there; give 'miniature'"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(client, fields, said):
+    with pytest.raises(AppError, match=said):
+        client.predict(**fields, api_name="/generate")
+
+
+def test_the_endpoints_are_those_that_are_documented(client):
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/generate", "/repeat", "/runs", "/follow", "/attention"}
+
+
+def playing(frame):
+    """Where both videos are, once they have begun: the frame's own policy lets nothing wait inside it."""
+    times = [0.0]
+    while not all(times):
+        frame.page.wait_for_timeout(50)
+        times = frame.evaluate("[...document.querySelectorAll('video')].map((one) => one.currentTime)")
+    return times
+
+
+def test_from_upload_to_two_videos_that_play_in_step_and_back_from_disk(opened, runs, picture):
     page = opened()
     fill(page, picture, made_scene(0)[1])
     page.click("#make")
     expect(page.locator("#status")).to_contain_text("Done")
     inside = page.frame_locator("#result iframe")
     expect(inside.locator("video")).to_have_count(2)
-    page.frames[1].wait_for_function("[...document.querySelectorAll('video')].every((one) => one.currentTime > 0)")
-    times = page.frames[1].evaluate("[...document.querySelectorAll('video')].map((one) => one.currentTime)")
+    times = playing(page.frames[1])
     assert abs(times[0] - times[1]) < 0.15
     record = page.locator("#result a", has_text="Open record").get_attribute("href")
     assert re.fullmatch(r"runs/[0-9]{8}-[0-9]{6}-[0-9a-f]{4}/record.json", record)
     again = opened(360)
-    assert again.locator("#history li").count() == 1
+    expect(again.locator("#history li")).to_have_count(sum(1 for _ in runs.iterdir()))
     assert again.evaluate("document.documentElement.scrollWidth") <= 360
 
 
@@ -117,9 +190,9 @@ def test_a_loop_of_three_attempts_shows_each_with_the_judge_s_answers(opened, pi
 
 
 @pytest.mark.slow
-def test_cancel_ends_a_run_and_keeps_nothing_of_it(opened, server, picture):
+def test_cancel_ends_a_run_and_keeps_nothing_of_it(opened, runs, picture):
     page = opened()
-    before = page.locator("#history li").count()
+    expect(page.locator("#history li")).to_have_count(before := sum(1 for _ in runs.iterdir()))
     fill(page, picture, made_scene(0)[1], steps=900)
     page.click("#make")
     expect(page.locator("#status")).to_contain_text("step")

@@ -27,7 +27,7 @@ def pipeline() -> Any:
 @torch.no_grad()
 def test_the_converted_transformer_gives_what_diffusers_gives(pipeline: Any) -> None:
     transformer, comfy = pipeline.transformer, graph.loaded()[0].model.diffusion_model
-    latents, text = core.drawn(1, 36, 3, 8, 8, seed=0), core.drawn(1, 512, 64, seed=1)
+    latents, text = core.drawn(1, 36, 3, 10, 10, seed=0), core.drawn(1, 512, 64, seed=1)
     picture = core.drawn(1, 65, 64, seed=2)
     expected = transformer(latents, torch.tensor([700.0]), text, picture, return_dict=False)[0]
     found = comfy(latents, torch.tensor([700.0]), text, clip_fea=picture.repeat(1, 1, 20))

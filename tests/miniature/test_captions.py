@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from alignvid.miniature.architecture import UNKNOWN, build_tokenizer
 from alignvid.miniature.prompts import (
+    as_typed,
     clean_caption,
     description,
     evaluation_prompt,
@@ -21,9 +24,17 @@ from alignvid.miniature.training.train_towers import CAPTION_TOKENS
 
 def captions() -> list[str]:
     rng = np.random.default_rng(0)
-    return [
-        write(sample_scene(seed), rng) for seed in range(300) for write in (short_caption, long_caption, description)
-    ]
+    scenes = [sample_scene(seed) for seed in range(300)]
+    asked = [write(scene, rng).text for scene in scenes for write in (short_caption, long_caption)]
+    return asked + [description(scene, rng) for scene in scenes]
+
+
+def test_an_evaluation_spells_as_people_do_and_is_read_as_in_training() -> None:
+    for seed in range(200):
+        scene, rng = sample_scene(seed), np.random.default_rng(seed)
+        for asked in (short_caption(scene, rng), long_caption(scene, rng)):
+            typed = as_typed(asked.text)
+            assert words(typed) == words(asked.text) and not re.search(r"\s[.,:!']", typed), typed
 
 
 def test_the_grammar_stays_within_its_vocabulary() -> None:

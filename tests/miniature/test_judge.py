@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from alignvid.miniature import load_pipeline
-from alignvid.miniature.drawing import Video, render
+from alignvid.miniature.drawing import Video, centre, render
 from alignvid.miniature.judge import judge
 from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT, sample_scene
 from alignvid.miniature.training.train_vae import latents_of, to_tensor
@@ -75,8 +75,8 @@ def test_a_flash_off_the_path_is_a_touch() -> None:
     scene = sample_scene(DEVELOPMENT[0], edit_kind="delete")
     video = render(scene)
     free = next(cell for cell in range(9) if cell not in {shape.cell for shape in scene.shapes})
-    top, left = 21 * (free // 3) + 6, 21 * (free % 3) + 6
-    video[3, top : top + 9, left : left + 9] = (255, 0, 0)
+    x, y = (round(side) for side in centre(free))
+    video[3, y - 4 : y + 5, x - 4 : x + 5] = (255, 0, 0)
     assert not judge(video, scene).rest_untouched
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from alignvid.miniature.drawing import EDIT_COMPLETE_AT, FRAMES, RADIUS, centre, coverage, paint_background, render
 from alignvid.miniature.judge import BLUR, Fit, Sight, blur, change_off_path, judge, look
-from alignvid.miniature.scenes import CELLS, DEVELOPMENT, PALETTE, SHAPE_KINDS, SIZES, Scene, Shape, sample_scene
+from alignvid.miniature.scenes import CELLS, DEVELOPMENT, PALETTE, SHAPE_KINDS, SIZES, Edit, Scene, Shape, sample_scene
 
 SCENE = sample_scene(DEVELOPMENT[0], edit_kind="delete")
 
@@ -122,19 +122,20 @@ def test_a_flash_on_the_path_is_no_touch():
 
 
 def test_the_path_ends_beside_the_edit():
-    """A column of one pixel beside the deleted shape: the next one belongs to the path, from the second on it counts.
+    """A column of one pixel beside a deleted square: two more belong to the path, from the third on it counts.
 
-    With a margin of 7 pixels the next one would count, with 11 not even the second.
+    With a margin of 7 pixels the second one would count, with 11 not even the third.
     """
-    moved = abs(render(SCENE).astype(int) - render(SCENE)[0]).max(axis=(0, 3)) > 2
+    square = Scene((Shape("square", "red", 4, "large"),), SCENE.background, Edit("delete", 0, None))
+    moved = abs(render(square).astype(int) - render(square)[0]).max(axis=(0, 3)) > 2
     last = np.flatnonzero(moved.any(axis=0))[-1]
     row = int(np.flatnonzero(moved[:, last]).mean())
     changes = []
-    for gap in (1, 2):
-        video = render(SCENE)
+    for gap in (2, 3):
+        video = render(square)
         column = video[4, row - 2 : row + 3, last + gap]
         column[:] = np.where(column > 127, 0, 255)
-        changes.append(change_off_path(video, SCENE))
+        changes.append(change_off_path(video, square))
     assert changes[0] < 3
     assert changes[1] > 20
 

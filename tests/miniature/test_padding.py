@@ -17,7 +17,7 @@ def test_training_processor_equals_the_real_one() -> None:
     mask[0, 6:] = 0  # the first prompt is shorter
     padded = torch.zeros(2, TEXT_TOKENS, TEXT_WIDTH)
     padded[:, :PROMPT_TOKENS] = encoded * mask.unsqueeze(-1)
-    latents, steps, image = torch.randn(2, 36, 3, 8, 8), torch.tensor([900.0, 300.0]), torch.randn(2, 65, IMAGE_WIDTH)
+    latents, steps, image = torch.randn(2, 36, 3, 10, 10), torch.tensor([900.0, 300.0]), torch.randn(2, 65, IMAGE_WIDTH)
     with torch.no_grad():
         expected = transformer(latents, steps, padded, image, return_dict=False)[0]
         processor = use_one_padding_key(transformer)

@@ -14,7 +14,7 @@ from transformers import CLIPVisionModel, UMT5EncoderModel
 from alignvid.errors import InputError
 from alignvid.miniature import load_pipeline, weights_folder
 from alignvid.miniature.batches import batched
-from alignvid.miniature.drawing import first_frame
+from alignvid.miniature.drawing import HEIGHT, WIDTH, first_frame
 from alignvid.miniature.evaluate import Variant, evaluate, trials
 from alignvid.miniature.scenes import DEVELOPMENT, sample_scene
 from alignvid.miniature.training.train_towers import pixel_values
@@ -35,8 +35,8 @@ def single(pipeline: WanImageToVideoPipeline, seed: int, prompt: str, guidance: 
     return pipeline(
         image=picture(seed),
         prompt=prompt,
-        height=64,
-        width=64,
+        height=HEIGHT,
+        width=WIDTH,
         num_frames=9,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
@@ -53,7 +53,7 @@ def test_the_classes_are_those_of_wan(pipeline: WanImageToVideoPipeline) -> None
 
 def test_weights_are_small_and_hold_no_pickle() -> None:
     files = [path for path in weights_folder().rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 10e6
+    assert sum(path.stat().st_size for path in files) <= 12e6
     assert {path.suffix for path in files} == {".json", ".safetensors"}
 
 

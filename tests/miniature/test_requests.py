@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alignvid.errors import InputError
-from alignvid.miniature.prompts import evaluation_prompt
+from alignvid.miniature.prompts import evaluation_request
 from alignvid.miniature.requests import CORNERS, Request, Wanted, read_request, request_of
 from alignvid.miniature.scenes import EDIT_KINDS, EditKind, Scene, Shape, sample_scene
 from alignvid.miniature.wordings import FORM_SETS, FormSet, ask_as, forms
@@ -43,11 +43,12 @@ def test_every_form_is_read(form_set: FormSet) -> None:
 
 
 def test_prompts_that_describe_the_scene_are_read() -> None:
-    scenes = [(seed, sample_scene(seed)) for seed in range(300)]
+    scenes = [sample_scene(seed) for seed in range(300)]
+    asked = [evaluation_request(scene, seed) for seed, scene in enumerate(scenes)]
     wrong = [
-        text
-        for seed, scene in scenes
-        if not is_read(text := evaluation_prompt(scene, seed), scene, says_size=False, says_place=True)
+        each.text
+        for each, scene in zip(asked, scenes, strict=True)
+        if not is_read(each.text, scene, says_size=each.says_size, says_place=each.says_place)
     ]
     assert not wrong
 

@@ -1,26 +1,24 @@
-"""The page's real server in a thread, for tests that call it or open it in a browser."""
+"""The page as the command serves it, in a process of its own, for tests that call it or open it in a browser."""
 
 from __future__ import annotations
 
-import threading
+import os
+import re
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
-
-from alignvid.app import Door, Server
-from alignvid.app.workshop import Workshop
 
 
 @contextmanager
-def served(folder, door=None, **shared):
-    """Answers inside the block; gives the server, which has `url` and `door`."""
-    ready = threading.Event()
-    shop = Workshop(folder, shared)
-    server = Server(shop, door or Door(port=0), on_ready=lambda url: ready.set())
-    thread = threading.Thread(target=server.run_here)
-    thread.start()
-    try:
-        assert ready.wait(60)
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
+def served(folder, token):
+    """Answers inside the block; gives its address. Not in this process: Gradio must see generators, and the checker of
+    signatures, which the tests switch on, hides them."""
+    command = [sys.executable, "-m", "alignvid", "app", "--out", str(folder), "--port", "0"]
+    env = os.environ | {"ALIGNVID_TOKEN": token, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
+        try:
+            yield re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/)\n", running.stdout.readline())[1]
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.wait(60)

@@ -36,7 +36,8 @@ def through_h264(video: Video) -> Video:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=8)
-        stream.width, stream.height, stream.pix_fmt, stream.options = 64, 64, "yuv420p", {"crf": "18"}
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
         for frame in video:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -32,19 +32,19 @@ class Api:
 
     def generate(
         self,
-        picture: str | None,
         prompt: str,
-        follow: float | None,
-        words: str,
-        preset: str,
-        model: str,
-        negative_prompt: str,
-        seed: float | None,
-        steps: float | None,
-        guidance: float | None,
-        size: str,
-        frames: float | None,
-        compare: bool,
+        picture: str | None = None,
+        follow: float | None = None,
+        words: str = "",
+        preset: str = "",
+        model: str = "",
+        negative_prompt: str = "",
+        seed: float | None = 0,
+        steps: float | None = None,
+        guidance: float | None = None,
+        size: str = "",
+        frames: float | None = None,
+        compare: bool = True,
     ) -> Generator[Answer, None, None]:
         """Make a video that follows its prompt.
 
@@ -57,20 +57,20 @@ class Api:
 
     def follow(
         self,
-        picture: str | None,
         prompt: str,
-        questions: str,
-        budget: float,
-        follow: float | None,
-        words: str,
-        preset: str,
-        model: str,
-        negative_prompt: str,
-        seed: float | None,
-        steps: float | None,
-        guidance: float | None,
-        size: str,
-        frames: float | None,
+        picture: str | None = None,
+        questions: str = "",
+        budget: float = 6,
+        follow: float | None = None,
+        words: str = "",
+        preset: str = "",
+        model: str = "",
+        negative_prompt: str = "",
+        seed: float | None = 0,
+        steps: float | None = None,
+        guidance: float | None = None,
+        size: str = "",
+        frames: float | None = None,
     ) -> Generator[Answer, None, None]:
         """Attempts with new noise until the judge says that the prompt is followed; gives the best.
 
@@ -107,7 +107,7 @@ class Api:
 
 
 def add_api(shop: Workshop) -> None:
-    """Add the endpoints to the page at hand; nothing of them is seen on it."""
+    """Add the endpoints to the page at hand, before anything else has their names; nothing of them is seen on it."""
     api = Api(shop)
     with gr.Column(visible=False):
         picture = gr.Image(type="filepath", image_mode=None, label="picture")
@@ -123,8 +123,8 @@ def add_api(shop: Workshop) -> None:
         button, made = gr.Button(), [gr.JSON(label="run"), gr.File(label="video"), gr.File(label="baseline")]
         fields = [follow, *texts, seed, steps, guidance, size, frames]
         endpoints = {
-            api.generate: [picture, prompt, *fields, compare],
-            api.follow: [picture, prompt, questions, budget, *fields],
+            api.generate: [prompt, picture, *fields, compare],
+            api.follow: [prompt, picture, questions, budget, *fields],
             api.repeat: [run],
             api.attention: [run, word],
         }

@@ -144,7 +144,8 @@ FIELDS = (
 def form_of(values: tuple[Any, ...]) -> Form:
     """The form with what stands in the page's fields."""
     named = dict(zip(FIELDS, values, strict=True))
-    return Form(**{name: "" if value is None and name in _TEXTS else value for name, value in named.items()})
+    given: dict[str, Any] = {name: "" if value is None and name in _TEXTS else value for name, value in named.items()}
+    return Form(**given)
 
 
 _TEXTS = ("prompt", "words", "preset", "model", "negative_prompt", "size")

@@ -36,6 +36,7 @@ _NO_QUESTIONS = "One on each line; empty: the judge's own"
 def build(shop: Workshop, desk: Desk) -> gr.Blocks:
     """The page over a workshop."""
     with gr.Blocks(title="alignvid", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S) as page:
+        add_api(shop)
         gr.Markdown(_LEAD, elem_classes="av-lead")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -57,7 +58,7 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
                 history = gr.HTML(views.history(None), js_on_load=views.ON_CLICK, elem_id="history")
         current, form = gr.State(""), [*asked, *settings]
         shown = [status, result, look, history, current]
-        runs = [
+        runs: list[Any] = [  # what Gradio declares here are dicts, and events are what it takes
             make.click(desk.make, [compare, *form], shown, **waiting(shows=status)),
             until.click(desk.follow, [questions, budget, *form], shown, **waiting(shows=status)),
             look.click(desk.look, current, shown, **waiting(shows=status)),
@@ -67,7 +68,6 @@ def build(shop: Workshop, desk: Desk) -> gr.Blocks:
         cancel.click(desk.cancel, None, status, cancels=runs, **quick())
         history.click(desk.open, None, shown, **quick())
         page.load(desk.history, None, history, **quick())
-        add_api(shop)
     return page.queue(default_concurrency_limit=4)
 
 

@@ -89,5 +89,9 @@ def _best(folder: Path, attempts: list[Path]) -> Path:
     """The attempt whose video the loop kept as the best; the last one where it was ended before that."""
     kept = next((sha256_of_file(file) for file in folder.glob("best.*")), None)
     in_order = sorted(attempts, key=lambda attempt: int(attempt.name.removeprefix("attempt-")))
-    same = (attempt for attempt in in_order if kept in (sha256_of_file(file) for file in attempt.glob("alignvid.*")))
+    same = (
+        attempt
+        for attempt in in_order
+        if kept and kept in (sha256_of_file(file) for file in attempt.glob("alignvid.*"))
+    )
     return next(same, in_order[-1])

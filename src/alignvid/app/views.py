@@ -97,7 +97,8 @@ def _card(run: Run, is_chosen: bool) -> str:
     made = datetime.fromisoformat(record.created).astimezone()
     place = run.place
     picture = f'<img src="{place}/{escape(record.image["file"])}" alt="">' if record.image else ""
-    strength = "" if record.spec.get("follow") is None else f", follow {record.spec['follow']:g}"
+    follow = dict(record.spec).get("follow")
+    strength = f", follow {follow:g}" if isinstance(follow, int | float) else ""
     loop = "" if not run.attempts else f" · {run.attempts} attempt{'s' if run.attempts > 1 else ''}"
     facts = f"{made:%d %b %H:%M} · {record.model['name']}{strength} · seed {record.spec['seed']}{loop}"
     return (

@@ -125,6 +125,8 @@ def changed(effect: Effect, module: nn.Module, args: tuple[Any, ...], kwargs: di
     given = args[0] if args else next(iter(kwargs.values()), None)
     if output is not None and (output is not given or isinstance(module, nn.Identity)):
         return effect.on_output(output)
+    if given is None:
+        return output
     made = effect.on_output(given)
     if made is not given:
         given.copy_(made)

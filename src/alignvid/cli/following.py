@@ -46,10 +46,9 @@ _OPTIONS = (
     ),
     click.option("--budget", type=int, help="Most attempts; 6 unless given."),
     click.option("--minutes", type=float, help="In place of --budget: no attempt begins after so many."),
+    click.option("--must-move", is_flag=True, help="A video that stands still has failed, though no image is given."),
     click.option(
-        "--must-move/--may-stand-still",
-        default=None,
-        help="Whether a video that stands still has failed; it has where there is a reference image.",
+        "--may-stand-still", is_flag=True, help="A video that stands still may be right, though an image is given."
     ),
     *JUDGE_OPTIONS,
     click.option(
@@ -63,6 +62,7 @@ _NAMES = (
     "budget",
     "minutes",
     "must_move",
+    "may_stand_still",
     "judge_model",
     "judge_device",
     "judge_protocol",
@@ -93,8 +93,8 @@ def take_following(options: dict[str, Any], alone: dict[str, bool]) -> dict[str,
     """
     wanted = {name: options.pop(name) for name in _NAMES}
     if not wanted.pop("until_followed"):
-        if given := [name for name, value in wanted.items() if value not in (None, ())]:
-            flag = {"must_move": "must-move/--may-stand-still"}.get(given[0], given[0].replace("_", "-"))
+        if given := [name for name, value in wanted.items() if value not in (None, (), False)]:
+            flag = given[0].replace("_", "-")
             raise click.UsageError(f"--{flag} belongs to --until-followed; add that, or leave it out.")
         return None
     if clashing := [flag for flag, is_set in alone.items() if is_set]:
@@ -104,6 +104,10 @@ def take_following(options: dict[str, Any], alone: dict[str, bool]) -> dict[str,
             "--until-followed needs a judge: --judge rule for the miniature, --judge transformers with --judge-model, "
             "or --judge openai with --base-url."
         )
+    may_stand_still = wanted.pop("may_stand_still")
+    if wanted["must_move"] and may_stand_still:
+        raise click.UsageError("--must-move and --may-stand-still exclude each other; leave one of them out.")
+    wanted["must_move"] = False if may_stand_still else wanted["must_move"] or None
     return wanted
 
 

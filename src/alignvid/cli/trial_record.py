@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignvid.cli.terminal import examples, json_option, print_json, print_table, quiet_libraries, say
+from alignvid.cli.terminal import examples, json_option, print_json, print_table, print_text, quiet_libraries, say
 
 if TYPE_CHECKING:
     from alignvid.bench.trials.merging import ModelOutcome
@@ -107,4 +107,4 @@ def _print(models: Sequence[ModelOutcome]) -> None:
         for arm in one.arms:
             click.echo(f"{arm.arm}: {arm.verdict}, for {arm.why}")
         click.echo()
-    click.echo(LEGEND)
+    print_text(LEGEND)

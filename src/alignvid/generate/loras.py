@@ -17,6 +17,8 @@ def load_loras(pipeline: Any, loras: Sequence[str]) -> None:
 
     Raises: InputError naming the LoRA that does not fit the pipeline, or cannot be read.
     """
+    from safetensors import SafetensorError
+
     for lora in loras:
         options: dict[str, Any] = {}
         if lora.startswith(SECOND_TRANSFORMER):
@@ -29,7 +31,7 @@ def load_loras(pipeline: Any, loras: Sequence[str]) -> None:
             name, options["weight_name"] = str(file.parent), file.name
         try:
             pipeline.load_lora_weights(name, use_safetensors=True, **options)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(
                 f"The LoRA {lora!r} cannot be loaded: {reason or type(error).__name__}. Give a .safetensors file that "

@@ -19,12 +19,13 @@ from alignvid.miniature.prompts import SPELLINGS, vocabulary
 
 LATENT_CHANNELS = 16  # as in Wan 2.1, so that the transformer sees 16 + 4 + 16 channels, too
 PIXEL_PATCH = 2  # the encoder begins with patches of 2×2 pixels, as Wan 2.2's does, which makes it four times faster
-SPATIAL_FACTOR = 8  # 64 pixels -> 8 latents
+SPATIAL_FACTOR = 8  # 80 pixels -> 10 latents
 TEMPORAL_FACTOR = 4  # 9 frames -> 3 latents
 TEXT_TOKENS = 512  # the number that Wan's attention has built in
 TEXT_WIDTH = 64
 IMAGE_WIDTH = 64
-IMAGE_PATCH = 8  # 65 image keys: one per latent place and the class token
+IMAGE_SIZE = 80
+IMAGE_PATCH = 10  # 65 image keys: 8 × 8 patches and the class token
 BLOCKS = 6
 HEADS = 4
 HEAD_WIDTH = 32  # 4 × 32 = 128 wide: 2.0 M parameters
@@ -93,7 +94,7 @@ def build_image_encoder() -> CLIPVisionModel:
         intermediate_size=192,
         num_hidden_layers=3,
         num_attention_heads=4,
-        image_size=64,
+        image_size=IMAGE_SIZE,
         patch_size=IMAGE_PATCH,
         projection_dim=IMAGE_WIDTH,
     )
@@ -101,8 +102,10 @@ def build_image_encoder() -> CLIPVisionModel:
 
 
 def build_image_processor() -> CLIPImageProcessorPil:
-    """CLIP's preparation of the reference image, at 64 pixels; the variant that needs no torchvision."""
-    return CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    """CLIP's preparation of the reference image, at 80 pixels; the variant that needs no torchvision."""
+    return CLIPImageProcessorPil(
+        size={"shortest_edge": IMAGE_SIZE}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    )
 
 
 def build_transformer() -> WanTransformer3DModel:

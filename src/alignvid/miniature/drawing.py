@@ -8,14 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alignvid.miniature.scenes import GRID, PALETTE, Background, Rgb, Scene, Shape, ShapeKind, cell_at
+from alignvid.miniature.scenes import PALETTE, Background, Rgb, Scene, Shape, ShapeKind, cell_at
 
-WIDTH = HEIGHT = 64
+WIDTH = HEIGHT = 80
+CELL_PITCH = 24.0
+"""Pixels from the middle of a cell to the next: three latent places, so that every cell lies alike in the latents."""
+FIRST_CENTRE = 16.0
 FRAMES = 9
 EDIT_COMPLETE_AT = 6
 """Index of the first frame that shows the whole edit; it stays for the last three frames."""
-RADIUS = {"small": 5.0, "large": 8.5}
-"""In pixels. A cell is 21.3 pixels wide, so a large shape fills it without touching its neighbours."""
+RADIUS = {"small": 7.0, "large": 10.5}
+"""In pixels. Cells are 24 pixels apart, so a large shape fills its cell without touching its neighbours."""
+SPECKLE = 8  # pixels, the width of a latent place
 
 Image = NDArray[np.float32]
 Video = NDArray[np.uint8]
@@ -39,13 +43,13 @@ def render(scene: Scene, *, shown: bool = True, until: float = 1.0) -> Video:
     """
     background = paint_background(scene.background)
     progress = [min(edit_progress(frame), until) if shown else 0.0 for frame in range(FRAMES)]
-    frames = [_draw(background, _sprites(scene, now)) for now in progress]
+    frames = [draw(background, _sprites(scene, now)) for now in progress]
     return np.stack(frames).round().astype(np.uint8)
 
 
 def first_frame(scene: Scene) -> Video:
     """The reference image of a scene, (height, width, 3)."""
-    return _draw(paint_background(scene.background), _sprites(scene, 0.0)).round().astype(np.uint8)
+    return draw(paint_background(scene.background), _sprites(scene, 0.0)).round().astype(np.uint8)
 
 
 def foreground_mask(scene: Scene) -> NDArray[np.bool_]:
@@ -62,7 +66,7 @@ def edit_progress(frame: int) -> float:
 def centre(cell: int) -> tuple[float, float]:
     """The middle of a cell, (x, y) in pixels."""
     row, column = cell_at(cell)
-    return (column + 0.5) * WIDTH / GRID, (row + 0.5) * HEIGHT / GRID
+    return FIRST_CENTRE + column * CELL_PITCH, FIRST_CENTRE + row * CELL_PITCH
 
 
 def coverage(kind: ShapeKind, x: float, y: float, radius: float) -> Image:
@@ -107,15 +111,16 @@ def _texture(background: Background) -> Image:
         case "checks":
             return ((across // 8 + down // 8) % 2).astype(np.float32)
         case "speckle":
-            blocks = np.random.default_rng(background.seed).random((HEIGHT // 4, WIDTH // 4), np.float32)
-            return np.kron(blocks, np.ones((4, 4), np.float32))
+            blocks = np.random.default_rng(background.seed).random((HEIGHT // SPECKLE, WIDTH // SPECKLE), np.float32)
+            return np.kron(blocks, np.ones((SPECKLE, SPECKLE), np.float32))
 
 
 def _rgb(colour: Rgb) -> Image:
     return np.array(colour, np.float32)
 
 
-def _draw(background: Image, sprites: list[Sprite]) -> Image:
+def draw(background: Image, sprites: list[Sprite]) -> Image:
+    """A frame: the sprites on the background, later ones in front."""
     image = background
     for sprite in sprites:
         alpha = coverage(sprite.kind, sprite.x, sprite.y, sprite.radius)[..., None] * np.float32(sprite.opacity)
@@ -131,14 +136,14 @@ def _sprites(scene: Scene, progress: float) -> list[Sprite]:
         return [*sprites, after._replace(radius=after.radius * progress)] if progress else sprites
     if before is not None and after is None:
         return [*sprites, before._replace(opacity=1 - progress)]
-    return sprites if before is None or after is None else [*sprites, _between(before, after, progress)]
+    return sprites if before is None or after is None else [*sprites, mixed(before, after, progress)]
 
 
 def _sprite(shape: Shape) -> Sprite:
     return Sprite(shape.kind, _rgb(PALETTE[shape.colour]), *centre(shape.cell), RADIUS[shape.size], 1.0)
 
 
-def _between(before: Sprite, after: Sprite, progress: float) -> Sprite:
+def mixed(before: Sprite, after: Sprite, progress: float) -> Sprite:
     """A sprite part of the way: colour, place and radius are mixed, so one rule serves three kinds of edit."""
     return before._replace(
         colour=before.colour + (after.colour - before.colour) * np.float32(progress),

@@ -16,9 +16,12 @@ from tqdm import tqdm
 from alignvid.attachment.attach import attach
 from alignvid.miniature.batches import BatchedImageToVideo, batched
 from alignvid.miniature.drawing import Video, first_frame
-from alignvid.miniature.judge import Judgement, judge
-from alignvid.miniature.prompts import evaluation_prompt
+from alignvid.miniature.judge import Judgement
+from alignvid.miniature.prompts import evaluation_request
+from alignvid.miniature.requests import Request, request_of
 from alignvid.miniature.scenes import Scene, evaluation_scenes
+from alignvid.miniature.strict import judge_scene
+from alignvid.miniature.wordings import FormSet
 from alignvid.recipe import Recipe
 
 SCHEMA_VERSION = 1
@@ -32,6 +35,8 @@ class Trial(NamedTuple):
     number: int
     scene: Scene
     prompt: str
+    request: Request
+    """What the prompt asks for; size and place count only where it says them."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,16 @@ class Outcome:
     reasons: tuple[str, ...]
 
 
-def trials(seeds: range, count: int) -> list[Trial]:
+def trials(seeds: range, count: int, form_set: FormSet = "trained") -> list[Trial]:
     """The first `count` scenes of a seed range with their prompts, balanced over kinds of edit."""
     scenes = evaluation_scenes(seeds, count)
-    return [Trial(index, scene, evaluation_prompt(scene, seeds[index])) for index, scene in enumerate(scenes)]
+    return [_trial(index, scene, seeds[index], form_set) for index, scene in enumerate(scenes)]
+
+
+def _trial(number: int, scene: Scene, seed: int, form_set: FormSet) -> Trial:
+    asked = evaluation_request(scene, seed, form_set)
+    request = request_of(scene, says_size=asked.says_size, says_place=asked.says_place)
+    return Trial(number, scene, asked.text, request)
 
 
 def evaluate(
@@ -99,9 +110,8 @@ def made_again(pipeline: WanImageToVideoPipeline, cases: list[Trial], variant: V
 
 def _outcomes(engine: BatchedImageToVideo, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Outcome]:
     videos = _clips(engine, cases, variant, noise_seed)
-    return [
-        _outcome(case, judge(video, case.scene), variant, noise_seed) for case, video in zip(cases, videos, strict=True)
-    ]
+    judged = [judge_scene(video, case.scene, case.request) for case, video in zip(cases, videos, strict=True)]
+    return [_outcome(case, judgement, variant, noise_seed) for case, judgement in zip(cases, judged, strict=True)]
 
 
 def _clips(engine: BatchedImageToVideo, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Video]:

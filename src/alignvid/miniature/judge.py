@@ -45,7 +45,7 @@ PATH_MARGIN = 9  # pixels, two codec blocks of chroma around the edit
 SHIFTS = (-2, -1, 0, 1, 2)
 GROWTHS: dict[Size, tuple[float, ...]] = {"small": (-2.0, -1.0, 0.0, 1.0), "large": (-1.0, 0.0, 1.0)}
 """Pixels by which a shape's radius may differ from its size's: small and large ones are 3.5 apart."""
-CELL_WINDOW = 22  # pixels; a cell is 21.3 wide
+CELL_WINDOW = 24  # pixels, as wide as a cell
 
 
 class Fit(NamedTuple):

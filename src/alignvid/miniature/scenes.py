@@ -54,6 +54,9 @@ EDIT_SHARES: dict[EditKind, float] = {
 # In training the three modifications, each harder than a deletion, are seen more often.
 TRAINING_SHARES: dict[EditKind, float] = {"add": 0.28, "delete": 0.21, "recolour": 0.17, "move": 0.17, "resize": 0.17}
 
+ADDED_SIZE_SHARES = [0.3, 0.7]
+"""Of small and large shapes among those that are added; a prompt says so where they are small."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -125,7 +128,7 @@ def sample_scene(seed: int, *, edit_kind: EditKind | None = None) -> Scene:
     rng = np.random.default_rng(seed)
     drawn: EditKind = _pick(rng, EDIT_KINDS, [TRAINING_SHARES[kind] for kind in EDIT_KINDS])
     shapes = _sample_shapes(rng)
-    background = _sample_background(rng)
+    background = sample_background(rng)
     return Scene(shapes, background, _sample_edit(rng, edit_kind or drawn, shapes))
 
 
@@ -151,7 +154,8 @@ def _sample_shapes(rng: np.random.Generator) -> tuple[Shape, ...]:
     )
 
 
-def _sample_background(rng: np.random.Generator) -> Background:
+def sample_background(rng: np.random.Generator) -> Background:
+    """A muted background; shapes are brighter or more colourful than it is."""
     grey = rng.uniform(75, 185)
     colour = np.clip(grey + rng.uniform(-14, 14, 3), 0, 255).astype(int)
     accent = np.clip(colour + rng.choice([-1, 1]) * rng.uniform(12, 24) + rng.uniform(-5, 5, 3), 0, 255).astype(int)
@@ -168,7 +172,8 @@ def _sample_edit(rng: np.random.Generator, kind: EditKind, shapes: tuple[Shape, 
     free_colours = tuple(colour for colour in PALETTE if colour not in {shape.colour for shape in shapes})
     free_cells = tuple(cell for cell in CELLS if cell not in {shape.cell for shape in shapes})
     if kind == "add":
-        new = Shape(_pick(rng, SHAPE_KINDS), _pick(rng, free_colours), _pick(rng, free_cells), "large")
+        size: Size = _pick(rng, SIZES, ADDED_SIZE_SHARES)
+        new = Shape(_pick(rng, SHAPE_KINDS), _pick(rng, free_colours), _pick(rng, free_cells), size)
         return Edit(kind, None, new)
     target = int(rng.integers(len(shapes)))
     shape = shapes[target]

@@ -32,7 +32,7 @@ def write_sheet(folder: RunFolder, plan: Registration, found: ModelOutcome) -> P
     arms = [name for name in plan.arms if name != STILL]
     videos = {(row.sample, row.variant): row for row in folder.videos() if row.seed == plan.seeds[0] and row.file}
     rows = [_row(folder, sample, [videos.get((sample.id, arm)) for arm in arms]) for sample in samples]
-    head = [found.model, *_verdicts(found)]
+    head = [f"AlignVid trial of {found.model}, plan {plan.plan_sha256[:16]}", *_verdicts(found)]
     sheet = _laid_out(head, ["picture", *arms], samples, rows)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=_QUALITY)

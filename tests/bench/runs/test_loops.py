@@ -103,3 +103,27 @@ def test_variants_are_written_as_settings_and_a_loop_without_a_recipe_has_the_mo
 def test_a_loop_that_cannot_be_is_refused(model, text, message):
     with pytest.raises(InputError, match=message):
         parse_variants([f"x: {text}"], model)
+
+
+@pytest.mark.slow
+def test_a_loop_s_video_is_that_of_a_single_run_with_its_noise_in_batches_or_not(tmp_path):
+    from alignvid.bench.run_folder import RunFolder
+    from alignvid.bench.runs.running import run
+    from alignvid.bench.runs.spec import BenchSpec
+    from alignvid.generate import GenerationSpec, generate
+
+    shared = {"data": "omitshapes", "limit": 2, "steps": 3, "seeds": (0,)}
+    for batch in (1, 2):
+        spec = BenchSpec(**shared, variants=("alignvid", "follow: budget=2", "best: n=2"), batch=batch)
+        assert not run(spec, tmp_path / f"run-{batch}").failed
+    rows = RunFolder(tmp_path / "run-1").videos()
+    attempts = {row.variant: row.attempts for row in rows}
+    assert attempts["alignvid"] is None and attempts["follow"] in (1, 2) and attempts["best"] == 2
+    row = next(row for row in rows if row.variant == "follow")
+    sample = next(sample for sample in SAMPLES if sample.id == row.sample)
+    image = tmp_path / "run-1" / "images" / f"{sample.id}.png"
+    spec = GenerationSpec(image=str(image), prompt=sample.prompt, seed=row.noise_seed, steps=3)
+    alone = generate(spec, tmp_path / "alone").record.outputs["alignvid"]
+    assert alone["frames_sha256"] == row.frames_sha256
+    in_batches = {(row.sample, row.variant): row.attempts for row in RunFolder(tmp_path / "run-2").videos()}
+    assert in_batches == {(row.sample, row.variant): row.attempts for row in rows}

@@ -204,6 +204,8 @@ def _check_path(image_path: str, fail: Fail, root: Path, allowed: Path) -> None:
 
 
 def _image_of(sample: Sample, root: Path) -> ImageFile:
+    if sample.image_path is None:
+        raise InputError(f"sample {sample.id!r} names no image.")
     path = found_below(root, sample.image_path)
     try:
         content = read_bytes(path)

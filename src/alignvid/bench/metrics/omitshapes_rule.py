@@ -1,6 +1,6 @@
 """OmitShapes by rule, as one number per video: is the edit shown, is the rest untouched, are both so? No weights.
 
-The same rule as `alignvid generate`'s demo and the miniature's own comparison: pixels against the known scene
+The kinder of the miniature's two rules, which is not that of its demo: pixels against the known scene
 (alignvid.miniature.judge). The rule judge answers questions one by one; these three say how a whole clip turned out.
 """
 

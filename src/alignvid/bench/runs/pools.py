@@ -20,8 +20,8 @@ class Work(Protocol):
 class AnyWorker(Protocol):
     """Does work, and says what became of it: one result per part."""
 
-    def run(self, task: Any, images: Sequence[bytes]) -> list[Any]:
-        """`images` are the files of the reference images."""
+    def run(self, task: Any, images: Sequence[Any]) -> list[Any]:
+        """`images` are the files of the reference images; None where a sample has none."""
         ...
 
 

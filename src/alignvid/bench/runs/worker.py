@@ -99,9 +99,8 @@ class PipelineWorker:
             begin = time.perf_counter()
             clips, attachment = self._clips(task, images)
             seconds = (time.perf_counter() - begin) / len(task.jobs)
-            facts = Facts(
-                seconds, peak_bytes(self.model.device.name), None if attachment is None else proof(attachment)
-            )
+            peak = peak_bytes(self.model.device.name)
+            facts = Facts(seconds, peak, None if attachment is None else proof(attachment))
             return [
                 made_of(replace(job, noise_seed=chosen.noise_seed), chosen.clip, facts, chosen.attempts)
                 for job, chosen in zip(task.jobs, clips, strict=True)

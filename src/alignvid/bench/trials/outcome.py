@@ -112,7 +112,7 @@ def _verdict(row: ArmOutcome) -> tuple[Verdict, str]:
     if row.preset and row.acted < row.made:
         return "not decided", f"it acted as its recipe says in {row.acted} of {row.made} clips only"
     if row.follows.n < FEWEST_SCENES:
-        return "not decided", f"people compared {row.follows.n} scenes, and {FEWEST_SCENES} are needed"
+        return "not decided", f"people compared {row.follows.n} of its scenes, and {FEWEST_SCENES} are needed"
     value, p = row.follows.value or 0.0, 1.0 if row.p_holm is None else row.p_holm
     if p >= ALPHA or not value:
         return "no difference shown", f"p {p:.3f}; that is no proof that there is none"

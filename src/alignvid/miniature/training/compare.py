@@ -23,6 +23,7 @@ from alignvid.miniature import load_pipeline
 from alignvid.miniature.evaluate import DEFAULT_STEPS, Outcome, Variant, evaluate, trials
 from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT
 from alignvid.miniature.training.statistics import bootstrap_mean
+from alignvid.miniature.wordings import FORM_SETS, FormSet
 from alignvid.modulation import Scalar
 from alignvid.recipe import Recipe
 from alignvid.schedule import BlockSet, StepWindow
@@ -45,14 +46,22 @@ SETTINGS = ("blocks", "gamma", "guidance", "sampling", "steps")
 @click.option("--count", type=click.IntRange(1), default=150, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Noise seeds per scene.")
 @click.option("--records", type=click.Path(path_type=Path), required=True, help="JSON Lines; continued if it exists.")
+@click.option("--forms", type=click.Choice(FORM_SETS), default="trained", show_default=True, help="Ways to ask.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Another pipeline folder than the shipped one.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 def main(
-    variants: tuple[str, ...], scenes: str, count: int, seeds: int, records: Path, weights: Path | None, threads: int
+    variants: tuple[str, ...],
+    scenes: str,
+    count: int,
+    seeds: int,
+    records: Path,
+    forms: FormSet,
+    weights: Path | None,
+    threads: int,
 ) -> None:
     """Print the follow rate and the untouched rate of each variant, and its difference from the first."""
     torch.set_num_threads(threads)
-    pipeline, cases = load_pipeline(weights), trials(SCENES[scenes], count)
+    pipeline, cases = load_pipeline(weights), trials(SCENES[scenes], count, forms)
     columns = [parse_variant(text, pipeline) for text in variants]
     first: list[list[Outcome]] | None = None
     for variant in columns:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -17,14 +17,16 @@ from tqdm import tqdm
 from alignvid.miniature.training.muon import Muon
 
 CHECKPOINT_EVERY_S = 120
-LOG_EVERY_STEPS = 25
+LOG_EVERY_STEPS = 10
 GRADIENT_NORM = 1.0
 WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.01
 MUON_PREFIX = "transformer.blocks."
 MUON_MOMENTUM = 0.95
+MUON_ROWS = 12  # convolutions with fewer outputs are left to AdamW
 MUON_FACTOR = 2.5  # Muon's updates have the size of AdamW's at the same rate, but stand a larger one
 
+M = TypeVar("M", bound=nn.Module)
 Losses = dict[str, Tensor]
 Optimisers = Sequence[torch.optim.Optimizer]
 
@@ -69,6 +71,17 @@ def train(
             last_save = time.monotonic()
 
 
+def placed(module: M, device: str) -> M:
+    """The module, moved to a device."""
+    nn.Module.to(module, device)
+    return module
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's weights are."""
+    return next(module.parameters()).device
+
+
 def learning_rate(plan: Plan, step: int) -> float:
     """The rate at a step: a linear warm-up, then half a cosine."""
     decay = 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / plan.steps)).item()
@@ -78,10 +91,14 @@ def learning_rate(plan: Plan, step: int) -> float:
 
 
 def _optimisers(module: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside transformer blocks (docs/lab-log.md, 2026-11-22), AdamW for all the rest."""
-    matrices = {id(p): p for name, p in module.named_parameters() if name.startswith(MUON_PREFIX) and p.ndim == 2}
+    """Muon for matrices in transformer blocks (docs/lab-log.md, 2026-11-22) and 3D convolutions, AdamW for the rest."""
+    matrices = {
+        id(p): p
+        for name, p in module.named_parameters()
+        if (name.startswith(MUON_PREFIX) and p.ndim == 2) or (p.ndim == 5 and len(p) >= MUON_ROWS)
+    }
     rest = [parameter for parameter in module.parameters() if id(parameter) not in matrices]
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)]
     if matrices:
         optimisers.append(
             Muon(matrices.values(), learning_rate=1e-3, momentum=MUON_MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -129,6 +146,14 @@ def load_checkpoint(path: Path, module: nn.Module, optimisers: Optimisers = ()) 
     for optimiser in optimisers:
         _restore(optimiser, tensors)
     return step
+
+
+def steps_done(path: Path) -> int:
+    """How many steps a checkpoint has behind it; none where there is no checkpoint."""
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        return int(file.metadata()["step"])
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -19,7 +19,10 @@ SMALLEST_NORM = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update of each matrix is made orthogonal; with Nesterov, sized like AdamW's updates."""
+    """Momentum whose update of each matrix is made orthogonal; with Nesterov, sized like AdamW's updates.
+
+    A convolution is the matrix of its outputs by all the rest.
+    """
 
     def __init__(
         self, matrices: Iterable[nn.Parameter], *, learning_rate: float, momentum: float, weight_decay: float
@@ -39,9 +42,10 @@ class Muon(torch.optim.Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix)
         average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        size = 0.2 * max(matrix.shape) ** 0.5  # the root mean square of AdamW's updates
+        step = gradient.lerp(average, momentum).flatten(1)  # type: ignore[union-attr]  # -> (rows, columns)
+        size = 0.2 * max(step.shape) ** 0.5  # the root mean square of AdamW's updates
         matrix.mul_(1 - rate * weight_decay)
-        matrix.add_(orthogonal(gradient.lerp(average, momentum)), alpha=-rate * size)  # type: ignore[union-attr]
+        matrix.add_(orthogonal(step).view_as(matrix), alpha=-rate * size)
 
 
 def orthogonal(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:

@@ -15,10 +15,10 @@ from alignvid.miniature.architecture import FLOW_SHIFT, build_tokenizer
 from alignvid.miniature.padding import OnePaddingKey
 from alignvid.miniature.prompts import clean_caption, evaluation_prompt
 from alignvid.miniature.scenes import DEVELOPMENT, EditKind, evaluation_scenes
+from alignvid.miniature.training.clips import Latents
 from alignvid.miniature.training.latents import EncodedScenes, encode
 from alignvid.miniature.training.train_towers import tokenise
 from alignvid.miniature.training.train_transformer import EDIT_THRESHOLD, TextToVideo, predict
-from alignvid.miniature.training.train_vae import Latents
 
 SCENES = 96
 BATCH = 32
@@ -51,14 +51,18 @@ def follow_rates(
     """The share of clips nearer to the edit than to stillness where the edit is, in all and by kind of edit."""
     ids, mask = tokenise(build_tokenizer(), scenes.captions, caption_tokens)
     follows: list[bool] = []
+    kinds: list[bool] = []
     for first in range(0, SCENES, BATCH):
         part = slice(first, first + BATCH)
         encoded = EncodedScenes(*(tensor[part] for tensor in scenes.encoded))
-        follows += _follows(sample(model, processor, (ids[part], mask[part]), encoded), encoded)
+        latents = sample(model, processor, (ids[part], mask[part]), encoded)
+        follows += _follows(latents, encoded)
+        kinds += _right_kind(latents, encoded)
     by_kind = {
         kind: np.mean([f for f, k in zip(follows, scenes.kinds, strict=True) if k == kind]) for kind in scenes.kinds
     }
-    return {"follow": float(np.mean(follows))} | {
+    right = [k for k, f, kind in zip(kinds, follows, scenes.kinds, strict=True) if f and kind != "delete"]
+    return {"follow": float(np.mean(follows)), "right_kind": float(np.mean(right))} | {
         f"follow_{kind}": round(float(rate), 3) for kind, rate in by_kind.items()
     }
 
@@ -72,8 +76,14 @@ def sample(
     latents = torch.randn(scenes.shown.shape, generator=torch.Generator().manual_seed(0))
     for now, then in pairwise(levels):
         level = now.expand(len(latents)).view(-1, 1, 1, 1, 1)
-        latents = latents + (then - now) * predict(model, processor, tokens, latents, level, scenes)
+        latents = latents + (then - now) * predict(model, processor, tokens, latents, level, scenes).cpu()
     return latents
+
+
+def _right_kind(latents: Latents, scenes: EncodedScenes) -> list[bool]:
+    """Whether clips are nearer to the edit than to the same edit with another kind of shape."""
+    to_shown = (latents - scenes.shown).square().sum((1, 2, 3, 4))
+    return (to_shown < (latents - scenes.rival).square().sum((1, 2, 3, 4))).tolist()
 
 
 def _follows(latents: Latents, scenes: EncodedScenes) -> list[bool]:

@@ -20,7 +20,7 @@ from alignvid.miniature import load_pipeline
 from alignvid.miniature.batches import batched
 from alignvid.miniature.drawing import Video, first_frame
 from alignvid.miniature.evaluate import Trial, Variant, trials
-from alignvid.miniature.judge import judge
+from alignvid.miniature.strict import judge_scene
 from alignvid.miniature.training.compare import SCENES, parse_variant
 
 SHOWN_FRAMES = [0, 2, 4, 6, 8]
@@ -41,7 +41,7 @@ def main(variants: tuple[str, ...], scenes: str, count: int, out: Path, weights:
     pipeline, cases = load_pipeline(weights), trials(SCENES[scenes], count)
     columns = [_clips(pipeline, cases, parse_variant(text, pipeline)) for text in variants]
     for row, case in enumerate(cases):
-        verdicts = [judge(column[row], case.scene) for column in columns]
+        verdicts = [judge_scene(column[row], case.scene, case.request) for column in columns]
         marks = ", ".join(f"shown {v.edit_shown}, rest untouched {v.rest_untouched}" for v in verdicts)
         click.echo(f"{case.prompt}: {marks}")
     strips = Image.fromarray(np.concatenate([_row([column[row] for column in columns]) for row in range(count)]))

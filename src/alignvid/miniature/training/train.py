@@ -1,10 +1,7 @@
-"""Train the miniature from nothing.
+"""Train the miniature: python -m alignvid.miniature.training.train --out FOLDER [--start PIPELINE] [--stage STAGE].
 
-    python -m alignvid.miniature.training.train [--stage STAGE] [--out FOLDER] [--seed N]
-
-Stages, in order: vae, text, image, latents, decoder, clean, wordy, fluent, doubtful, negligent, export. Each continues
-from its checkpoint in the output folder, so the same command resumes after an interruption. About an hour and a half on
-one core in all.
+Stages, in order: vae, text, image, latents, clean, wordy, fluent, shaped, doubtful, negligent, obstinate, decoder,
+export. To resume a stopped run, repeat the command: each stage continues from its checkpoint in the output folder.
 """
 
 from __future__ import annotations
@@ -18,59 +15,70 @@ from transformers import CLIPVisionModel, UMT5EncoderModel
 
 from alignvid.miniature.architecture import build_transformer
 from alignvid.miniature.training.export import export
-from alignvid.miniature.training.latents import SHARD_SCENES, encode_shard, load_shards
-from alignvid.miniature.training.loop import load_checkpoint
+from alignvid.miniature.training.latents import encode_rivals, encode_shard, load_shards
+from alignvid.miniature.training.loop import load_checkpoint, placed, steps_done
 from alignvid.miniature.training.progress import follow_rates, progress_scenes
+from alignvid.miniature.training.start import transformer_from
 from alignvid.miniature.training.train_towers import train_image_encoder, train_text_encoder
 from alignvid.miniature.training.train_transformer import DIETS, Diet, TextToVideo, train_stage
 from alignvid.miniature.training.train_vae import train_decoder, train_vae
 
 RATES_EVERY_STEPS = 200
 DIET_NAMES = [diet.plan.name for diet in DIETS]
-STAGES = ["vae", "text", "image", "latents", "decoder", *DIET_NAMES, "export"]
+STAGES = ["vae", "text", "image", "latents", *DIET_NAMES, "decoder", "export"]
 
 
 @click.command(epilog="Example: python -m alignvid.miniature.training.train --out training --stage clean")
 @click.option("--stage", type=click.Choice(["all", *STAGES]), default="all", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("training"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--scenes", type=click.IntRange(SHARD_SCENES), default=12_000, show_default=True, help="Training scenes.")
+@click.option("--start", type=click.Path(path_type=Path), help="Pipeline folder to begin with; else from nothing.")
+@click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage to run.")
+@click.option("--shards", type=click.IntRange(1), default=12, show_default=True, help="Of 100 pictures, 5 scenes each.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-def main(stage: str, out: Path, seed: int, scenes: int, threads: int) -> None:
+@click.option("--device", default="cpu", show_default=True, help="Such as cuda; checkpoints fit every device.")
+def main(
+    stage: str, out: Path, seed: int, start: Path | None, until: str, shards: int, threads: int, device: str
+) -> None:
     """Train the miniature, stage by stage; the pipeline is written to OUT/pipeline."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    for name in STAGES if stage == "all" else [stage]:
-        _run(name, out, seed, scenes)
+    for name in STAGES[: STAGES.index(until) + 1] if stage == "all" else [stage]:
+        _run(name, out, seed, start, shards, device)
 
 
-def _run(stage: str, out: Path, seed: int, scenes: int) -> None:
+def _run(stage: str, out: Path, seed: int, start: Path | None, shards: int, device: str) -> None:
     match stage:
+        case "vae" | "text" | "image" | "decoder" if (out / stage).is_dir():
+            pass  # trained before
         case "vae":
-            train_vae(out, seed).save_pretrained(out / stage)
+            train_vae(out, seed, start, device)
         case "text":
-            train_text_encoder(out, seed).save_pretrained(out / stage)
+            train_text_encoder(out, seed, start, device).save_pretrained(out / stage)
         case "image":
-            train_image_encoder(out, seed).save_pretrained(out / stage)
+            train_image_encoder(out, seed, start, device).save_pretrained(out / stage)
         case "latents":
-            for shard in range(scenes // SHARD_SCENES):
-                encode_shard(out, shard, _vae(out))
+            for shard in range(shards):
+                encode_shard(out, shard, placed(_vae(out), device))
+                encode_rivals(out, shard, placed(_vae(out), device))
         case "decoder":
-            train_decoder(_vae(out), out, seed).save_pretrained(out / stage)
+            train_decoder(out, seed, device)
         case "export":
-            export(_model_after(DIETS[-1], out, seed), _vae(out, "decoder"), _image_encoder(out), out / "pipeline")
-        case _:
-            _run_diet(DIET_NAMES.index(stage), out, seed)
+            export(
+                _model_after(DIETS[-1], out, seed, start), _vae(out, "decoder"), _image_encoder(out), out / "pipeline"
+            )
+        case _ if steps_done(out / f"{stage}.safetensors") < DIETS[DIET_NAMES.index(stage)].plan.steps:
+            _run_diet(DIET_NAMES.index(stage), out, seed, start, device)
 
 
-def _run_diet(index: int, out: Path, seed: int) -> None:
+def _run_diet(index: int, out: Path, seed: int, start: Path | None, device: str) -> None:
     """Train one diet, from where the diet before it ended."""
-    diet, image_encoder = DIETS[index], _image_encoder(out)
-    model = _model_after(DIETS[index - 1], out, seed) if index else _fresh_model(out, seed)
-    progress = progress_scenes(_vae(out), image_encoder, clean=diet.long == 0)
+    diet, image_encoder = DIETS[index], placed(_image_encoder(out), device)
+    model = _model_after(DIETS[index - 1], out, seed, start) if index else _fresh_model(out, seed, start)
+    progress = progress_scenes(placed(_vae(out), device), image_encoder, clean=diet.long == 0)
     train_stage(
         diet,
-        model,
+        model.to(device),
         load_shards(out, image_encoder),
         folder=out,
         seed=seed,
@@ -79,13 +87,14 @@ def _run_diet(index: int, out: Path, seed: int) -> None:
     )
 
 
-def _fresh_model(out: Path, seed: int) -> TextToVideo:
+def _fresh_model(out: Path, seed: int, start: Path | None) -> TextToVideo:
     torch.manual_seed(seed)
-    return TextToVideo(UMT5EncoderModel.from_pretrained(out / "text"), build_transformer())
+    transformer = build_transformer() if start is None else transformer_from(start)
+    return TextToVideo(UMT5EncoderModel.from_pretrained(out / "text"), transformer)
 
 
-def _model_after(diet: Diet, out: Path, seed: int) -> TextToVideo:
-    model = _fresh_model(out, seed)
+def _model_after(diet: Diet, out: Path, seed: int, start: Path | None) -> TextToVideo:
+    model = _fresh_model(out, seed, start)
     load_checkpoint(out / f"{diet.plan.name}.safetensors", model)
     return model
 
