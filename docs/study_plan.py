@@ -27,7 +27,7 @@ RIVALS = (
     "guidance 4 in 3 steps: guidance=4 cfg_high=3",
 )
 """Those that Wan has the quantities for, in the strengths of their sources and beyond; without guidance, as all but the
-last three here, ALG is `down-up`. Guiders are not among them: they run no batches."""
+last three here, ALG is `down-up`."""
 COMBINED = tuple(f"gamma 1.35 {kind}: gamma=1.35 & kind={kind}" for kind in ("dymos", "down-up", "painter", "nag"))
 """A gain with each of them, as one recipe."""
 EARLY = "early: gamma=1.82 steps-window=0-0.3"

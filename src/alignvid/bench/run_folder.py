@@ -74,7 +74,6 @@ class CallSettings(TypedDict, total=False):
     guidance: float
     blur: float
     cfg_high: Count
-    guider: str
     prompts: str
     images: str
     still: bool
