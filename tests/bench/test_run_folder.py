@@ -68,13 +68,13 @@ def test_a_plan_that_is_cut_between_its_files_is_no_run(tmp_path, monkeypatch):
 
 
 def test_a_video_gets_its_name_before_its_record(folder, events):
-    record = replace(folder.videos()[0], job="new")
+    record = replace(folder.videos()[0], job="new", file="videos/new.mp4")
     folder.write_video(record, b"video")
     assert [name for kind, name in events if kind == "name"] == ["new.mp4", "new.json"]
 
 
 def test_every_file_is_flushed_before_it_gets_its_name_and_the_folder_after(folder, events):
-    folder.write_video(replace(folder.videos()[0], job="new"), b"video")
+    folder.write_video(replace(folder.videos()[0], job="new", file="videos/new.mp4"), b"video")
     names = [index for index, (kind, _) in enumerate(events) if kind == "name"]
     flushed = {name for kind, name in events[: names[0]] if kind == "flush"}
     assert any("new.mp4" in name for name in flushed)

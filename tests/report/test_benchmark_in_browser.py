@@ -130,7 +130,7 @@ def test_columns_are_chosen_and_what_is_compared_with_is_shown(page):
     row = page.locator("#at-sample_5")
     assert page.text_content("#column-count") == "3 of 3"
     page.locator("#columns > summary").click()
-    page.get_by_label("alignvid", exact=True).uncheck()
+    page.get_by_role("checkbox", name="alignvid", exact=True).uncheck()
     assert row.locator("video").count() == 2 and row.locator("th").count() == 4
     assert row.locator("figcaption").all_text_contents()[1:] == ["baseline1 of 2 right", "cfg-31 of 2 right"]
     choose(page, against="2")

@@ -94,7 +94,7 @@ def test_without_an_audit_nothing_is_added(audited):
 def test_an_audit_of_another_judge_or_none_is_refused(tmp_path, audited):
     run, file = audited
     judging = score_run(run, Asked(), {}).run.judging
-    with pytest.raises(InputError, match=r"is an audit of rule, protocol rule.*and the run was judged by other"):
+    with pytest.raises(InputError, match=r"is an audit of rule, protocol rule.*and this is judged by other"):
         read_exact(file, judging._replace(judge="other"))
     for content in ("[]", "{", "{}"):
         (tmp_path / "audit.json").write_text(content)

@@ -102,7 +102,6 @@ def test_other_models_are_asked_as_published(name):
 @pytest.mark.parametrize(
     ("clip", "message"),
     [
-        (Clip(noise(1, 64, 64), 8.0), "1 frames at 8 fps cannot be judged"),
         (Clip(noise(8, 64, 64), 0.0), "8 frames at 0 fps cannot be judged"),
         (Clip(noise(4, 2, 500), 8.0), "500×2 pixels is too narrow"),
     ],

@@ -37,7 +37,7 @@ def test_alignvid_is_the_preset_that_is_found_for_the_model(model):
     variant = parse_variant("alignvid", model)
     assert variant.name == "alignvid"
     assert variant.recipe == parse_variant("miniature", model).recipe
-    assert variant.recipe.gamma == 1.5
+    assert variant.recipe.gamma == 1.82
 
 
 @pytest.mark.parametrize("name", ["generic", "miniature:calibrated"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -177,6 +177,17 @@ def single_softmax(location: NormLocation, kind: str) -> tuple[str, ...]:
     return site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
 
 
+def _unmasked(
+    kernel: Callable[..., Tensor],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+) -> Tensor:
+    return kernel(query, key, value, None, *args, **kwargs)
+
+
 def check_dispatched(location: NormLocation, kind: str) -> None:
     """Raises: UnknownTarget if an attention's processor does not call diffusers' dispatch."""
     if dispatching_module(location.attention) is None:
@@ -262,10 +273,7 @@ def _overheard(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
             effect.now.has_called = True
             asked = effect.on_call(asked)
         output = plain(asked.query, asked.key, asked.value, attn_mask, *args, **kwargs)
-
-        def again(other: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            return plain(other, keys, values, None, *args, **kwargs)
-
+        again = partial(_unmasked, plain, args, kwargs)
         for effect in effects:
             output = effect.on_attended(asked, output, again)
         return output
