@@ -25,10 +25,9 @@ def _ray_options(command: Any) -> Any:
 
 @click.command(
     epilog=examples(
-        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
-        "--out out --compare",
+        'alignvid generate --image examples/scene-3.png --prompt "remove the yellow square" --out out --compare',
         "alignvid generate --jobs examples/jobs.jsonl --out out-jobs --compare",
-        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" '
+        'alignvid generate --image examples/scene-3.png --prompt "remove the yellow square" '
         "--out out-loop --until-followed --judge rule",
     )
 )

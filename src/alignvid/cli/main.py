@@ -32,7 +32,7 @@ _INTERRUPT = "Interrupted; nothing unfinished was kept."
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
         "alignvid demo --out demo",
-        'alignvid generate --image examples/scene-1.png --prompt "add a green circle at the top left" --out out',
+        'alignvid generate --image examples/scene-3.png --prompt "remove the yellow square" --out out',
     ),
 )
 @click.version_option(__version__, prog_name="alignvid")
