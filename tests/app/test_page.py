@@ -89,6 +89,7 @@ def fill(page, picture, prompt, *, steps=2):
     page.fill(STEPS, str(steps))
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_steps_its_record_and_both_videos_and_is_repeated_exactly(client, runs, picture):
     job = client.submit(
         picture=handle_file(picture), prompt=made_scene(0)[1], follow=0.5, steps=2, api_name="/generate"

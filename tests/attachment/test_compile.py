@@ -86,6 +86,7 @@ assert not torch._dynamo.utils.counters["graph_break"]
 """
 
 
+@pytest.mark.slow
 def test_a_wrapper_made_after_attaching_is_as_eager_with_one_graph():
     """In a fresh interpreter: the checker's frame lies around the one frame that must not be compiled."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -158,6 +159,7 @@ def test_another_gamma_on_a_compiled_model_costs_no_graph():
     assert not torch.equal(outputs[1], outputs[2])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch says it to itself
 def test_inductor_computes_what_eager_does():
     pipe, call = wan_t2v()

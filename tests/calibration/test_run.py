@@ -271,6 +271,7 @@ def begin(data, fields, out):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a signal that stands for Ctrl-C")
 @pytest.mark.timeout(700)  # a process of its own takes minutes to begin where many others run
 def test_ctrl_c_in_the_middle_and_the_same_again_gives_the_same_preset_bit_for_bit(run, data, fields, tmp_path):

@@ -4,6 +4,7 @@ from click.testing import CliRunner
 from alignvid.calibration.stability import main
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*pairs are few", "ignore:Every block has")
 def test_two_sets_of_scenes_are_ranked_and_the_weights_named(tmp_path):
     done = CliRunner().invoke(main, ["--out", str(tmp_path), "--count", "2"], catch_exceptions=False)

@@ -94,6 +94,7 @@ def test_an_empty_folder_that_was_there_stays(wan, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "out"] and not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_in_jobs_finished_ones_are_there_and_are_not_made_again(wan, tmp_path):
     jobs, out = tmp_path / "jobs.jsonl", tmp_path / "out"
     lines = [{"id": f"job-{index}", "image": str(PICTURE), "prompt": "the cat"} for index in range(60)]

@@ -37,6 +37,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.combines
 @pytest.mark.parametrize("is_attached_first", [True, False], ids=["attached first", "compiled first"])
 @pytest.mark.parametrize(("name", "combination"), RUNS)

@@ -29,7 +29,7 @@ def is_right(known: KnownClip, video: Video) -> bool:
     return (judgement.edit_shown, judgement.rest_untouched) == (known.edit_shown, known.rest_untouched)
 
 
-@pytest.mark.parametrize("codec", [unchanged, through_h264])
+@pytest.mark.parametrize("codec", [unchanged, pytest.param(through_h264, marks=pytest.mark.slow)])
 def test_verdict_on_rendered_clips_is_right(codec: Callable[[Video], Video]) -> None:
     wrong = [k for k in map(known_clip, DEVELOPMENT[:QUICK]) if not is_right(k, codec(k.video))]
     assert len(wrong) <= (1 - REQUIRED) * QUICK

@@ -112,6 +112,7 @@ def test_an_inactive_step_costs_no_operation_beyond_those_of_a_gate(recipe):
     assert off.count == plain.count < on.count
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
 @pytest.mark.parametrize(

@@ -195,6 +195,7 @@ def test_nonsense_in_words_is_unparsed_and_not_asked_again(run):
     assert len(stub.exchanges) == question_count(run)
 
 
+@pytest.mark.slow
 def test_two_hundred_requests_in_flight_lose_and_double_none(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "_FIRST_LIMIT", 256)
     run = rendered_run(tmp_path / "run", samples=45)

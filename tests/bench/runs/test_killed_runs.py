@@ -42,6 +42,7 @@ def test_a_run_on_the_miniature_that_is_killed_at_its_start_in_a_job_and_while_w
     kill_often(tmp_path, 3, f"--data {data} --steps 2", samples=2, in_new_python=False)
 
 
+@pytest.mark.slow
 def test_two_shards_at_the_same_time_make_what_one_process_makes(tmp_path):
     data = write_data(tmp_path / "data", 3)
     line = ("--data", str(data), "--steps", "2")

@@ -117,6 +117,7 @@ def test_with_guidance_a_branch_of_its_own_is_bit_equal_too(worker):
     assert digests == [separate(worker, task) for task in tasks]
 
 
+@pytest.mark.slow
 def test_a_third_pass_and_a_negative_text_are_shared_where_they_are_the_same(worker):
     alg = [Recipe(Alg(), BlockSet.of("all"), StepWindow.fraction(0.0, stop)) for stop in (0.2, 0.4)]
     nag = Recipe(Nag(scale=4.0), BlockSet.of("all"), StepWindow.fraction(0.8, 1.0), "cond")
