@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -199,14 +199,8 @@ class PipelineWorker:
 
 def proof(attachment: Attachment) -> ProofFacts:
     """What an attachment did."""
-    return {
-        "name": attachment.name,
-        "sites": attachment.site_count,
-        "forwards": attachment.forward_count,
-        "active_forwards": attachment.active_forward_count,
-        "acted": attachment.acted_count,
-        "warnings": list(attachment.warnings),
-    }
+    said = attachment.to_dict()
+    return cast("ProofFacts", {name: said[name] for name in ProofFacts.__annotations__})
 
 
 def failed(job: Job, error: str) -> VideoRecord:
