@@ -21,12 +21,13 @@ from torch.utils.hooks import RemovableHandle
 
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, first_of, running_through, with_first
 from alignvid.attachment.checkpoints import bind_checkpoints
-from alignvid.attachment.effect import Effect, Several, together
+from alignvid.attachment.effect import Several, together
 from alignvid.attachment.graphs import Graphs, eager
-from alignvid.attachment.idleness import Idleness, StreamWatch, attentions
+from alignvid.attachment.idleness import Idleness, attentions
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
+from alignvid.attachment.preparing import Preparation
 from alignvid.attachment.proof import SiteChange
-from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
+from alignvid.attachment.proving import ActiveForward, Prover
 from alignvid.attachment.reading import Reader, Reading
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import install, is_installed
@@ -72,11 +73,10 @@ class Gate:
         self.part_of = part_of
         self._contract = contract
         self.parts = tuple(parts)
-        self._effects = [part.effects for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
-        self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
-        self.effects: list[Effect] = [*(effect for effects in self._effects for effect in effects), *self._several]
-        self._prepares_idle = any(effect.must_prepare_idle for effect in self.effects)
+        several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
+        self._preparation = Preparation(host, parts, several, contract)
+        self.effects = self._preparation.effects
         placements = [item for part in parts for item in part.placements]
         self.placements = placements
         installed = self.installed
@@ -89,16 +89,13 @@ class Gate:
         self._turns, self._counting = Turns(), threading.Lock()
         self._runs: dict[int, RunFacts] = {}
         self._idleness = Idleness(name, host, self.site_count, contract, attentions(installed, placements))
-        self._probed = probed_sites(host, installed, placements)
-        self._last_active: ActiveForward | None = None
+        self._prover = Prover(host, installed, placements)
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._graphs = Graphs(host, [item.location for item in placements])
         self._twice = [effect for effect in self.effects if effect.runs_twice]
         self.runs_twice = bool(self._twice)
         """Whether a forward may be run a second time, and the outputs combined."""
-        self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
-        self._streams = StreamWatch(host, parts, contract)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
         self._foreign = foreign_site(placements)
@@ -108,7 +105,7 @@ class Gate:
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
         """Hooks that distinguish vision tokens from words; none where both are treated alike."""
-        return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
+        return self.host.family.watch(pipeline) if self._preparation.streams.distinguishes_vision else []
 
     @eager
     def begin(
@@ -135,7 +132,7 @@ class Gate:
             raise
         call.passes(door)
         if call.acting is not None:
-            self._last_active = ActiveForward(call, args, dict(kwargs), self.announced, again)
+            self._prover.keep(ActiveForward(call, args, dict(kwargs), self.announced, again))
         return call
 
     def _must_be_alone(self) -> bool:
@@ -144,14 +141,8 @@ class Gate:
         return self._graphs.is_any or self.edges.is_cached
 
     def _called(self, arguments: Mapping[str, Any]) -> Call:
-        reader, streams = self._reader, self._streams.streams
-        if is_context_parallel(self.host.transformer):
-            for part in self.parts:
-                refuse_parts(self.host, part.recipe.modulation, part.placements)
-        if self._projections:
-            refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        if self._check is not None:
-            self._check(arguments, streams)
+        reader, streams = self._reader, self._preparation.streams.streams
+        self._refuse(arguments)
         is_preparation = self._is_preparation is not None and self._is_preparation(arguments)
         if is_preparation:
             reading, facts = reader.nothing, self._facts_of(reader.nothing.run)
@@ -169,8 +160,8 @@ class Gate:
         call.enter()
         is_on = reading.samples != reader.nothing.samples
         try:
-            if is_on or self._prepares_idle:
-                self._prepare(arguments, reading, facts)
+            if is_on or self._preparation.is_always:
+                self._preparation.prepare(arguments, reading, facts, self.counts)
                 call.is_idle = call.acting is not None and not any(effect.now.is_active for effect in self.effects)
             if torch.is_grad_enabled():
                 self._bind_checkpoints()
@@ -178,6 +169,16 @@ class Gate:
             call.leave()
             raise
         return call
+
+    def _refuse(self, arguments: Mapping[str, Any]) -> None:
+        """What cannot be acted on, and may have become so at any time: by a LoRA, or by `enable_parallelism`."""
+        if is_context_parallel(self.host.transformer):
+            for part in self.parts:
+                refuse_parts(self.host, part.recipe.modulation, part.placements)
+        if self._projections:
+            refuse_replaced(self._projections)
+        if self._check is not None:
+            self._check(arguments, self._preparation.streams.streams)
 
     def _call(self, reading: Reading, facts: RunFacts, arguments: Mapping[str, Any]) -> Call:
         """The Call of a forward, not yet in force; it is counted."""
@@ -199,36 +200,6 @@ class Gate:
         self._graphs.look()
         if not self._graphs.is_whole:
             bind_checkpoints(self.host.transformer)
-
-    def _prepare(self, arguments: Mapping[str, Any], reading: Reading, facts: RunFacts) -> None:
-        """Give the effects what they need to know of the forward that is in force now."""
-        family, counted = self.host.family, {}
-        run, noise_level, samples, asked, branches = reading
-        # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
-        if self._needs_token_counts:
-            counts = family.token_counts(self.host.transformer, arguments)
-            counted = {stream: count or 0 for stream, count in counts.items()}
-            self._streams.see(counts, run, facts)
-        for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
-            for effect in effects:
-                if effect.runs_twice:
-                    effect.now.branch = branch
-                if effect.reads_prompts:
-                    effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
-                if counted:
-                    effect.now.set_token_counts(counted)
-                if chosen or effect.is_neutral_in_graph:
-                    effect.prepare(self.host.transformer, arguments, noise_level)
-                effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
-                if effect.reads_prompts:
-                    self._note_words(effect.now, run)
-        for several in self._several:
-            several.follow()
-
-    def _note_words(self, now: Any, run: int) -> None:
-        self.counts.found |= now.found
-        if now.missing:
-            self._contract.warn("missing words", now.missing, once_in=(self.host.name, run))
 
     @eager
     def completed(self, call: Call, output: Any, again: Callable[[], Any]) -> Any:
@@ -282,22 +253,15 @@ class Gate:
         """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
         was none.
         """
-        forward = self._last_active
-        if forward is None or forward.call.acting is None:
-            return None
         self._turns.begin(self._must_be_alone)
         try:
-            self.edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
-            again = forward.again or plain_forward(self.host.transformer)
-            changes = changes_in(forward, self.host.transformer, again, self._probed)
-            self.edges.forget_all()
+            return self._prover.take(self.edges)
         finally:
             self._turns.end()
-        return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
 
     def forget_arguments(self) -> None:
         """Keep nothing of what was run."""
-        self._last_active = None
+        self._prover.keep(None)
 
     @eager
     def abandon(self, call: Call) -> None:
