@@ -19,10 +19,11 @@ from torch import Tensor
 import alignvid
 import pipelines
 from alignvid.attachment.effects.log_bias import additive_mask
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import LogBias
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 from registry import BUILDERS
 
