@@ -27,8 +27,9 @@ app: $(READY)
 	$(BIN)/alignvid app --out $(or $(RUNS),app) $(APP_ARGS)
 
 # Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
+# Bytecode is kept, else every test that starts a program compiles the package anew.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # torchao and bitsandbytes on the CPU, in a folder of 155 MB of their own: does attaching go together with them?
 test-quantised: $(READY) $(QUANTISERS)/.ready

@@ -186,6 +186,7 @@ def test_samples_of_a_batch_can_be_switched_off_one_by_one():
 
 
 @torch.no_grad()
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_types")
 def test_compiled_is_eager_in_two_graphs_without_a_break():
     transformer = pipelines.hunyuan_t2v()[0].transformer

@@ -207,6 +207,7 @@ def test_what_has_no_bits_to_compare_is_not_shared():
     assert digest_of(object()) is None
 
 
+@pytest.mark.slow
 def test_in_a_batch_no_clip_depends_on_which_others_run():
     batched = PipelineWorker(BenchSpec(data="omitshapes", variants=("baseline",), batch=3))
     variant = Variant("a", gain(2.0, 0.5, 1.0))
