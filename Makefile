@@ -62,7 +62,7 @@ test-hosts: $(READY)
 
 # The lower bounds of pyproject.toml, in a folder of 190 MB of their own, with the torch of .venv: does the core run with
 # them, and do the main families? A test that needs what is newer is skipped with a sentence. Seven minutes of processor.
-OLDEST_CORE := tests/modulation tests/presets tests/test_recipe.py tests/test_schedule.py \
+OLDEST_CORE := tests/modulation tests/presets tests/test_recipe.py tests/test_blocks.py tests/test_schedule.py \
   $(patsubst %,tests/host/test_%.py,clock bare runners whose_forward caches) \
   $(patsubst %,tests/attachment/test_%.py,attachment calls copies hooks) \
   tests/attachment/effects/test_scalar.py tests/attachment/effects/test_log_bias.py tests/models/test_ground_truth.py
