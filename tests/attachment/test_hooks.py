@@ -334,3 +334,23 @@ def test_tracing_an_attached_transformer_says_to_detach(tracer):
         TRACERS[tracer](pipe.transformer, given)
     alignvid.detach(pipe)
     assert torch.equal(forward(pipe, "wan_t2v"), plain)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("modulation", [RECIPE.modulation, alignvid.Energy(GAIN)], ids=["scalar", "energy"])
+@pytest.mark.contract(
+    "hooks",
+    done="attached within `torch.inference_mode()`, and trained outside of it",
+    guaranteed="gradients as if attached outside",
+)
+def test_what_is_attached_in_inference_mode_can_be_trained(family, modulation):
+    def gradient(is_within: bool) -> Tensor:
+        pipe = pipeline_of(family)
+        with torch.inference_mode(is_within):
+            alignvid.attach(pipe, Recipe(modulation, BlockSet.of("all"), StepWindow.all()))
+        latents = built(family)[1]["hidden_states"].clone().requires_grad_()
+        pipe.transformer(**built(family)[1] | {"hidden_states": latents})[0].sum().backward()
+        assert latents.grad is not None
+        return latents.grad
+
+    assert torch.equal(gradient(True), gradient(False))
