@@ -75,9 +75,9 @@ def wan_config(name: str = "WAN21_I2V", *, layers: int = 4, **more: Any) -> Any:
     return config_of(name, **{"in_dim": 36 if "I2V" in name else 16, **sizes, **more})
 
 
-def wan(name: str = "WAN21_I2V", *, layers: int = 4, **more: Any) -> Any:
+def wan(name: str = "WAN21_I2V", *, layers: int = 4, seed: int = 0, **more: Any) -> Any:
     """A MODEL of Wan."""
-    return patcher_of(randomised(wan_config(name, layers=layers, **more).get_model({}, device="cpu")))
+    return patcher_of(randomised(wan_config(name, layers=layers, **more).get_model({}, device="cpu"), seed))
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -100,7 +100,7 @@ def sampled(
     with torch.inference_mode():
         return comfy.sample.sample(
             model,
-            drawn(*shape, seed=5),
+            more.pop("noise", drawn(*shape, seed=5)),
             steps,
             cfg,
             sampler,
