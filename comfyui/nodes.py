@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,14 @@ def _said_on_the_node() -> Iterator[None]:
         yield
     except AlignvidError as error:
         raise ValueError(str(error)) from None
+
+
+def _show(text: str, node: Any) -> None:
+    """On a node of the page, where one looks on: of `ui.PreviewText` it shows what its own nodes say alone."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    number = getattr(node.hidden, "unique_id", None)
+    if server is not None and number is not None:
+        server.send_progress_text(text, number)
 
 
 def _after_sampling() -> list[Any]:
@@ -191,6 +200,7 @@ class AlignVidReport(io.ComfyNode):
                 io.String.Output("report", display_name="report", tooltip="In words."),
                 io.String.Output("data", display_name="data", tooltip="As JSON."),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -199,6 +209,7 @@ class AlignVidReport(io.ComfyNode):
         """Words on the node, and data."""
         with _said_on_the_node():
             words, data = report_of(patch_of(model))
+        _show(words, cls)
         return io.NodeOutput(after, words, json.dumps(data, indent=2), ui=ui.PreviewText(words))
 
 
