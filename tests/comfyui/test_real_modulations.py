@@ -9,9 +9,9 @@ import torch
 
 import comfyui_core as core
 from alignvid import Energy, Recipe, Scalar, StepWindow
+from alignvid.blocks import BlockSet
 from alignvid.errors import AlignvidError
 from alignvid.modulation.registry import kind_named, kind_names
-from alignvid.schedule import BlockSet
 from comfyui_aligned import GAMMA, POWERS, aligned
 from comfyui_pack import pack
 

@@ -73,6 +73,12 @@ class Effect:
         call = running_with(self)
         return self.shared if call is None else call.states[self]
 
+    @property
+    def must_prepare_idle(self) -> bool:
+        """Whether a forward in which it is off must be prepared for; else the state `idle` is all that it needs."""
+        overrides = type(self).prepare is not Effect.prepare
+        return overrides or self.reads_token_counts or self.reads_prompts or self.runs_twice
+
     def idle(self) -> State:
         """The state of a forward in which the effect is off."""
         return self.state_type()
