@@ -74,8 +74,14 @@ def _compiled(model: Any, steps: str, is_first: bool, keys: list[str]) -> Any:
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("is_first", [True, False], ids=["node-then-compile", "compile-then-node"])
 @pytest.mark.parametrize("layers", [0, 3], ids=["whole", "by-block"])
-def test_the_core_compile_node_is_as_exact_and_makes_no_graph_at_an_edge(is_first: bool, layers: int) -> None:
+def test_the_core_compile_node_is_as_exact_and_makes_no_graph_at_an_edge(
+    is_first: bool, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the whole model, or of each of its blocks."""
+    import comfy.ldm.wan.model as code
+    from comfy.ldm.modules.attention import attention_pytorch
+
+    monkeypatch.setattr(code, "optimized_attention", attention_pytorch)  # as on a GPU; the CPU's own breaks graphs
     model = core.wan(layers=layers or 1)
     keys = [f"diffusion_model.blocks.{block}" for block in range(layers)] or ["diffusion_model"]
     sigmas = schedule(model, steps=4)
@@ -183,7 +189,8 @@ def test_what_the_patch_adds_is_no_more_than_the_keys_that_it_multiplies(model: 
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             output = func(*args, **(kwargs or {}))
-            self.made.append((str(func), output.nbytes if isinstance(output, torch.Tensor) else 0))
+            is_new = isinstance(output, torch.Tensor) and not any(item.alias_info for item in func._schema.returns)
+            self.made.append((str(func), output.nbytes if is_new else 0))
             return output
 
     products, added = {}, {}
@@ -198,5 +205,5 @@ def test_what_the_patch_adds_is_no_more_than_the_keys_that_it_multiplies(model: 
     assert sum(products["on"]) - sum(products["plain"]) == 2 * 2 * keys_bytes
     assert products["off"] == products["plain"]
     more = {name: (count - added["plain"][0], size - added["plain"][1]) for name, (count, size) in added.items()}
-    print(f"operations and bytes of outputs more than without the node: {more}")
-    assert more["on"][0] < 40 and more["on"][1] < 2 * 2 * keys_bytes + 1024
+    print(f"operations and bytes of new tensors more than without the node: {more}")
+    assert more["on"][0] < 40 and more["on"][1] < 2 * 2 * keys_bytes + 64

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -41,6 +41,12 @@ import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
 
 HEADS, WIDTH, TEXT, WORDS, PICTURE = 2, 24, 16, 6, 5
+
+
+def stand_in_for_torchaudio() -> None:
+    """It does not load beside a CPU torch, and ComfyUI's loaders import it whatever they load."""
+    for name in ("torchaudio", "torchaudio.functional", "torchaudio.transforms"):
+        sys.modules.setdefault(name, ModuleType(name))
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
