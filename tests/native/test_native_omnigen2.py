@@ -171,5 +171,8 @@ def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
         assert torch.equal(native.run(), plain)
     assert torch.equal(native.run(), plain)
     entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
-    assert {fact.keys for fact in entropy} == {"text+image+video"}
+    assert {(fact.branch, fact.keys) for fact in entropy} == {
+        ("cond", "text+image+video"),
+        ("uncond", "text+video"),  # which has no reference
+    }
     assert {(fact.step, fact.branch) for fact in entropy} == {(s, b) for s in range(3) for b in ("cond", "uncond")}
