@@ -26,6 +26,8 @@ NEUTRAL: dict[str, Modulation] = {
     one.kind: one
     for one in (DyMoS(0.0), Grag(1.0), Dcag(1.0, 1.0), RefKV(1.0), Painter(1.0), DownUp(1.0), Alg(1.0), Nag(scale=1.0))
 }
+OF_DETAIL = ("down-up", "alg")
+"""They low-pass the reference, which in some tiny pipelines is of one colour."""
 EVERY_TIME = ("wan22_ti2v_5b",)
 NAMES = [name if name in EVERY_TIME else pytest.param(name, marks=pytest.mark.slow) for name in BUILDERS]
 
@@ -57,5 +59,6 @@ def refused_with(pipe: Any, call: dict[str, Any], kind: Modulation, plain: torch
             acted = generate(pipe, call)
     except AlignvidError as error:
         return str(error)
-    assert not torch.equal(acted, plain) and attachment.acted_count > 0, kind
+    assert attachment.acted_count > 0, kind
+    assert kind.kind in OF_DETAIL or not torch.equal(acted, plain), kind
     return None

@@ -38,7 +38,9 @@ def by_hand(pipe: Any, call: dict[str, Any], end: str) -> Tensor:
 
 
 @pytest.mark.parametrize(("model", "kind"), KINDS, ids=[f"{kind.kind} {model[1]}" for model, kind in KINDS])
-@pytest.mark.parametrize("is_first", [True, False], ids=["gain first", "gain last"])
+@pytest.mark.parametrize(
+    "is_first", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["gain first", "gain last"]
+)
 def test_a_gain_beside_it_is_that_of_keys_scaled_by_hand(model, kind, is_first):
     builder, target, end = model
     pipe, call = builder()

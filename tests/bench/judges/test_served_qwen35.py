@@ -65,7 +65,9 @@ class Served:
 KINDS = {"Qwen3_5ForConditionalGeneration": False, "Qwen3_5MoeForConditionalGeneration": True}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if is_moe else ()) for kind, is_moe in KINDS.items()]
+)
 def test_in_process_and_served_they_answer_alike_in_both_protocols(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(asking.MAX_TOKENS, "paper", 6)
     monkeypatch.setattr(frames, "_MIN_TOKENS", 4)

@@ -37,7 +37,11 @@ def test_a_guider_is_written_by_its_name_or_as_a_setting():
     assert Variant.from_dict(both.to_dict()) == both
 
 
-@pytest.mark.parametrize("builder", [pipelines.wan_i2v, pipelines.wan_t2v], ids=lambda builder: builder.__name__)
+@pytest.mark.parametrize(
+    "builder",
+    [pytest.param(pipelines.wan_i2v, marks=pytest.mark.slow), pipelines.wan_t2v],
+    ids=lambda builder: builder.__name__,
+)
 def test_plain_guidance_by_a_guider_is_the_normal_pipelines_with_a_gain_too_and_other_guiders_are_not(builder):
     pipe, call = builder()
     give_encoders(pipe, call)
