@@ -27,8 +27,9 @@ app: $(READY)
 	$(BIN)/alignvid app --out $(or $(RUNS),app) $(APP_ARGS)
 
 # Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
+# Bytecode is kept, else every test that starts a program compiles the package anew.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # torchao and bitsandbytes on the CPU, in a folder of 155 MB of their own: does attaching go together with them?
 test-quantised: $(READY) $(QUANTISERS)/.ready
@@ -61,7 +62,7 @@ test-hosts: $(READY)
 
 # The lower bounds of pyproject.toml, in a folder of 190 MB of their own, with the torch of .venv: does the core run with
 # them, and do the main families? A test that needs what is newer is skipped with a sentence. Seven minutes of processor.
-OLDEST_CORE := tests/modulation tests/presets tests/test_recipe.py tests/test_schedule.py \
+OLDEST_CORE := tests/modulation tests/presets tests/test_recipe.py tests/test_blocks.py tests/test_schedule.py \
   $(patsubst %,tests/host/test_%.py,clock bare runners whose_forward caches) \
   $(patsubst %,tests/attachment/test_%.py,attachment calls copies hooks) \
   tests/attachment/effects/test_scalar.py tests/attachment/effects/test_log_bias.py tests/models/test_ground_truth.py

@@ -171,7 +171,7 @@ def test_normalized_attention_guidance_is_as_exact(model: Any) -> None:
 
 def test_a_recipe_of_two_modulations_multiplies_both(model: Any) -> None:
     from alignvid import Recipe, Scalar, StepWindow
-    from alignvid.schedule import BlockSet
+    from alignvid.blocks import BlockSet
 
     second = Recipe(Scalar(2.0, {"cross.text": 1.0}), BlockSet.of("1"), StepWindow.all())
     recipe = Recipe(

@@ -16,12 +16,13 @@ from alignvid.analysis.origin import origin_of
 from alignvid.analysis.recorder import FactRecorder
 from alignvid.analysis.sites import ObservedSite, observed_sites
 from alignvid.analysis.trace import Trace
+from alignvid.blocks import BlockSet
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.parallel import is_context_parallel
 from alignvid.host.registry import pipeline_of, runner_of
 from alignvid.host.transformers import Host, hosts
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 
 def observe(

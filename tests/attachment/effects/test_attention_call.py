@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import alignvid
 import pipelines
 from alignvid.attachment.effects.attention_call import dispatching_module
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.modulation import ConflictAware, Energy, Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from attention_calls import calls_of
 from pipelines import generate
 from registry import BUILDERS

@@ -21,10 +21,11 @@ from alignvid.attachment.effects.conflict import (
     tiled_conflict,
     tiled_joint_conflict,
 )
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import ConflictAware, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from attention_calls import calls_of
 from pipelines import generate
 from registry import BUILDERS
