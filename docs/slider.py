@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def seeds_of(rows: Sequence[Outcome], steps: int, guidance: float, scenes: int) 
     ]
 
 
-def by_scene(rows: Sequence[Outcome], name: str, rate: str, seeds: Sequence[int]) -> np.ndarray:
+def by_scene(rows: Sequence[Outcome], name: str, rate: str, seeds: Collection[int]) -> np.ndarray:
     """A rate of each scene, the mean over its seeds: clips of one scene are not independent."""
     found: dict[int, list[bool]] = {}
     for row in rows:

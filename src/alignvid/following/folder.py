@@ -122,9 +122,8 @@ class LoopFolder:
             write_bytes(file, json_bytes(values, indent=2))
             return
         if differing := _differing(_object(file), json_values(json_bytes(values), error=InputError)):
-            raise InputError(
-                f"{str(path)!r} holds attempts with another {differing}; give a new folder, or the same as before."
-            )
+            what = "other weights of the model" if differing == "weights" else f"another {differing}"
+            raise InputError(f"{str(path)!r} holds attempts with {what}; give a new folder, or the same as before.")
 
     def made(self, number: int) -> Made | None:
         """The video of an attempt, if it is there whole."""
