@@ -265,5 +265,12 @@ def _of_size(count: int) -> Tensor:
         return torch.empty((count, 0), device="cpu")
 
 
-_ON, _OFF = (torch.tensor(value, dtype=torch.float32, device="cpu") for value in (1.0, 0.0))
-"""0-dim tensors on the CPU multiply like Python floats on any device, without a sync and without changing the dtype."""
+def scalar(value: float) -> Tensor:
+    """A 0-dim tensor on the CPU: it multiplies like a Python float on any device, without a sync and without changing
+    the dtype; and a gradient may need it, wherever it was made.
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=torch.float32, device="cpu")
+
+
+_ON, _OFF = scalar(1.0), scalar(0.0)
