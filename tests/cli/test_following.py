@@ -31,7 +31,7 @@ def answering(exchange):
         exchange.say("Yes, it is.")
 
 
-def test_not_followed_ends_with_3_and_says_what_was_not_right_and_that_the_judge_was_not_audited(alignvid, tmp_path):
+def test_not_followed_ends_with_3_and_says_what_was_not_right_and_how_far_the_rule_was_audited(alignvid, tmp_path):
     code, out, err = alignvid(*LOOP, "--judge", "rule", "--budget", 2, "--out", tmp_path / "out")
     lines = out.splitlines()
     assert code == 3
@@ -39,7 +39,7 @@ def test_not_followed_ends_with_3_and_says_what_was_not_right_and_that_the_judge
         lines[0].startswith("Not followed in 2 attempts, the best is attempt ") and "of at most 2 attempts" in lines[0]
     )
     assert any(line.startswith("not right: no to \"Does the video end as 'add a green circle") for line in lines)
-    assert "how often it says yes wrongly is not known: it was not audited" in out
+    assert "its audit: yes wrongly to none of 22 false things (95 % confidence: below 13% of them)" in out
     assert "attempt 2, seed 1: not followed" in err and "question 1, edit: " in err
     assert Path(lines[-2]) == tmp_path / "out" / "best.mp4" and Path(lines[-1]).name == "record.json"
     assert all(Path(line).is_file() for line in lines[-2:])
@@ -87,6 +87,7 @@ def test_a_server_that_goes_away_ends_with_2_and_the_same_line_resumes(alignvid,
             "server at http://127.0.0.1:9/v1 does not answer",
         ),
         (("--judge", "rule", "--judge-model", "x"), "The judge 'rule' takes no --judge-model"),
+        (("--judge", "rule", "--audit", "exact.json"), "The judge 'rule' is audited by the command itself"),
         (("--judge", "tarot", "--ask", "Is it?"), "There is no judge 'tarot'"),
         (("--judge", "rule", "--compare"), "--compare and --until-followed exclude each other"),
         (("--judge", "rule", "--prompt", "the cat jumps"), "No edit could be read from 'the cat jumps'"),
@@ -106,6 +107,7 @@ def test_options_of_the_loop_without_it_are_refused(alignvid, tmp_path):
 
 
 def test_what_an_audit_says_of_a_yes_grows_with_the_attempts(tmp_path, alignvid):
+    assert trust(None, 2) == "how often it says yes wrongly is not known: it was not audited"
     assert trust({"false_yes": 3, "of": 100}, 1) == "its audit: yes wrongly to 3 of 100 false things (3.0%)"
     assert trust({"false_yes": 3, "of": 100}, 6).endswith("which in 6 attempts makes up to 17% false ends")
     with stub_server(answering) as (_, address):

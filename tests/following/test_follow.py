@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import alignvid
 from alignvid.errors import InputError, JudgeError
@@ -38,8 +39,6 @@ def test_attempts_differ_by_their_noise_alone_and_say_what_acted(ask, miniature,
     assert first.made.forwards == second.made.forwards == 2 and second.made.acted > 0
     assert any(site["change"] > 0 for site in first.made.proof["sites"]) and second.made.proof is None
     assert first.made.recipe == second.made.recipe
-
-    import torch
 
     with alignvid.attach(miniature), torch.no_grad():
         alone = miniature(**inputs, generator=torch.Generator().manual_seed(4), output_type="np").frames[0]
@@ -84,6 +83,14 @@ def test_other_noise_or_another_prompt_does_not_go_into_a_folder_that_holds_atte
         ask(yes_in_attempt(1), out=tmp_path / "out", seed=1)
     with pytest.raises(InputError, match="holds attempts with another recipe"):
         ask(yes_in_attempt(1), out=tmp_path / "out", gamma=1.2)
+
+
+def test_attempts_are_not_resumed_with_other_weights(ask, miniature, tmp_path, monkeypatch):
+    ask(yes_in_attempt(1), out=tmp_path / "out")
+    norm = miniature.transformer.blocks[3].attn2.norm_k
+    monkeypatch.setattr(norm, "weight", torch.nn.Parameter(norm.weight.detach() + 0.01))
+    with pytest.raises(InputError, match="holds attempts with other weights of the model; give a new folder"):
+        ask(yes_in_attempt(1), out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """The loop for a spec, in a folder, on the miniature; at a γ of 0.12 hardly a word is heard: nothing is followed."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
+from alignvid.errors import InputError
 from alignvid.following import PictureRule, generate_until_followed
 from alignvid.generate import GenerationSpec
 from alignvid.generate.record import outputs_are_whole, read_record
+from alignvid.miniature import weights_folder
+from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
 
 
 @pytest.fixture
@@ -54,3 +59,15 @@ def test_a_video_that_was_changed_or_is_gone_is_made_again(spec, tmp_path):
     file.write_bytes(content[:-9])
     again = generate_until_followed(spec, tmp_path / "out", **options)
     assert not again.attempts[0].was_there and file.read_bytes() == content
+
+
+def test_attempts_are_not_resumed_with_other_weights_of_the_folder(spec, tmp_path):
+    shutil.copytree(weights_folder(), tmp_path / "model")
+    spec = replace(spec, model=str(tmp_path / "model"), width=WIDTH, height=HEIGHT, frames=FRAMES)
+    options = {"judge": lambda frames, questions: [0], "questions": ["Is it red?"], "budget": 1}
+    generate_until_followed(spec, tmp_path / "out", **options)
+    file = tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match="holds attempts with other weights of the model; give a new folder"):
+        generate_until_followed(spec, tmp_path / "out", **options)

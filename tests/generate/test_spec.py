@@ -14,7 +14,7 @@ def test_a_spec_survives_json():
 
 
 def test_an_unknown_field_is_refused_by_name():
-    with pytest.raises(InputError, match=r"no field 'gama'; its fields are prompt, model"):
+    with pytest.raises(InputError, match=r"no field 'gama'; its fields are model, steps"):
         GenerationSpec.from_dict({"prompt": "a cat", "gama": 1.5})
 
 

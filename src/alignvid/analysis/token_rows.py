@@ -110,7 +110,8 @@ def observe_token_rows(pipeline: Any, *, steps: StepWindow) -> Iterator[TokenRow
     check_observable(found, sites, steps, {})
     clock = StepClock(steps, pipeline)
     rows = TokenRows(clock=clock)
-    with Observation(Trace(origin_of(found, BlockSet.of("all"), steps)), found, sites, clock, rows):
+    trace = Trace(origin_of(found, BlockSet.of("all"), steps))
+    with Observation(pipeline, trace, found, sites, clock, rows):
         yield rows
 
 

@@ -10,6 +10,7 @@ import click
 
 from alignvid.cli.terminal import print_json, quiet_libraries, resumable, say
 from alignvid.cli.watching import Watch, say_lines
+from alignvid.errors import MissingExtra
 
 if TYPE_CHECKING:
     from alignvid.following import Attempt, Followed, Judge, Question
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 NOT_FOLLOWED = 3
 """Exit code: everything went well, and no attempt is right."""
 RULE = "rule"
+NOT_BELIEVED = 0.05
+"""Chance of seeing no error at a rate that is then taken for too high."""
 
 JUDGE_OPTIONS = (
     click.option("--judge-model", help="Folder, Hub id or a server's name of the judge's model."),
@@ -190,17 +193,32 @@ def _rule(planned: Plan, options: dict[str, Any], given: list[Question] | None) 
 
 def _audit_of(file: Path | None, judge: Judge) -> dict[str, Any] | None:
     """How often the judge is wrong on clips of known truth; None where that is not known."""
+    from alignvid.following import PictureRule
+
+    if isinstance(judge, PictureRule):
+        return _audit_of_rule(file)
     if file is None:
         return None
     from alignvid.bench.audits.exact_file import read_exact_of
     from alignvid.bench.judges.asker import Asker
 
-    if not isinstance(judge, Asker):
-        raise click.UsageError("--audit belongs to a judge of `alignvid bench`: transformers, openai, …; leave it out.")
+    assert isinstance(judge, Asker), "a judge is the rule, or one of `alignvid bench`"
     own = judge.judge.identity
     facts = read_exact_of(file, own.judge, own.protocol, own.digest)
     wrong = facts["false_alarms"] + facts["rejections"]
     return {"file": str(file), "false_yes": facts["false_alarms"], "of": wrong}
+
+
+def _audit_of_rule(file: Path | None) -> dict[str, Any] | None:
+    """Made at once, for it takes seconds; None without the extra that renders its clips."""
+    if file is not None:
+        raise click.UsageError("The judge 'rule' is audited by the command itself; leave --audit out.")
+    try:
+        from alignvid.bench.audits.picture_rule import audit_picture_rule
+    except MissingExtra:
+        return None
+    found = audit_picture_rule()
+    return {"file": None, "false_yes": found.false_yes, "of": found.of_wrong}
 
 
 def _say_questions(questions: tuple[Question, ...]) -> None:
@@ -243,6 +261,11 @@ def trust(audit: dict[str, Any] | None, attempts: int) -> str:
     if audit is None or not audit["of"]:
         return "how often it says yes wrongly is not known: it was not audited"
     rate = audit["false_yes"] / audit["of"]
+    if not rate:
+        most = 1 - NOT_BELIEVED ** (1 / audit["of"])
+        return (
+            f"its audit: yes wrongly to none of {audit['of']} false things (95 % confidence: below {most:.0%} of them)"
+        )
     of_all = 1 - (1 - rate) ** attempts
     more = f", which in {attempts} attempts makes up to {of_all:.0%} false ends" if attempts > 1 else ""
     return f"its audit: yes wrongly to {audit['false_yes']} of {audit['of']} false things ({rate:.1%}){more}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from alignvid.fields import Count, Duration
 from alignvid.following.floors import Reached
 from alignvid.following.motion import STILL_BELOW
 from alignvid.following.questions import Answered
@@ -17,24 +18,34 @@ Ended = Literal["followed", "limit", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class MadeFacts:
+    """What one run of the pipeline was, as records keep it."""
+
+    rung: str
+    """Name of what was attached."""
+    recipe: dict[str, Any]
+    forwards: Count
+    """Of the transformers, for the video alone."""
+    active_forwards: Count
+    """Those in which the gain was on."""
+    acted: Count
+    """Times that the keys of an attention were multiplied."""
+    proof: dict[str, Any] | None
+    """What the gain changed, attention by attention (`Attachment.proof`); taken in the first attempt."""
+    seconds: Duration
+
+    def facts(self) -> dict[str, Any]:
+        """These fields alone, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(MadeFacts)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(MadeFacts):
     """What one run of the pipeline gave."""
 
     frames: Frames | None
     """As the judge sees them: as the file has them, where one was written. In the end only the best has them still."""
     file: Path | None
-    rung: str
-    """Name of what was attached."""
-    recipe: dict[str, Any]
-    forwards: int
-    """Of the transformers, for the video alone."""
-    active_forwards: int
-    """Those in which the gain was on."""
-    acted: int
-    """Times that the keys of an attention were multiplied."""
-    proof: dict[str, Any] | None
-    """What the gain changed (`Attachment.proof`), taken in the first attempt."""
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +99,14 @@ class Attempt:
         return {
             "number": self.number,
             "seed": self.seed,
-            "rung": self.made.rung,
             "file": None if self.made.file is None else str(self.made.file),
             "answers": [one.to_dict() for one in self.answers],
             "motion": round(self.motion, 2),
             "is_still": self.is_still,
             "floors": [floor.to_dict() for floor in self.floors],
             "is_followed": self.is_followed,
-            "forwards": self.made.forwards,
-            "active_forwards": self.made.active_forwards,
-            "acted": self.made.acted,
-            "proof": self.made.proof,
+            **self.made.facts(),
             "seconds": round(self.seconds, 3),
-            "recipe": self.made.recipe,
         }
 
     def __str__(self) -> str:

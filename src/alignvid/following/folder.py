@@ -31,7 +31,7 @@ from alignvid.files import (
     sha256_of_file,
     write_bytes,
 )
-from alignvid.following.attempts import Followed, Made
+from alignvid.following.attempts import Followed, Made, MadeFacts
 from alignvid.following.questions import Answer, Answered, Question
 from alignvid.media.videos import Frames, read_video
 
@@ -48,7 +48,7 @@ BEST = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttemptRow:
+class AttemptRow(MadeFacts):
     """One video of a loop."""
 
     number: Count
@@ -59,17 +59,6 @@ class AttemptRow:
     """Relative to the folder."""
     sha256: str
     """Of the file."""
-    rung: str
-    """Name of what was attached."""
-    recipe: dict[str, Any]
-    forwards: Count
-    active_forwards: Count
-    """Those in which the gain was on."""
-    acted: Count
-    """Times that the keys of an attention were multiplied."""
-    proof: dict[str, Any] | None
-    """What the gain changed, attention by attention; taken in the first attempt."""
-    seconds: Duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +111,8 @@ class LoopFolder:
             write_bytes(file, json_bytes(values, indent=2))
             return
         if differing := _differing(_object(file), json_values(json_bytes(values), error=InputError)):
-            raise InputError(
-                f"{str(path)!r} holds attempts with another {differing}; give a new folder, or the same as before."
-            )
+            what = "other weights of the model" if differing == "weights" else f"another {differing}"
+            raise InputError(f"{str(path)!r} holds attempts with {what}; give a new folder, or the same as before.")
 
     def made(self, number: int) -> Made | None:
         """The video of an attempt, if it is there whole."""
@@ -132,24 +120,16 @@ class LoopFolder:
         row = next((row for row in reversed(rows) if row.number == number), None)
         if row is None or not _is_whole(self.path / row.file, row.sha256):
             return None
-        facts = {name: getattr(row, name) for name in ("rung", "recipe", "forwards", "active_forwards", "acted")}
         file = self.path / row.file
-        return Made(frames=frames_in(file), file=file, proof=row.proof, seconds=row.seconds, **facts)
+        return Made(frames=frames_in(file), file=file, **row.facts())
 
     def keep(self, number: int, seed: int, made: Made) -> None:
         """Note a video that was written into the folder."""
         if made.file is None:
             raise InputError("An attempt without a file cannot be kept in a folder.")
-        facts = {name: getattr(made, name) for name in ("rung", "recipe", "forwards", "active_forwards", "acted")}
-        row = AttemptRow(
-            number=number,
-            seed=seed,
-            file=str(made.file.relative_to(self.path)),
-            sha256=sha256_of_file(made.file),
-            proof=made.proof,
-            seconds=round(made.seconds, 3),
-            **facts,
-        )
+        facts: dict[str, Any] = made.facts() | {"seconds": round(made.seconds, 3)}
+        file = str(made.file.relative_to(self.path))
+        row = AttemptRow(number=number, seed=seed, file=file, sha256=sha256_of_file(made.file), **facts)
         self._append(ATTEMPTS_FILE, row)
 
     def answers(

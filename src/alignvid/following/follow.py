@@ -22,6 +22,7 @@ from alignvid.following.folder import QUESTIONS_FILE, frames_in, opened_folder, 
 from alignvid.following.limits import Limits
 from alignvid.following.loop import Judging, Make, OnAttempt, ShouldStop, never, run_loop, unwatched
 from alignvid.following.questions import Judge, Question, checked_questions
+from alignvid.following.weights import weights_digest
 from alignvid.generate.call import frames_of
 from alignvid.media.images import png_bytes
 from alignvid.media.videos import Frames, encode_video
@@ -156,6 +157,7 @@ class _Call:
         return {
             "pipeline": type(self.pipe).__name__,
             "model": str(getattr(self.pipe, "name_or_path", None)),
+            "weights": weights_digest(self.pipe),
             "recipe": recipe,
             "arguments": {name: _fingerprint(value) for name, value in sorted(self.arguments.items())},
         }

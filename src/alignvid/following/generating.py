@@ -14,6 +14,7 @@ from alignvid.following.folder import QUESTIONS_FILE, frames_in, opened_folder, 
 from alignvid.following.limits import Limits
 from alignvid.following.loop import Judging, OnAttempt, ShouldStop, never, run_loop, unwatched
 from alignvid.following.questions import Judge, Question, checked_questions
+from alignvid.generate.identity import model_identity
 from alignvid.generate.model import Model, load_model
 from alignvid.generate.plan import Plan, plan
 from alignvid.generate.progress import OnProgress, Progress
@@ -142,4 +143,7 @@ def _facts(planned: Plan, recipe: Recipe | None) -> dict[str, Any]:
     """What decides the videos."""
     spec = {name: value for name, value in planned.spec.to_dict().items() if name not in _NO_MATTER}
     digest = None if planned.reference is None else planned.reference.sha256
-    return {**spec, "picture": digest, "recorded_recipe": None if recipe is None else recipe.to_dict()}
+    identity = model_identity(planned.source)
+    weights = {name: value for name, value in identity.items() if name != "name"}
+    recorded = None if recipe is None else recipe.to_dict()
+    return {**spec, "weights": weights, "picture": digest, "recorded_recipe": recorded}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from alignvid.blocks import BlockSet
@@ -34,13 +34,42 @@ IN_A_RECIPE = ("preset", "gamma", "blocks", "steps_window", "streams", "branch",
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationSpec:
-    """One video to make. None means: what suits the model, the image or the machine."""
+class ModelSettings:
+    """Which model makes videos, and how. None means: what suits the model, the image or the machine."""
+
+    model: str = MINIATURE
+    """"miniature", a diffusers pipeline folder, or a model's id on the Hugging Face Hub."""
+    steps: int | None = None
+    """Denoising steps."""
+    guidance: float | None = None
+    """Scale of classifier-free guidance."""
+    width: int | None = None
+    """Pixels, a multiple of 16."""
+    height: int | None = None
+    """Pixels, a multiple of 16."""
+    frames: int | None = None
+    """Length of the video in frames."""
+    fps: float | None = None
+    """Frames a second of the file; it does not change the frames."""
+    device: str | None = None
+    """"cpu", "cuda", "cuda:1", "mps"."""
+    dtype: str | None = None
+    """Number format of the weights: "float32", "bfloat16" or "float16"."""
+    offload: str | None = None
+    """What waits in main memory: "none", "model" (whole models) or "sequential" (single layers)."""
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """These fields alone, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(ModelSettings)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSpec(ModelSettings):
+    """One video to make."""
 
     prompt: str
     """What the video should show."""
-    model: str = MINIATURE
-    """"miniature", a diffusers pipeline folder, or a model's id on the Hugging Face Hub."""
     image: str | None = None
     """Path of the reference image; None for text-to-video and text-to-image models."""
     negative_prompt: str | None = None
@@ -66,24 +95,6 @@ class GenerationSpec:
     """Words or phrases of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3"."""
     seed: int = 0
     """Of the initial noise; drawn on the CPU, so that it means the same on every device."""
-    steps: int | None = None
-    """Denoising steps."""
-    guidance: float | None = None
-    """Scale of classifier-free guidance."""
-    width: int | None = None
-    """Pixels, a multiple of 16."""
-    height: int | None = None
-    """Pixels, a multiple of 16."""
-    frames: int | None = None
-    """Length of the video in frames."""
-    fps: float | None = None
-    """Frames a second of the file; it does not change the frames."""
-    device: str | None = None
-    """"cpu", "cuda", "cuda:1", "mps"."""
-    dtype: str | None = None
-    """Number format of the weights: "float32", "bfloat16" or "float16"."""
-    offload: str | None = None
-    """What waits in main memory: "none", "model" (whole models) or "sequential" (single layers)."""
     max_pixels: int = MAX_PIXELS
     """Limit on the reference image."""
 

@@ -13,7 +13,6 @@ from alignvid.bench.data.opening import open_data
 from alignvid.bench.data.samples import Sample
 from alignvid.bench.run_folder import IMAGES, DataFacts, ModelFacts, RunFolder, RunInfo, UnusableFacts
 from alignvid.bench.runs.jobs import Job, make_job
-from alignvid.bench.runs.model_identity import model_identity
 from alignvid.bench.runs.other_inputs import Given
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.runs.variants import Variant, parse_variants
@@ -21,6 +20,8 @@ from alignvid.errors import InputError
 from alignvid.generate.call import Defaults, Settings, check_accepts, settle
 from alignvid.generate.device import choose_device
 from alignvid.generate.guidance import check_schedule
+from alignvid.generate.guiders import check_guider
+from alignvid.generate.identity import model_identity
 from alignvid.generate.loading import find_model
 from alignvid.generate.plan import model_defaults, pipeline_class_of
 from alignvid.generate.record import machine_facts, now, package_versions
@@ -94,8 +95,12 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
         guidance = _generation(spec, variant, image).guidance or model_defaults(source, pipeline_class).guidance
         if variant.cfg_high is not None:
             check_schedule(pipeline_class, variant.cfg_high, guidance)
+        if variant.guider is not None:
+            _check_alone(spec, variant)
+            steps = spec.steps or model_defaults(source, pipeline_class).steps
+            check_guider(variant.guider, pipeline_class, source.index, guidance=guidance, steps=steps)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
-    model = model_identity(source, spec.loras)
+    model = ModelFacts(**model_identity(source, spec.loras))
     return assemble(
         spec, variants, defaults=model_defaults(source, pipeline_class), model=model, shared=shared, data=data
     )
@@ -202,6 +207,12 @@ def _jobs_of(
                 model=decisive,
                 shared=shared,
             )
+
+
+def _check_alone(spec: BenchSpec, variant: Variant) -> None:
+    if spec.batch > 1 or variant.cfg_high is not None:
+        beside = "--batch" if spec.batch > 1 else "cfg_high"
+        raise InputError(f"Variant {variant.name!r}: guider and {beside} exclude each other; leave one out.")
 
 
 def _check_has_images(variant: Variant, data: DataSet) -> None:

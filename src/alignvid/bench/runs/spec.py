@@ -8,7 +8,7 @@ from typing import Any
 
 from alignvid.bench.data.halves import HALVES, Half
 from alignvid.errors import InputError
-from alignvid.generate.spec import MINIATURE, GenerationSpec
+from alignvid.generate.spec import MINIATURE, GenerationSpec, ModelSettings
 from alignvid.media.images import MAX_PIXELS
 
 _SHARED = ("steps", "guidance", "width", "height", "frames", "fps", "dtype")
@@ -16,28 +16,18 @@ _SHARED = ("steps", "guidance", "width", "height", "frames", "fps", "dtype")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchSpec:
-    """One run. None means: what suits the model or the machine."""
+class BenchSpec(ModelSettings):
+    """One run."""
 
     data: str
     """"omitshapes", "omiti2v", a folder, or a data set's id on the Hub."""
     variants: tuple[str, ...]
     """As they are written on the command line."""
-    model: str = MINIATURE
     seeds: tuple[int, ...] = (0,)
     limit: int | None = None
     """The first so many samples only."""
     half: Half | None = None
     """The samples of one half only."""
-    steps: int | None = None
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    fps: float | None = None
-    device: str | None = None
-    dtype: str | None = None
-    offload: str | None = None
     max_pixels: int = MAX_PIXELS
     """Limit on a reference image; larger ones are unusable."""
     draw: int | None = None
@@ -83,9 +73,8 @@ class BenchSpec:
 
         Raises: InputError for a number that is out of range.
         """
-        names = (*_SHARED, "device", "offload", "max_pixels")
-        shared = {name: getattr(self, name) for name in names}
-        return GenerationSpec(**{"model": self.model, "prompt": "a prompt", "image": "image", **shared, **changes})
+        shared = {**self.model_settings, "max_pixels": self.max_pixels}
+        return GenerationSpec(**{"prompt": "a prompt", "image": "image", **shared, **changes})
 
     @property
     def shared_settings(self) -> dict[str, Any]:

@@ -8,31 +8,21 @@ from typing import Any
 from alignvid.bench.data.dataset import OMITI2V, OMITSHAPES
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.errors import InputError
-from alignvid.generate.spec import MINIATURE
+from alignvid.generate.spec import MINIATURE, ModelSettings
 
 ARMS = ("still", "baseline", "released", "generic", "follow-0.4", "follow-0.8", "guidance")
 """Unless others are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSpec:
-    """One trial. None means: what suits the model or the machine."""
+class TrialSpec(ModelSettings):
+    """One trial."""
 
-    model: str = MINIATURE
     data: str | None = None
     """As for a benchmark; OmitI2V, or for the miniature OmitShapes."""
     scenes: int = 12
     seeds: tuple[int, ...] = (0, 1)
     arms: tuple[str, ...] = ARMS
-    steps: int | None = None
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    fps: float | None = None
-    device: str | None = None
-    dtype: str | None = None
-    offload: str | None = None
     loras: tuple[str, ...] = ()
     comfyui: str | None = None
     """Address of a ComfyUI on this machine that makes the clips."""
@@ -57,25 +47,13 @@ class TrialSpec:
 
     def bench(self, variants: tuple[str, ...] = (), model: str | None = None) -> BenchSpec:
         """The same as a run of the benchmark. Raises: InputError for a number that is out of range."""
-        names = (
-            "steps",
-            "guidance",
-            "width",
-            "height",
-            "frames",
-            "fps",
-            "device",
-            "dtype",
-            "offload",
-            "loras",
-            "seeds",
-        )
-        shared: dict[str, Any] = {name: getattr(self, name) for name in names}
+        settings: dict[str, Any] = self.model_settings | {"model": model or self.model}
         return BenchSpec(
             data=self.data_name,
             variants=variants,
-            model=model or self.model,
             draw=self.scenes,
             shares=False,
-            **shared,
+            seeds=self.seeds,
+            loras=self.loras,
+            **settings,
         )

@@ -6,8 +6,8 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
-from alignvid.bench.run_folder import ModelFacts
 from alignvid.files import is_foreign, opened, sha256_of_file, user_path
 from alignvid.generate.loading import ModelSource
 from alignvid.generate.loras import SECOND_TRANSFORMER
@@ -17,14 +17,28 @@ _PLACES = 3
 _FILES = (".json", ".safetensors", ".txt", ".model")
 
 
-def model_identity(source: ModelSource, loras: Sequence[str] = ()) -> ModelFacts:
+class ModelIdentity(TypedDict):
+    """A model; revision or digest of the weights where it is known."""
+
+    name: str
+    """As the user wrote it: not what distinguishes it."""
+    pipeline: str
+    revision: str | None
+    """The commit on the Hub."""
+    digest: str | None
+    """Of a folder's files."""
+    loras: NotRequired[list[str]]
+    """Each with its digest, in the order of loading."""
+
+
+def model_identity(source: ModelSource, loras: Sequence[str] = ()) -> ModelIdentity:
     """Name, pipeline class, the commit on the Hub or a digest of the files, and each LoRA that is loaded over them.
 
     Raises: UnreadableFile.
     """
     revision = None if source.is_local else _revision(source)
     digest = folder_digest(Path(source.location)) if source.is_local else None
-    facts: ModelFacts = {
+    facts: ModelIdentity = {
         "name": source.name,
         "pipeline": source.pipeline_class,
         "revision": revision,
