@@ -36,9 +36,7 @@ softmax with others), in the strength of their source and one beside it; without
 is `down-up`."""
 COMBINED = tuple(f"alignvid and {kind}: gamma=1.82 & kind={kind}" for kind in ("dymos", "down-up", "painter", "nag"))
 """The miniature's preset with each of them, as one recipe."""
-PARTS = ("words: gamma=1.82 streams=words", "padding: gamma=1.82 streams=padding")
-"""The preset's gain on the keys of the prompt's own tokens alone, or on the rest of the text's."""
-WAYS = (BASELINE, ALIGNVID, *PARTS, *EARLY, *ENERGY, *GUIDANCE, *PILOT, STILL, *RIVALS, *COMBINED, SCHEDULED)
+WAYS = (BASELINE, ALIGNVID, *EARLY, *ENERGY, *GUIDANCE, *PILOT, STILL, *RIVALS, *COMBINED, SCHEDULED)
 DEVELOPMENT = (
     *WAYS,
     *(f"gamma {gamma}: gamma={gamma}" for gamma in ("1.35", "2.5")),
@@ -54,8 +52,6 @@ SEEDS = (0, 1, 2)
 HALVES: Mapping[str, tuple[str, ...]] = {"development": DEVELOPMENT, "claim": WAYS}
 
 STRENGTHS: Mapping[str, tuple[str, ...]] = {
-    "gain on the prompt's words": ("words",),
-    "gain on the text's padding": ("padding",),
     "gain, early steps only": ("early", "early 3"),
     "gain, early steps and calibrated blocks": ("scheduled",),
     "energy-based gain": ("energy", "energy 2.5"),
