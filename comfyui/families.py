@@ -92,6 +92,9 @@ def _wan_stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
 
 
 def _wan_counts(transformer: Any, arguments: Any) -> dict[str, int]:
+    """Of self-attention, where a reference lies before the video; what CLIP sees has keys of its own."""
+    if getattr(transformer, "ref_conv", None) is None:
+        return {}
     reference = arguments.get("reference_latent")
     return {"image": 0 if reference is None else _patches(reference, transformer.patch_size[1:])}
 

@@ -1,4 +1,4 @@
-"""AlignVid's embedded miniature in ComfyUI: a complete Wan2.1-I2V of 2 million parameters, without a download.
+"""AlignVid's embedded miniature in ComfyUI: a complete Wan2.1-I2V of 4 million parameters, without a download.
 
 Its transformer runs in ComfyUI's own Wan code, under Wan's names; prompt, picture and latents go through the parts of
 the diffusers pipeline that alignvid ships, which therefore must be installed: pip install "alignvid[generate]".

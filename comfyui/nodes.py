@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from comfy_api.latest import ComfyExtension, io, ui
@@ -18,8 +21,8 @@ from .watch import heard_by, watch_of, watched
 
 CATEGORY = "alignvid"
 RecipeIO = io.Custom("ALIGNVID_RECIPE")
-_GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is `gamma`."
-_FOLLOW_TIP = "From -1, the picture, to 1, the prompt; 0 leaves the model as it is. Used where strength is `follow`."
+_GAMMA_TIP = "Factor on the attention logits; above 1 the prompt is followed more. Used where strength is gamma."
+_FOLLOW_TIP = "From -1, the picture, to 1, the prompt; 0 leaves the model as it is. Used where strength is follow."
 _STEPS_TIP = (
     "Empty: the preset's, as noise levels where a sampler runs a part of a schedule. 0.0-0.3 in fractions of the steps "
     "of this sampler, noise>0.9, noise:0.6-0.9, or all."
@@ -28,9 +31,29 @@ _BLOCKS_TIP = 'Empty: the preset\'s. 0,2-7, first-half, last-half, all; by stack
 _STREAMS_TIP = "Empty: the preset's. text, image; or powers of gamma: cross.text=2, cross.image=1."
 
 
-def _refused(error: AlignvidError) -> ValueError:
+@contextmanager
+def _said_on_the_node() -> Iterator[None]:
     """ComfyUI shows the message of an error on its node."""
-    return ValueError(str(error))
+    try:
+        yield
+    except AlignvidError as error:
+        raise ValueError(str(error)) from None
+
+
+def _show(text: str, node: Any) -> None:
+    """On a node of the page, where one looks on: of `ui.PreviewText` it shows what its own nodes say alone."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    number = getattr(node.hidden, "unique_id", None)
+    if server is not None and number is not None:
+        server.send_progress_text(text, number)
+
+
+def _after_sampling() -> list[Any]:
+    """Inputs of a node that shows what a run did."""
+    return [
+        io.Model.Input("model", tooltip="The MODEL that the sampler was given."),
+        io.AnyType.Input("after", tooltip="What the sampler gave, a LATENT mostly; passed on as it is."),
+    ]
 
 
 class AlignVid(io.ComfyNode):
@@ -107,16 +130,14 @@ class AlignVid(io.ComfyNode):
         cls, model: Any, preset: str, measure: bool = False, recipe: Recipe | None = None, **widgets: Any
     ) -> io.NodeOutput:
         """A clone of the MODEL with an attachment in its forwards."""
-        try:
-            is_preset = recipe is None and not (widgets.get("steps") or "").strip()
+        is_preset = recipe is None and not (widgets.get("steps") or "").strip()
+        with _said_on_the_node():
             clone, patch = patched(
                 model,
                 lambda lent: attached(lent, preset, recipe, proof=measure, **widgets),
                 measures=measure,
                 in_part=in_part(preset, proof=measure, **widgets) if is_preset else None,
             )
-        except AlignvidError as error:
-            raise _refused(error) from None
         return io.NodeOutput(clone, str(patch.attachment))
 
 
@@ -132,7 +153,7 @@ class AlignVidRecipe(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "A recipe for AlignVid: what acts, where and when. Take a preset's and change it, or paste one as "
-                "JSON: any modulation of alignvid, or several. It is saved with the workflow in what you save."
+                "JSON: scalar or energy, or several at once. It is saved with the workflow in what you save."
             ),
             inputs=[
                 io.Combo.Input(
@@ -154,10 +175,8 @@ class AlignVidRecipe(io.ComfyNode):
     @classmethod
     def execute(cls, preset: str, text: str = "") -> io.NodeOutput:
         """The recipe, and its JSON."""
-        try:
+        with _said_on_the_node():
             recipe = recipe_from(text) if text.strip() else load(preset).recipe
-        except AlignvidError as error:
-            raise _refused(error) from None
         return io.NodeOutput(recipe, json.dumps(recipe.to_dict(), indent=2))
 
 
@@ -175,25 +194,22 @@ class AlignVidReport(io.ComfyNode):
                 "What AlignVid did in the run that gave `after`: steps, blocks, how often, and by how much attention "
                 "moved if the AlignVid node measures. An error if nothing acted."
             ),
-            inputs=[
-                io.Model.Input("model", tooltip="The MODEL that the sampler was given."),
-                io.AnyType.Input("after", tooltip="What the sampler gave, a LATENT mostly; passed on as it is."),
-            ],
+            inputs=_after_sampling(),
             outputs=[
                 io.AnyType.Output("passed", display_name="after", tooltip="What came in."),
                 io.String.Output("report", display_name="report", tooltip="In words."),
                 io.String.Output("data", display_name="data", tooltip="As JSON."),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, model: Any, after: Any) -> io.NodeOutput:
         """Words on the node, and data."""
-        try:
+        with _said_on_the_node():
             words, data = report_of(patch_of(model))
-        except AlignvidError as error:
-            raise _refused(error) from None
+        _show(words, cls)
         return io.NodeOutput(after, words, json.dumps(data, indent=2), ui=ui.PreviewText(words))
 
 
@@ -218,10 +234,8 @@ class AlignVidObserve(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
         """A clone of the MODEL with a watch in its forwards."""
-        try:
+        with _said_on_the_node():
             return io.NodeOutput(watched(model))
-        except AlignvidError as error:
-            raise _refused(error) from None
 
 
 class AlignVidObserved(io.ComfyNode):
@@ -238,10 +252,7 @@ class AlignVidObserved(io.ComfyNode):
                 "What AlignVid Observe overheard in the run that gave `after`: blocks by steps, entropy on the left, "
                 "the share of the prompt's words on the right."
             ),
-            inputs=[
-                io.Model.Input("model", tooltip="The MODEL that the sampler was given."),
-                io.AnyType.Input("after", tooltip="What the sampler gave, a LATENT mostly; passed on as it is."),
-            ],
+            inputs=_after_sampling(),
             outputs=[
                 io.AnyType.Output("passed", display_name="after", tooltip="What came in."),
                 io.Image.Output("picture", display_name="picture", tooltip="For Preview Image or Save Image."),
@@ -254,10 +265,8 @@ class AlignVidObserved(io.ComfyNode):
         """The picture and the rows."""
         from .plot import picture
 
-        try:
+        with _said_on_the_node():
             heard = heard_by(watch_of(model))
-        except AlignvidError as error:
-            raise _refused(error) from None
         return io.NodeOutput(after, picture(heard), json.dumps([item._asdict() for item in heard]))
 
 
@@ -272,7 +281,7 @@ class AlignVidMiniature(io.ComfyNode):
             display_name="AlignVid Miniature",
             category=CATEGORY,
             description=(
-                "A complete Wan 2.1 image-to-video model of 2 million parameters, trained on made scenes, without a "
+                "A complete Wan 2.1 image-to-video model of 4 million parameters, trained on made scenes, without a "
                 "download: to see AlignVid act in seconds on any machine. It proves nothing about large models. "
                 'Needs pip install "alignvid[generate]".'
             ),
@@ -290,10 +299,8 @@ class AlignVidMiniature(io.ComfyNode):
         """Loaded on the CPU."""
         from .miniature import load
 
-        try:
+        with _said_on_the_node():
             return io.NodeOutput(*load())
-        except AlignvidError as error:
-            raise _refused(error) from None
 
 
 class Extension(ComfyExtension):

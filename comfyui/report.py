@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError
-from alignvid.schedule import BlockSet
 
 from .host import Run
 from .patch import Patch

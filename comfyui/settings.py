@@ -10,11 +10,12 @@ from typing import Any
 import alignvid
 from alignvid import presets
 from alignvid.attachment.attachment import Attachment
+from alignvid.blocks import BlockSet
 from alignvid.errors import AlignvidError, RecipeError
 from alignvid.modulation import check_gamma
 from alignvid.presets.follow import check_follow
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 from .host import Lent
 

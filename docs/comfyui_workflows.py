@@ -32,6 +32,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "VAEDecode": ("samples:LATENT vae:VAE", "IMAGE"),
     "VAEEncode": ("pixels:IMAGE vae:VAE", "LATENT"),
     "SaveImage": ("images:IMAGE", ""),
+    "PreviewImage": ("images:IMAGE", ""),
     "SaveAnimatedWEBP": ("images:IMAGE", ""),
     "UNETLoader": ("", "MODEL"),
     "CLIPLoader": ("", "CLIP"),
@@ -44,7 +45,16 @@ KINDS: Mapping[str, tuple[str, str]] = {
 """Slots of each kind of node: what comes in (name:TYPE), and what goes out (TYPE, or name:TYPE)."""
 
 _STEP_X, _STEP_Y, _WIDTH, _LINE = 400, 60, 320, 26
-_PROMPT = "add a green circle at the top left"
+_ROOM = {
+    "TextEncode": 80,
+    "LoadImage": 200,
+    "AlignVidReport": 220,
+    "SaveAnimatedWEBP": 240,
+    "SaveImage": 240,
+    "PreviewImage": 280,
+}
+"""Height for what a node shows, a text or a picture, by a part of its kind's name."""
+_PROMPT = "remove the yellow square"
 _ALIGN = ["auto", "preset", 1.35, 0.5, "", "", "", "preset", True]
 _ALIGN_HIGH_NOISE = ["auto", "preset", 1.35, 0.5, "", "noise>0.9", "", "preset", True]
 
@@ -80,7 +90,9 @@ def workflow(nodes: Mapping[str, Node], note: str) -> dict[str, Any]:
                 links.append([link, numbers[source], int(output or 0), numbers[name], slot, kind])
             inputs.append({"name": wanted, "type": kind, "link": link})
         slots = max(len(inputs), len(_slots(KINDS[node.kind][1])))
-        height = 40 + _LINE * (slots + len(node.widgets)) + (80 if "TextEncode" in node.kind else 0)
+        height = (
+            40 + _LINE * (slots + len(node.widgets)) + sum(room for part, room in _ROOM.items() if part in node.kind)
+        )
         y = heights.get(node.column, 0)
         heights[node.column] = y + height + _STEP_Y
         written.append(
@@ -103,8 +115,8 @@ def workflow(nodes: Mapping[str, Node], note: str) -> dict[str, Any]:
     notes = {
         "id": len(written) + 1,
         "type": "MarkdownNote",
-        "pos": [0, -220],
-        "size": [700, 180],
+        "pos": [0, -170],
+        "size": [720, 110],
         "flags": {},
         "order": len(written),
         "mode": 0,
@@ -158,7 +170,7 @@ def miniature() -> dict[str, Any]:
     """The embedded miniature: nothing to download."""
     nodes = {
         "model": Node("AlignVidMiniature", 0),
-        "picture": Node("LoadImage", 0, ["scene-1.png", "image"]),
+        "picture": Node("LoadImage", 0, ["scene-3.png", "image"]),
         **_wan(_PROMPT, (80, 80, 9), vision=True),
         "aligned": Node("AlignVid", 3, _ALIGN, {"model": "model"}),
         "sampler": Node(
@@ -168,6 +180,7 @@ def miniature() -> dict[str, Any]:
             {"model": "aligned", **_conditions()},
         ),
         **_end("aligned", "sampler", save=_WEBP),
+        "frames": Node("PreviewImage", 6, [], {"images": "pixels"}),
     }
     renamed = {"clip": "model.1", "clip_vision": "model.2", "vae": "model.3"}
     fed = {
@@ -181,7 +194,7 @@ def miniature() -> dict[str, Any]:
     }
     return workflow(
         fed,
-        "**AlignVid's miniature**, without a download. Put `examples/scene-1.png` of alignvid into ComfyUI's `input` "
+        "**AlignVid's miniature**, without a download. Put `examples/scene-3.png` of alignvid into ComfyUI's `input` "
         "folder. Bypass the AlignVid node (Ctrl+B) to see the same seed without it.",
     )
 

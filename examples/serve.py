@@ -56,7 +56,7 @@ class Videos:
 
         import alignvid
         from alignvid.generate import GenerationSpec
-        from alignvid.generate.call import call_arguments, frames_of, settle
+        from alignvid.generate.call import call_arguments, check_accepts, frames_of, settle
         from alignvid.generate.plan import model_defaults, pipeline_class_of
         from alignvid.media.images import decode_image
         from alignvid.media.videos import encode_video
@@ -66,6 +66,7 @@ class Videos:
         image = None if picture is None else decode_image(_decoded(picture), "image", max_pixels=50_000_000).pixels
         spec = GenerationSpec(model=self._name, image=None if image is None else "image", **values)
         source, pipeline = self._model.source, self._model.pipeline
+        check_accepts(type(pipeline), spec)
         settings = settle(spec, model_defaults(source, pipeline_class_of(source)), image)
         arguments = {**call_arguments(type(pipeline), spec, settings, image), **source.extra_arguments}
         generator = torch.Generator("cpu").manual_seed(spec.seed)

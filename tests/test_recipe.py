@@ -7,10 +7,11 @@ import tomllib
 
 import pytest
 
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, RecipeError
 from alignvid.modulation import Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 RELEASED = Recipe(
     modulation=Scalar(1.35, {"cross.text": 2.0, "cross.image": 1.0}),

@@ -13,7 +13,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PORT = 8765
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # replicas import torch and diffusers
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # replicas import torch and diffusers
 
 
 def module():
@@ -27,22 +27,24 @@ def module():
 @pytest.fixture(scope="module")
 def address():
     pytest.importorskip("ray.serve")
-    ray = pytest.importorskip("ray")
-    example = module()
-    ray.cloudpickle.register_pickle_by_value(example)
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
-    example.serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    options = {"num_replicas": 2, "ray_actor_options": {"num_cpus": 1}}
-    example.serve.run(example.Videos.options(**options).bind("miniature"))
-    yield f"http://127.0.0.1:{PORT}/"
-    example.serve.shutdown()
-    ray.shutdown()
+    from alignvid.bench.runs.ray_pool import LOCAL, _connected
+
+    example, ray = module(), _connected(LOCAL, 4)
+    try:
+        ray.cloudpickle.register_pickle_by_value(example)
+        example.serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+        options = {"num_replicas": 2, "ray_actor_options": {"num_cpus": 1}, "health_check_timeout_s": 300}
+        example.serve.run(example.Videos.options(**options).bind("miniature"))
+        yield f"http://127.0.0.1:{PORT}/"
+        example.serve.shutdown()
+    finally:
+        ray.shutdown()
 
 
 def asked(address, **values):
     body = json.dumps({"prompt": "add a green circle at the top left", "steps": 2, **values}).encode()
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, body), timeout=300) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, body), timeout=900) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from alignvid.analysis.trace import Trace
     from alignvid.attachment.attach import attach, detach, preset_for
     from alignvid.attachment.attachment import Attachment
+    from alignvid.blocks import BlockSet
     from alignvid.errors import AlignvidError
     from alignvid.following.follow import follow
     from alignvid.modulation import ConflictAware, Emphasis, Energy, KeyBlur, LogBias, LowPass, Scalar
     from alignvid.recipe import Recipe
-    from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
+    from alignvid.schedule import FlowSchedule, StepWindow
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AlignvidError": "alignvid.errors",
     "Attachment": "alignvid.attachment.attachment",
-    "BlockSet": "alignvid.schedule",
+    "BlockSet": "alignvid.blocks",
     "ConflictAware": "alignvid.modulation",
     "Emphasis": "alignvid.modulation",
     "Energy": "alignvid.modulation",

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 from alignvid import modulation as kinds
+from alignvid.blocks import BlockSet
 from alignvid.errors import RecipeError
 from alignvid.fields import read
 from alignvid.modulation import Emphasis, Modulation, Scalar
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 Branch = Literal["both", "cond", "uncond"]
 """Which pass of classifier-free guidance is modulated. The released code modulates both."""

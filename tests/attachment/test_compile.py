@@ -43,10 +43,17 @@ CASES = {
 }
 
 
-RUNS = [(case, "compiled, then attached") for case in CASES] + [
-    (case, "attached, then compiled")
+ORDERS = ("compiled, then attached", "attached, then compiled")
+QUICK = {
+    ("wan i2v, regional", ORDERS[0]),
+    ("wan i2v, whole in place", ORDERS[1]),
+    ("wan i2v, whole in a wrapper", ORDERS[0]),
+}
+RUNS = [
+    pytest.param(case, order, marks=() if (case, order) in QUICK else pytest.mark.slow)
+    for order in ORDERS
     for case in CASES
-    if CASES[case][1] is not wrap_in_compile  # that one is below
+    if (CASES[case][1], order) != (wrap_in_compile, ORDERS[1])  # that one is below
 ]
 
 
@@ -94,7 +101,14 @@ def test_a_wrapper_made_after_attaching_is_as_eager_with_one_graph():
     subprocess.run(command, check=True, cwd=Path(__file__).parent, env=environment)
 
 
-@pytest.mark.parametrize("compile_it", [compile_repeated_blocks, compile_in_place, wrap_in_compile])
+@pytest.mark.parametrize(
+    "compile_it",
+    [
+        pytest.param(compile_repeated_blocks, marks=pytest.mark.slow),
+        compile_in_place,
+        pytest.param(wrap_in_compile, marks=pytest.mark.slow),
+    ],
+)
 def test_attaching_between_compiled_runs_costs_one_graph_and_detaching_none(compile_it):
     pipe, call = wan_i2v()
     plain = generate(pipe, call, num_inference_steps=STEPS)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import alignvid
 from alignvid import BlockSet, Recipe, Scalar, StepWindow
@@ -298,18 +299,58 @@ def test_a_transformer_that_was_let_go_after_a_run_is_no_other_one():
     assert attachment.acted_count
 
 
+def traced_by_jit(transformer: nn.Module, given: dict[str, Any]) -> Any:
+    states = given["hidden_states"]
+    return torch.jit.trace(lambda given_states: transformer(**given | {"hidden_states": given_states})[0], (states,))
+
+
+def traced_by_fx(transformer: nn.Module, given: dict[str, Any]) -> Any:
+    return make_fx(lambda: transformer(**given)[0])()
+
+
+TRACERS = {
+    "torch.export": lambda transformer, given: torch.export.export(transformer, (), given),
+    "torch.export, strict": lambda transformer, given: torch.export.export(transformer, (), given, strict=True),
+    "torch.jit.trace": traced_by_jit,
+    "make_fx": traced_by_fx,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace.* is deprecated")
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
-@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "tracer", [pytest.param(name, marks=pytest.mark.slow if "strict" in name else ()) for name in TRACERS]
+)
 @pytest.mark.contract(
     "acted",
-    done="`torch.export` of an attached model",
+    done="`torch.export`, `torch.jit.trace` or `make_fx` of an attached model",
     refused="refused: detach, export, attach again",
 )
-def test_exporting_an_attached_transformer_says_to_detach(strict):
+def test_tracing_an_attached_transformer_says_to_detach(tracer):
     pipe = pipeline_of("wan_t2v")
     plain, (_, given) = forward(pipe, "wan_t2v"), built("wan_t2v")
     alignvid.attach(pipe, RECIPE)
     with pytest.raises(Exception, match=r"detach with alignvid\.detach, export, and attach again"):
-        torch.export.export(pipe.transformer, (), given, strict=strict)
+        TRACERS[tracer](pipe.transformer, given)
     alignvid.detach(pipe)
     assert torch.equal(forward(pipe, "wan_t2v"), plain)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("modulation", [RECIPE.modulation, alignvid.Energy(GAIN)], ids=["scalar", "energy"])
+@pytest.mark.contract(
+    "hooks",
+    done="attached within `torch.inference_mode()`, and trained outside of it",
+    guaranteed="gradients as if attached outside",
+)
+def test_what_is_attached_in_inference_mode_can_be_trained(family, modulation):
+    def gradient(is_within: bool) -> Tensor:
+        pipe = pipeline_of(family)
+        with torch.inference_mode(is_within):
+            alignvid.attach(pipe, Recipe(modulation, BlockSet.of("all"), StepWindow.all()))
+        latents = built(family)[1]["hidden_states"].clone().requires_grad_()
+        pipe.transformer(**built(family)[1] | {"hidden_states": latents})[0].sum().backward()
+        assert latents.grad is not None
+        return latents.grad
+
+    assert torch.equal(gradient(True), gradient(False))

@@ -110,6 +110,7 @@ def test_after_ctrl_c_in_jobs_finished_ones_are_there_and_are_not_made_again(wan
     assert not list(out.glob("**/*.part"))
 
 
+@SLOW
 def test_after_ctrl_c_in_a_benchmark_finished_records_are_there(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "alignvid", "bench", "run", "--data", "omitshapes", "--limit", "60"]

@@ -36,7 +36,15 @@ def test_models_fit_a_terminal_of_80_columns_and_names_stay_whole():
 
 
 @terminal
-@pytest.mark.parametrize("arguments", [("presets", "framepack"), ("models", "wan"), ("--help",), ("doctor",)], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("presets", "framepack"),
+        ("--help",),
+        *(pytest.param(command, marks=pytest.mark.slow) for command in (("models", "wan"), ("doctor",))),
+    ],
+    ids=str,
+)
 def test_other_lists_fit_a_terminal_of_80_columns(arguments):
     code, text = on_terminal(*arguments)
     assert code == 0

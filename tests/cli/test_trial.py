@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from alignvid.generate.loading import find_model
 from alignvid.generate.loras import load_loras
 from alignvid.generate.model import load_model
 from bench_stub import write_data
+from terminals import on_terminal
 
 SMALL = ("--data", "omitshapes", "--count", "2", "--seed", "0")
 
@@ -101,6 +103,16 @@ def test_a_trial_of_the_miniature_runs_from_its_cost_to_its_record_with_a_judge(
     assert {arm["verdict"] for arm in arms.values()} == {"not decided"}  # two scenes are too few
     again = alignvid("trial", "run", *SMALL, "--steps", steps, "--out", folder)  # resumed: nothing to ask
     assert again[0] == 0 and "0 clips made, 12 were there" in again[1]
+
+
+@pytest.mark.slow  # the command on a terminal, with the model
+def test_on_a_terminal_the_cost_is_said_and_asked_and_a_no_leaves_nothing(tmp_path):
+    arguments = ("trial", "run", *SMALL, "--steps", "2", "--arms", "baseline,generic", "--out", "out")
+    code, said = on_terminal(*arguments, cwd=tmp_path, columns=120, typed="n\n")
+    assert (code, (tmp_path / "out").exists()) == (1, False) and "Nothing was run, and nothing was written." in said
+    assert said.index("clips") < said.index("Begin? [y/N]") and re.search(r"\d [GM]iB", said)
+    code, said = on_terminal(*arguments, cwd=tmp_path, columns=120, typed="y\n")
+    assert code == 0 and "4 clips made" in said and (tmp_path / "out" / "blind" / "index.html").is_file()
 
 
 @pytest.mark.slow

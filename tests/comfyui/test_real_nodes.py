@@ -51,6 +51,10 @@ def test_every_widget_has_words_in_both_languages(language: str) -> None:
         schema = node.define_schema()
         assert list(words[schema.node_id]["inputs"]) == [item.id for item in schema.inputs]
         assert list(words[schema.node_id]["outputs"]) == [str(index) for index in range(len(schema.outputs))]
+        if language == "en":  # as the node itself says them
+            said = [*words[schema.node_id]["inputs"].values(), *words[schema.node_id]["outputs"].values()]
+            assert [item["tooltip"] for item in said] == [item.tooltip for item in (*schema.inputs, *schema.outputs)]
+            assert words[schema.node_id]["description"] == schema.description
 
 
 @pytest.mark.parametrize(

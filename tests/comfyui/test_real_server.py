@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alignvid.presets import load
 from chromium import CHROMIUM, FLAGS, needs_chromium
+from comfyui_graph import miniature_graph, without_alignvid
 from comfyui_pack import FOLDER
 from comfyui_server import Server, running
 
@@ -20,76 +23,28 @@ pytestmark = pytest.mark.skipif(CHECKOUT == "core", reason="make test-comfyui CO
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKFLOWS = sorted((FOLDER / "example_workflows").glob("*.json"))
 PROMPT = "add a green circle at the top left"
-DEFAULTS = {
-    "preset": "auto",
-    "strength": "preset",
-    "gamma": 1.35,
-    "follow": 0.5,
-    **dict.fromkeys(("blocks", "steps", "streams"), ""),
-    "branch": "preset",
-    "measure": True,
-}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(Path(CHECKOUT), tmp_path_factory.mktemp("comfyui") / "base") as found:
-        shutil.copy(EXAMPLES / "scene-1.png", found.base / "input" / "scene-1.png")
+        for picture in EXAMPLES.glob("scene-*.png"):
+            shutil.copy(picture, found.base / "input")
         yield found
 
 
 def graph(**widgets: Any) -> dict[str, Any]:
-    """The miniature's graph, as the API takes it; PNG in place of WEBP, to compare frames byte by byte."""
-    return {
-        "1": {"class_type": "AlignVidMiniature", "inputs": {}},
-        "2": {"class_type": "LoadImage", "inputs": {"image": "scene-1.png"}},
-        "3": {
-            "class_type": "CLIPTextEncode",
-            "inputs": {"clip": ["1", 1], "text": PROMPT},
-        },
-        "4": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": ""}},
-        "5": {"class_type": "CLIPVisionEncode", "inputs": {"clip_vision": ["1", 2], "image": ["2", 0], "crop": "none"}},
-        "6": {
-            "class_type": "WanImageToVideo",
-            "inputs": {
-                "positive": ["3", 0],
-                "negative": ["4", 0],
-                "vae": ["1", 3],
-                "clip_vision_output": ["5", 0],
-                "start_image": ["2", 0],
-                "width": 80,
-                "height": 80,
-                "length": 9,
-                "batch_size": 1,
-            },
-        },
-        "7": {"class_type": "AlignVid", "inputs": {"model": ["1", 0], **DEFAULTS, **widgets}},
-        "8": {
-            "class_type": "KSampler",
-            "inputs": {
-                "model": ["7", 0] if widgets.get("preset") != "none" else ["1", 0],
-                "positive": ["6", 0],
-                "negative": ["6", 1],
-                "latent_image": ["6", 2],
-                "seed": 0,
-                "steps": 10,
-                "cfg": 1.0,
-                "sampler_name": "uni_pc",
-                "scheduler": "simple",
-                "denoise": 1.0,
-            },
-        },
-        "9": {"class_type": "AlignVidReport", "inputs": {"model": ["7", 0], "after": ["8", 0]}},
-        "10": {"class_type": "VAEDecode", "inputs": {"samples": ["9", 0], "vae": ["1", 3]}},
-        "11": {"class_type": "SaveImage", "inputs": {"images": ["10", 0], "filename_prefix": "clip"}},
-    }
+    """PNG in place of WEBP, to compare frames byte by byte."""
+    whole = miniature_graph("scene-1.png", PROMPT, seed=0)
+    whole["7"]["inputs"].update({"measure": True, **widgets})
+    return whole
 
 
-def frames(server: Server, done: dict[str, Any]) -> list[bytes]:
+def frames(server: Server, done: dict[str, Any], saved: str = "11") -> list[bytes]:
     from PIL import Image
 
     assert done["status"]["status_str"] == "success", done["status"]
-    images = done["outputs"]["11"]["images"]
+    images = done["outputs"][saved]["images"]
     return [Image.open(server.base / "output" / image["filename"]).tobytes() for image in images]
 
 
@@ -103,11 +58,73 @@ def test_the_graph_runs_and_reports_what_acted_each_time_that_it_is_queued(serve
     assert len(frames(server, first)) == 9 and frames(server, first) != frames(server, second)
 
 
+def test_two_nodes_on_two_branches_of_one_graph_do_not_meet(server: Server) -> None:
+    """Each branch as by itself: two AlignVid nodes, two samplers and two reports over one model."""
+    one, other = graph(strength="gamma", gamma=1.5), graph(strength="gamma", gamma=2.5, blocks="0-2")
+    alone = [frames(server, server.run(part)) for part in (one, other)]
+    both, second = graph(strength="gamma", gamma=1.5), {}
+    for key in ("7", "8", "9", "10", "11"):
+        text = json.dumps(other[key])
+        for own in ("7", "8", "9", "10"):
+            text = text.replace(f'["{own}", 0]', f'["2{own}", 0]')
+        second[f"2{key}"] = json.loads(text)
+    done = server.run({**both, **second})
+    assert [frames(server, done, saved) for saved in ("11", "211")] == alone and alone[0] != alone[1]
+    assert "60 times" in json.dumps(done["outputs"]["9"]) and "30 times" in json.dumps(done["outputs"]["29"])
+
+
+def test_a_pasted_recipe_acts_and_is_saved_in_what_is_saved(server: Server) -> None:
+    from PIL import Image
+
+    recipe = load("miniature:calibrated").recipe.override(gamma=1.25)
+    text, whole = json.dumps(recipe.to_dict()), graph()
+    whole["12"] = {"class_type": "AlignVidRecipe", "inputs": {"preset": "generic:generic", "text": text}}
+    whole["7"]["inputs"]["recipe"] = ["12", 0]
+    done = server.run(whole)
+    assert "cross.text x1.25" in json.dumps(done["outputs"]["9"])
+    frames(server, done)
+    saved = Image.open(server.base / "output" / done["outputs"]["11"]["images"][0]["filename"])
+    assert json.loads(saved.text["prompt"])["12"]["inputs"]["text"] == text
+
+
+def test_an_interruption_in_the_middle_leaves_the_next_run_as_it_was(server: Server) -> None:
+    expected = frames(server, server.run(graph()))
+    long, again = graph(), graph()
+    long["8"]["inputs"].update(seed=3, steps=400)
+    _, answer = server.post(long)
+    while not server.get("/queue")["queue_running"]:
+        time.sleep(0.05)
+    time.sleep(2.0)  # of some ten seconds
+    server.send("/interrupt", {})
+    stopped = server.finished(answer["prompt_id"])
+    assert stopped["status"]["status_str"] == "error" and "execution_interrupted" in json.dumps(stopped["status"])
+    again["11"]["inputs"]["filename_prefix"] = "again"  # the rest as before, which the server would not run anew
+    again["8"]["inputs"]["scheduler"], again["5"]["inputs"]["crop"] = "normal", "center"
+    server.run(again)
+    assert frames(server, server.run(graph())) == expected
+
+
+def test_the_pages_languages_and_help_are_served(server: Server) -> None:
+    known, words = server.get("/object_info"), server.get("/i18n")
+    ours = [name for name in known if name.startswith("AlignVid")]
+    assert len(ours) == 6
+    for name in ours:
+        assert words["en"]["nodeDefs"][name]["description"] != words["zh"]["nodeDefs"][name]["description"]
+        for page in (f"{name}.md", f"{name}/zh.md"):
+            assert server.text(f"/extensions/alignvid/docs/{page}").startswith("# AlignVid")
+
+
+def test_a_link_of_another_type_is_refused_at_validation(server: Server) -> None:
+    """As WanVideoWrapper's own MODEL type would be."""
+    wrong = graph()
+    wrong["7"]["inputs"]["model"] = ["1", 1]
+    status, answer = server.post(wrong)
+    assert status == 400 and "received_type(CLIP) mismatch input_type(MODEL)" in json.dumps(answer)
+
+
 def test_a_neutral_gain_gives_the_frames_without_the_node_byte_by_byte(server: Server) -> None:
     neutral = graph(strength="gamma", gamma=1.0)
-    plain = graph()
-    plain["8"]["inputs"]["model"], plain["10"]["inputs"]["samples"] = ["1", 0], ["8", 0]
-    del plain["7"], plain["9"]
+    plain = without_alignvid(graph())
     acted = graph(strength="gamma", gamma=1.5)
     expected = frames(server, server.run(plain))
     assert frames(server, server.run(neutral)) == expected
@@ -162,13 +179,52 @@ def test_an_example_workflow_has_no_unknown_node_and_its_slots_and_widgets_are_c
         outputs = [item["type"] for item in node["outputs"]]
         known_outputs = [str(kind) for kind in said["output"]]
         assert outputs == known_outputs[: len(outputs)] and (
-            outputs == known_outputs or node["type"].startswith("Save")
+            outputs == known_outputs or node["type"].startswith(("Save", "Preview"))
         )
         slots = {item["name"] for item in node["inputs"]}
         widgets = [name for name in inputs if name not in slots and isinstance(inputs[name][0], list | str)]
         extra = sum(bool(inputs[name][1].get("control_after_generate")) for name in widgets if len(inputs[name]) > 1)
         if node["type"] not in ("LoadImage", "SaveAnimatedWEBP"):
             assert len(node["widgets_values"]) == len(widgets) + extra, (node["type"], widgets)
+
+
+FOLDERS = {
+    "UNETLoader": "diffusion_models",
+    "CLIPLoader": "text_encoders",
+    "CLIPVisionLoader": "clip_vision",
+    "VAELoader": "vae",
+}
+
+
+def with_names_of_models(server: Server) -> None:
+    """Empty files under the names that the examples have, so that the page finds nothing missing."""
+    shutil.copy(EXAMPLES / "scene-1.png", server.base / "input" / "example.png")
+    for path in WORKFLOWS:
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            if folder := FOLDERS.get(node["type"]):
+                (server.base / "models" / folder).mkdir(exist_ok=True)
+                (server.base / "models" / folder / node["widgets_values"][0]).touch()
+
+
+PLACE = """() => {
+  const bounds = app.graph._nodes.map((node) => node.getBounding()), { offset, scale } = app.canvas.ds
+  const page = app.canvas.canvas.getBoundingClientRect()
+  const side = (pick) => bounds.map(pick), margin = 16
+  const x = Math.min(...side((b) => b[0])), y = Math.min(...side((b) => b[1]))
+  const right = Math.max(...side((b) => b[0] + b[2])), bottom = Math.max(...side((b) => b[1] + b[3]))
+  return {
+    x: page.left + (x + offset[0]) * scale - margin, y: page.top + (y + offset[1]) * scale - margin,
+    width: (right - x) * scale + 2 * margin, height: (bottom - y) * scale + 2 * margin,
+  }
+}"""
+"""Where the graph lies on the page."""
+
+
+REPORTED = """() => {
+  const report = app.graph._nodes.find((node) => node.type === "AlignVidReport")
+  return report.widgets.map((widget) => widget.value).join(" ")
+}"""
+"""What the report says on its node."""
 
 
 @pytest.mark.browser
@@ -178,6 +234,7 @@ def test_comfyuis_page_draws_every_example_workflow_without_an_unknown_node(serv
     from playwright.sync_api import sync_playwright
 
     folder = Path(os.environ.get("ALIGNVID_SCREENSHOTS", tmp_path))
+    with_names_of_models(server)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 2400, "height": 1150})
@@ -193,10 +250,16 @@ def test_comfyuis_page_draws_every_example_workflow_without_an_unknown_node(serv
                 ".filter((type) => !window.LiteGraph.registered_node_types[type])"
             )
             assert not unknown and page.evaluate("() => app.graph._nodes.length") == len(workflow["nodes"])
+            if path.stem == "miniature":  # the one that can be run here
+                ran = len(server.get("/history"))
+                page.evaluate("async () => await app.queuePrompt(0)")
+                while len(server.get("/history")) == ran:
+                    page.wait_for_timeout(300)
+                assert "Acted at step 0-9" in page.evaluate(REPORTED)
             page.keyboard.press("Escape")
             page.keyboard.press(".")  # the whole graph in view
             page.wait_for_timeout(1500)
             picture = folder / f"{path.stem}.jpg"
-            page.screenshot(path=picture, type="jpeg", quality=60)
+            page.screenshot(path=picture, type="jpeg", quality=70, clip=page.evaluate(PLACE))
             assert picture.stat().st_size > 20_000
         browser.close()

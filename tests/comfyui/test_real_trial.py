@@ -17,7 +17,7 @@ from alignvid.bench.trials.planning import plan_trial
 from alignvid.bench.trials.record import record_of
 from alignvid.bench.trials.running import run_planned
 from alignvid.bench.trials.spec import TrialSpec
-from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
+from comfyui_graph import miniature_graph
 from comfyui_server import Server, running
 
 CHECKOUT = os.environ.get("ALIGNVID_COMFYUI", "core")
@@ -33,24 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def workflow(folder: Path) -> str:
     """The miniature's graph with placeholders, as a user would write them into an exported file."""
-    size = {"width": WIDTH, "height": HEIGHT, "length": FRAMES, "batch_size": 1}
-    wan = {"positive": ["3", 0], "negative": ["4", 0], "vae": ["1", 3], "clip_vision_output": ["5", 0]}
-    sampler = {"model": ["7", 0], "positive": ["6", 0], "negative": ["6", 1], "latent_image": ["6", 2]}
-    how = {"seed": "{{seed}}", "steps": "{{steps}}", "cfg": "{{guidance}}", "denoise": 1.0}
-    kinds = {
-        "1": ("AlignVidMiniature", {}),
-        "2": ("LoadImage", {"image": "{{image}}"}),
-        "3": ("CLIPTextEncode", {"clip": ["1", 1], "text": "{{prompt}}"}),
-        "4": ("CLIPTextEncode", {"clip": ["1", 1], "text": ""}),
-        "5": ("CLIPVisionEncode", {"clip_vision": ["1", 2], "image": ["2", 0], "crop": "none"}),
-        "6": ("WanImageToVideo", {**wan, "start_image": ["2", 0], **size}),
-        "7": ("AlignVid", {"model": ["1", 0], "preset": "auto"}),
-        "8": ("KSampler", {**sampler, **how, "sampler_name": "uni_pc", "scheduler": "simple"}),
-        "9": ("AlignVidReport", {"model": ["7", 0], "after": ["8", 0]}),
-        "10": ("VAEDecode", {"samples": ["9", 0], "vae": ["1", 3]}),
-        "11": ("SaveImage", {"images": ["10", 0], "filename_prefix": "clip"}),
-    }
-    graph = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in kinds.items()}
+    graph = miniature_graph("{{image}}", "{{prompt}}", seed="{{seed}}", steps="{{steps}}", cfg="{{guidance}}")
+    graph["7"]["inputs"] = {"model": ["1", 0], "preset": "auto"}
     (folder / "miniature-api.json").write_text(json.dumps(graph))
     return str(folder / "miniature-api.json")
 

@@ -20,32 +20,22 @@ def model() -> Any:
     return core.wan()
 
 
+WINDOWS = {
+    "0.0-0.3": lambda step, level: step < 3,
+    "noise>0.9": lambda step, level: level > 0.9,
+    "noise:0.5-0.9": lambda step, level: 0.5 < level <= 0.9,
+}
+
+
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-@pytest.mark.parametrize(
-    ("sampler", "steps", "branch"),
-    [
-        ("euler", "0.0-0.3", "both"),
-        ("euler", "noise>0.9", "cond"),
-        ("euler", "noise:0.5-0.9", "uncond"),
-        ("uni_pc", "0.0-0.3", "both"),
-        ("uni_pc", "noise>0.9", "cond"),
-        ("dpmpp_2m", "0.0-0.3", "cond"),
-        ("heun", "0.0-0.3", "both"),
-        ("heun", "noise:0.5-0.9", "cond"),
-        ("res_multistep", "noise>0.9", "both"),
-        ("dpm_2", "0.0-0.3", "cond"),
-    ],
-)
+@pytest.mark.parametrize(("steps", "branch"), [("0.0-0.3", "both"), ("noise>0.9", "cond"), ("noise:0.5-0.9", "uncond")])
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc", "dpmpp_2m", "heun", "res_multistep", "dpm_2"])
 def test_it_is_as_exact_as_keys_scaled_by_hand(model: Any, sampler: str, steps: str, branch: str, cfg: float) -> None:
     sigmas = schedule(model, sampler)
 
     def acts(sigma: float, number: int) -> bool:
         step = step_of(sigmas, sigma)
-        level = sigmas[step]
-        inside = {"0.0-0.3": step < 3, "noise>0.9": level > 0.9, "noise:0.5-0.9": 0.5 < level <= 0.9, "all": True}[
-            steps
-        ]
-        return inside and branch in ("both", ("cond", "uncond")[number])
+        return WINDOWS[steps](step, sigmas[step]) and branch in ("both", ("cond", "uncond")[number])
 
     expected = core.sampled(core.by_hand(model, POWERS, (0, 2), acts), sampler=sampler, cfg=cfg)
     clone = aligned(model, steps=steps, branch=branch)
@@ -54,6 +44,21 @@ def test_it_is_as_exact_as_keys_scaled_by_hand(model: Any, sampler: str, steps: 
     if branch != "uncond" or cfg > 1.0:
         assert not torch.equal(found, core.sampled(model, sampler=sampler, cfg=cfg))
         assert patch.patch_of(clone).run.acted > 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "norm"),
+    [
+        ("cross.text", "cross_attn.norm_k"),
+        ("cross.image", "cross_attn.norm_k_img"),
+        ("self.video", "self_attn.norm_k"),
+    ],
+)
+def test_each_stream_by_itself_is_as_exact(model: Any, stream: str, norm: str) -> None:
+    clone = aligned(model, streams=stream)
+    expected = core.sampled(core.by_hand(model, {norm: GAMMA}, (0, 2), lambda *_: True))
+    torch.testing.assert_close(core.sampled(clone), expected, atol=1e-6, rtol=1e-6)
+    assert patch.patch_of(clone).run.acted == 10 * 2 and not torch.equal(expected, core.sampled(model))
 
 
 def test_passes_of_guidance_in_two_forwards_are_as_exact(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +189,14 @@ def test_two_samplers_see_their_own_slices_and_a_noise_window_is_the_same_for_bo
             assert ("ran no whole schedule" in said) == (steps == "0.0-0.4")
 
 
-def test_a_denoise_below_one_counts_its_own_steps(model: Any) -> None:
-    clone = aligned(model, steps="0.0-0.3")
-    core.sampled(clone, denoise=0.5, latent=core.drawn(1, 16, 2, 4, 4, seed=3))
+def test_a_denoise_below_one_counts_its_own_steps_and_is_as_exact(model: Any) -> None:
+    clone, given = aligned(model, steps="0.0-0.3"), {"denoise": 0.5, "latent": core.drawn(1, 16, 2, 4, 4, seed=3)}
+    found = core.sampled(clone, **given)
     run = patch.patch_of(clone).run
     assert run.active_steps == {0, 1, 2} and len(run.levels) == 10 and run.is_slice
+    first = {float(torch.tensor(sigma)) for sigma in run.sigma_of_step[:3]}
+    by_hand = core.by_hand(model, POWERS, (0, 2), lambda sigma, number: sigma in first)
+    torch.testing.assert_close(found, core.sampled(by_hand, **given), atol=1e-6, rtol=1e-6)
 
 
 def test_a_batch_of_two_prompts_is_as_exact(model: Any) -> None:

@@ -185,7 +185,7 @@ def test_a_preset_of_another_family_is_refused(wan_i2v_folder):
     ],
 )
 def test_what_the_model_does_not_have_is_refused_before_its_weights_are_read(wan_i2v_folder, override, message):
-    from alignvid.schedule import BlockSet
+    from alignvid.blocks import BlockSet
 
     if "blocks" in override:
         override = {"blocks": BlockSet.of(override["blocks"])}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import alignvid
-from alignvid.errors import AlignvidError, AttachmentError, ContractWarning, ObservationError, UnknownTarget
+from alignvid.errors import AlignvidError, AttachmentError, ContractWarning, UnknownTarget
 from alignvid.host import registry
 from alignvid.models import Family, KeyNorm, OwnCache, Reads, Site, Stack, Time
 from alignvid.models import registry as families
@@ -196,9 +196,26 @@ def test_what_a_door_needs_is_named_where_it_is_missing(pipe: LoopPipeline) -> N
         alignvid.attach(pipe, "generic")
 
 
-def test_observing_through_a_door_is_refused(pipe: LoopPipeline) -> None:
-    with pytest.raises(ObservationError, match="calls `model_fn`"):
-        alignvid.observe(pipe)
+def test_observing_through_a_door_changes_nothing_and_hears_each_step_and_pass(pipe: LoopPipeline) -> None:
+    plain = pipe()
+    with alignvid.observe(pipe, steps=(0.0, 0.3)) as trace:
+        assert torch.equal(pipe(), plain)
+    assert pipe.model_fn is run_blocks and "model_fn" in vars(pipe)
+    entropy = [fact for fact in trace.facts if (fact.site, fact.measure) == ("cross", "entropy")]
+    assert {(fact.step, fact.branch) for fact in entropy} == {(s, b) for s in range(3) for b in ("cond", "uncond")}
+    assert {round(fact.noise_level, 5) for fact in entropy} == {round(levels(step), 5) for step in range(3)}
+
+    with alignvid.attach(pipe, "generic", gamma=GAMMA, blocks="all", streams=["cross.text"], steps="all"):
+        expected = pipe()
+        with alignvid.observe(pipe, steps=(0.0, 0.3)) as gained:
+            assert torch.equal(pipe(), expected)
+        assert torch.equal(pipe(), expected)
+    assert gained.origin["attached"]["dit"]["name"].startswith("generic")
+    first = [
+        next(f for f in facts if f.measure == "entropy" and f.site == "cross") for facts in (trace.facts, gained.facts)
+    ]
+    assert first[1].values[0] < first[0].values[0]  # sharper
+    assert pipe.model_fn is run_blocks and torch.equal(pipe(), plain)
 
 
 def test_two_attachments_take_turns_on_one_model_each_with_its_own_counts(pipe: LoopPipeline) -> None:

@@ -20,7 +20,7 @@ from alignvid.models.evidence import model_table, recorded
 from alignvid.recipe import Branch
 from pipelines import generate, other_prompt
 from recording import OPTION
-from registry import BUILDERS, by_name
+from registry import BUILDERS, by_name, every_second
 
 EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
 
@@ -68,18 +68,9 @@ def made_by(pipe: DiffusionPipeline, call: dict[str, Any]) -> Tensor:
     return generate(pipe, call)
 
 
-MAIN = {"wan_i2v", "wan_t2v", "hunyuan_i2v_latent_concat", "framepack_v1", "flux_kontext", "sd3", "qwen_image_edit",
-        "cogvideox_i2v"}  # fmt: skip
-"""Pipelines that the ordinary tests run whatever happens; of the others they run every second one."""
-LEFT = set(list(BUILDERS)[1::2]) - MAIN
-
-
 @pytest.fixture(
     scope="module",
-    params=[
-        *by_name(name for name in BUILDERS if name not in LEFT),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(LEFT)),
-    ],
+    params=every_second(BUILDERS),
 )
 def name(request):
     return request.param

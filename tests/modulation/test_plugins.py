@@ -15,13 +15,14 @@ import torch
 import alignvid
 import pipelines
 from alignvid.bench.runs.variants import parse_variant
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError
 from alignvid.generate.loading import find_model
 from alignvid.generate.sketch import sketch
 from alignvid.modulation import Modulation, Scalar, from_dict, kind_named, kind_names, register
 from alignvid.modulation.registry import ENTRY_POINT_GROUP
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 
 PAGE = Path(__file__).parents[2] / "docs" / "modulation-plugins.md"

@@ -264,3 +264,18 @@ def test_the_proof_goes_through_its_door(package: Any) -> None:
     with alignvid.attach(loop.pipe, "generic", steps=(0.0, 0.3)) as attachment:
         loop.run()
         assert attachment.proof().has_changed_anything
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_attention_is_overheard_through_its_door_and_nothing_changes(package: Any, name: str) -> None:
+    loop = BUILT[name](package)
+    plain = loop.run()
+    with alignvid.observe(loop.pipe, steps=(0.0, 0.5)) as trace:
+        assert torch.equal(loop.run(), plain)
+    assert torch.equal(loop.run(), plain) and not trace.problems
+    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    assert {(fact.step, fact.branch) for fact in entropy} == {
+        (step, branch) for step in range(STEPS // 2) for branch in ("cond", "uncond")
+    }
+    streams = {stream for fact in entropy for stream in fact.keys.split("+")}
+    assert streams == {target.partition(".")[2] for target in loop.targets}

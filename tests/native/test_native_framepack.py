@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import alignvid
-from alignvid import FlowSchedule, StepWindow
+from alignvid import FlowSchedule, StepWindow, presets
+from alignvid.host import Host
+from alignvid.host.fingerprint import fingerprint_of
+from alignvid.models import family_of
 from native_code import imported_from, needs
 
 KINDS = [pytest.param(name, marks=needs(name)) for name in ("FramePack", "FramePack-Studio")]
@@ -173,3 +177,25 @@ def test_magcache_runs_the_blocks_where_the_gain_ends(native: Native) -> None:
         native.model.uninstall_magcache()
     assert len(alone) == 1  # a quarter of the steps is kept
     assert len(ran) == 2
+
+
+@pytest.mark.parametrize("repository", KINDS)
+def test_at_the_released_sizes_it_has_the_papers_presets(repository: str) -> None:
+    with imported_from(repository, "diffusers_helper.models.hunyuan_video_packed") as (model_file,):
+        with torch.device("meta"):
+            model = model_file.HunyuanVideoTransformer3DModelPacked(
+                num_layers=20, num_single_layers=40, rope_axes_dim=(16, 56, 56)
+            )
+        found = fingerprint_of(Host("transformer", model, model, family_of(model)))
+    assert presets.find(found).name == "framepack:released"
+    f1 = replace(found, checkpoint="lllyasviel/FramePack_F1_I2V_HY_20250503")
+    assert presets.find(f1).name == "framepack-f1:released"
+
+
+def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
+    plain = native.run()
+    with alignvid.observe(native.model, steps=StepWindow.noise_above(0.9)) as trace:
+        assert torch.equal(native.run(), plain)
+    assert torch.equal(native.run(), plain)
+    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    assert {fact.keys for fact in entropy} == {"history+video+image+text"}

@@ -163,3 +163,16 @@ def test_taylorseer_runs_the_blocks_of_a_pass_where_its_gain_ends(native: Native
             layer.enable_taylorseer = False
     assert 6 not in alone[0] and 6 in found[0]
     assert found[1] == alone[1]
+
+
+def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
+    plain = native.run()
+    with alignvid.observe(native.pipe, steps=(0.0, 0.5)) as trace:
+        assert torch.equal(native.run(), plain)
+    assert torch.equal(native.run(), plain)
+    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    assert {(fact.branch, fact.keys) for fact in entropy} == {
+        ("cond", "text+image+video"),
+        ("uncond", "text+video"),  # which has no reference
+    }
+    assert {(fact.step, fact.branch) for fact in entropy} == {(s, b) for s in range(3) for b in ("cond", "uncond")}

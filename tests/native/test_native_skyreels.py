@@ -131,3 +131,13 @@ def test_teacache_runs_the_blocks_where_the_gain_ends(native: Native) -> None:
         native.model.enable_teacache = False
     assert [count // 2 for count in alone] == [0, 0]  # it counts forwards as steps, and takes none for the last
     assert [count // 2 for count in ran] == [0, 0, STEPS // 2, STEPS // 2]
+
+
+def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
+    plain = native.run()
+    with alignvid.observe(native.pipe, steps=(0.0, 0.5)) as trace:
+        assert torch.equal(native.run(), plain)
+    assert torch.equal(native.run(), plain)
+    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    assert {f"{fact.site}.{fact.keys}" for fact in entropy} == set(PATHS)
+    assert {fact.step for fact in entropy} == set(range(STEPS // 2))

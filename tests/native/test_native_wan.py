@@ -12,8 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import alignvid
-from alignvid import FlowSchedule, StepWindow
+from alignvid import FlowSchedule, StepWindow, presets
 from alignvid.errors import AttachmentError
+from alignvid.host import Host
+from alignvid.host.fingerprint import fingerprint_of
+from alignvid.models import family_of
 from native_code import imported_from, needs
 from native_wan import CLIP, SHIFT, STEPS, WanI2V
 
@@ -191,7 +194,35 @@ def test_a_run_of_another_length_than_was_said_is_refused(native: Native) -> Non
             native.run()
 
 
+def preset_of(model: nn.Module) -> str:
+    return presets.find(fingerprint_of(Host("model", model, model, family_of(model)))).name
+
+
 def test_the_model_of_wan_is_known_by_its_sizes(native: Native) -> None:
     attachment = alignvid.attach(native.pipe, schedule=FlowSchedule(STEPS, SHIFT))
     assert "generic" in attachment.name  # four blocks are no 14B model
     attachment.detach()
+
+
+def test_at_the_released_sizes_the_stand_in_has_the_papers_preset() -> None:
+    model = WanI2V().model
+    model.blocks = nn.ModuleList(model.blocks[0] for _ in range(40))
+    model.num_heads, model.dim = 40, 5120
+    assert preset_of(model) == "wan2.1-i2v-14b:released"
+
+
+@needs("Wan2.1")
+def test_at_the_released_sizes_wans_own_class_has_the_papers_preset() -> None:
+    with imported_from("Wan2.1", "wan.modules.model") as (model_file,), torch.device("meta"):
+        model = model_file.WanModel("i2v", in_dim=36, dim=5120, ffn_dim=13824, num_heads=40, num_layers=40)
+        assert preset_of(model) == "wan2.1-i2v-14b:released"
+
+
+def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
+    plain = native.run()
+    with alignvid.observe(native.pipe, steps=StepWindow.noise_above(0.9)) as trace:
+        assert torch.equal(native.run(), plain)
+    assert torch.equal(native.run(), plain)
+    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    assert {f"{fact.site}.{fact.keys}" for fact in entropy} == set(streams_of(native))
+    assert all(fact.noise_level > 0.9 for fact in entropy)

@@ -54,6 +54,14 @@ def test_readings_differ_in_their_window_and_released_is_the_default(name):
     assert presets.load(f"{name}:paper").recipe.steps == StepWindow.fraction(0.0, 0.3)
 
 
+def test_the_miniatures_paper_reading_acts_early_and_in_the_calibrated_blocks_alone():
+    recipe = presets.load("miniature:paper").recipe
+    assert recipe.steps == StepWindow.fraction(0.0, 0.3)
+    assert list(recipe.blocks.indices("blocks", 6)) == [1, 2, 4, 5]
+    assert recipe.modulation.gain("cross.text") == pytest.approx(2.5)
+    assert presets.load("miniature").name == "miniature:calibrated"
+
+
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_loads_says_its_provenance_and_round_trips(name):
     preset = presets.load(name)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -41,6 +41,12 @@ import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
 
 HEADS, WIDTH, TEXT, WORDS, PICTURE = 2, 24, 16, 6, 5
+
+
+def stand_in_for_torchaudio() -> None:
+    """It does not load beside a CPU torch, and ComfyUI's loaders import it whatever they load."""
+    for name in ("torchaudio", "torchaudio.functional", "torchaudio.transforms"):
+        sys.modules.setdefault(name, ModuleType(name))
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -75,9 +81,9 @@ def wan_config(name: str = "WAN21_I2V", *, layers: int = 4, **more: Any) -> Any:
     return config_of(name, **{"in_dim": 36 if "I2V" in name else 16, **sizes, **more})
 
 
-def wan(name: str = "WAN21_I2V", *, layers: int = 4, **more: Any) -> Any:
+def wan(name: str = "WAN21_I2V", *, layers: int = 4, seed: int = 0, **more: Any) -> Any:
     """A MODEL of Wan."""
-    return patcher_of(randomised(wan_config(name, layers=layers, **more).get_model({}, device="cpu")))
+    return patcher_of(randomised(wan_config(name, layers=layers, **more).get_model({}, device="cpu"), seed))
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -100,7 +106,7 @@ def sampled(
     with torch.inference_mode():
         return comfy.sample.sample(
             model,
-            drawn(*shape, seed=5),
+            more.pop("noise", drawn(*shape, seed=5)),
             steps,
             cfg,
             sampler,

@@ -29,33 +29,44 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self.base = base
 
+    def text(self, path: str) -> str:
+        """A page."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as reply:
+            return reply.read().decode()
+
     def get(self, path: str) -> Any:
         """JSON of a page."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as reply:
-            return json.load(reply)
+        return json.loads(self.text(path))
 
-    def post(self, prompt: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and answer to a graph that is queued."""
-        body = json.dumps({"prompt": prompt}).encode()
+    def send(self, path: str, values: dict[str, Any]) -> tuple[int, Any]:
+        """Status and answer to what is posted."""
         request = urllib.request.Request(
-            f"{self.url}/prompt", data=body, headers={"Content-Type": "application/json"}, method="POST"
+            f"{self.url}{path}", json.dumps(values).encode(), {"Content-Type": "application/json"}, method="POST"
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
-                return reply.status, json.load(reply)
+                return reply.status, json.loads(reply.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def run(self, prompt: dict[str, Any], timeout_s: float = 300.0) -> dict[str, Any]:
+    def post(self, prompt: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and answer to a graph that is queued."""
+        return self.send("/prompt", {"prompt": prompt})
+
+    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """What the server says of a graph once it is done."""
         status, answer = self.post(prompt)
         assert status == 200, answer
+        return self.finished(answer["prompt_id"])
+
+    def finished(self, number: str, timeout_s: float = 300.0) -> dict[str, Any]:
+        """What the server says of a graph that is queued, once it is done."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            if found := self.get(f"/history/{answer['prompt_id']}"):
-                return found[answer["prompt_id"]]
+            if found := self.get(f"/history/{number}"):
+                return found[number]
             time.sleep(0.3)
-        raise TimeoutError(f"the server did not finish {answer['prompt_id']}")
+        raise TimeoutError(f"the server did not finish {number}")
 
 
 def _free_port() -> int:

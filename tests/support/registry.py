@@ -47,6 +47,20 @@ ON_REQUEST = {
 """Pipelines that take long, or that differ little from another one: they run with --run-slow."""
 
 
+MAIN = {"wan_i2v", "wan_t2v", "hunyuan_i2v_latent_concat", "framepack_v1", "flux_kontext", "sd3", "qwen_image_edit",
+        "cogvideox_i2v"}  # fmt: skip
+"""Pipelines that the ordinary tests run whatever happens."""
+LEFT = set(list(BUILDERS)[1::2]) - MAIN
+"""Every second one of the others: they run with --run-slow where a test has every pipeline."""
+
+
 def by_name(names: Iterable[str]) -> list[Any]:
     """Names of pipelines as parameters of a test, those on request marked."""
     return [pytest.param(name, marks=pytest.mark.slow) if name in ON_REQUEST else name for name in names]
+
+
+def every_second(names: Iterable[str]) -> list[Any]:
+    """As `by_name`, with those that are left to --run-slow marked, too; they come last."""
+    names = list(names)
+    left = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(LEFT.intersection(names))]
+    return [*by_name(name for name in names if name not in LEFT), *left]

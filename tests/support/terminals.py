@@ -10,8 +10,11 @@ import sys
 import termios
 
 
-def on_terminal(*arguments, columns=80, rows=24, cwd=None):
-    """Exit code, and what the command writes, without colours; stdout and stderr are the terminal."""
+def on_terminal(*arguments, columns=80, rows=24, cwd=None, typed=""):
+    """Exit code, and what the command writes, without colours; stdout and stderr are the terminal.
+
+    What is typed is there before it is asked for.
+    """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
@@ -20,6 +23,7 @@ def on_terminal(*arguments, columns=80, rows=24, cwd=None):
         command, stdout=its, stderr=its, stdin=its, env={**environment, "TERM": "xterm"}, cwd=cwd
     )
     os.close(its)
+    os.write(ours, typed.encode())
     said = b""
     try:
         while piece := os.read(ours, 65536):

@@ -40,6 +40,13 @@ _TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+_THINKING = _TEMPLATE.replace(
+    "assistant\n{% endif %}",
+    "assistant\n{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% else %}<think>\n{% endif %}{% endif %}",
+)
+"""As Qwen3.5's own: a model thinks first unless it is asked not to."""
+
 
 def make_qwen_2_5(folder: Path, *, repetition_penalty: float = 1.05) -> Path:
     """A Qwen2.5-VL of 0.4 million parameters."""
@@ -114,7 +121,7 @@ def make_qwen_3(folder: Path) -> Path:
 
 def make_qwen_3_5(folder: Path, *, is_moe: bool = False) -> Path:
     """A Qwen3.5, dense or with experts: one layer of linear attention, one of softmax."""
-    ids = _make_tokenizer(folder)
+    ids = _make_tokenizer(folder, _THINKING)
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
     text = {
         "model_type": "qwen3_5_moe_text" if is_moe else "qwen3_5_text",
@@ -175,8 +182,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _make_tokenizer(folder: Path) -> dict[str, int]:
+def _make_tokenizer(folder: Path, template: str = _TEMPLATE) -> dict[str, int]:
     tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return {name: tokenizer.convert_tokens_to_ids(name) for name in _SPECIAL} | {"size": len(tokenizer)}
 

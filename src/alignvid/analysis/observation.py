@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from alignvid.analysis.heard_door import HeardDoor
 from alignvid.analysis.maps import frame_grid
 from alignvid.analysis.recorder import ForwardPlace, Passage, Recorder
 from alignvid.analysis.sites import ObservedSite, softmaxes_of
@@ -23,6 +24,7 @@ from alignvid.host.branches import UNCONDITIONAL_FIRST
 from alignvid.host.clock import StepClock
 from alignvid.host.contexts import HeardContexts
 from alignvid.host.passes import PassReader
+from alignvid.host.registry import runner_of
 from alignvid.host.sites import Inserted, holder_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import Arguments
@@ -36,6 +38,7 @@ class Observation:
 
     def __init__(
         self,
+        model: Any,
         trace: Trace,
         observed: Sequence[Host],
         sites: Sequence[ObservedSite],
@@ -45,6 +48,7 @@ class Observation:
         """Prepared, nothing touched; use `alignvid.observe`.
 
         Args:
+            model: what runs the transformers: a pipeline, or a transformer itself.
             trace: what entering gives.
             observed: the transformers.
             sites: their attentions to observe.
@@ -64,6 +68,8 @@ class Observation:
             if descend(site.attention, keys.path) is None
         ]
         self._contexts: list[HeardContexts] = []
+        runner = runner_of(model)
+        self._door = None if runner.door is None else HeardDoor(model, runner, runner.door, self._by_door, self._record)
         self._place: ForwardPlace | None = None
         self._site: ObservedSite | None = None
         self._normed: dict[int, Tensor] = {}
@@ -77,6 +83,8 @@ class Observation:
                 self._watch_transformer(host)
             for site in self._sites:
                 self._watch_site(site)
+            if self._door is not None:
+                self._door.put_on()
         except BaseException:
             self._remove()
             raise
@@ -95,9 +103,10 @@ class Observation:
             )
 
     def _watch_transformer(self, host: Host) -> None:
-        hook = partial(self._begin_forward, host, inspect.signature(type(host.transformer).forward))
-        self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
-        self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
+        if self._door is None:
+            hook = partial(self._by_call, host, inspect.signature(type(host.transformer).forward))
+            self._handles.append(host.transformer.register_forward_pre_hook(hook, with_kwargs=True))
+            self._handles.append(host.transformer.register_forward_hook(lambda *_: self._record()))
         self._handles += host.family.watch(self._clock.pipeline)
         contexts = HeardContexts(host.transformer, self._passes.announce)
         contexts.put_on()
@@ -112,6 +121,8 @@ class Observation:
 
     def _remove(self) -> None:
         self._stop_listening()
+        if self._door is not None:
+            self._door.take_off()
         while self._handles:
             self._handles.pop().remove()
         for neutral in self._inserted:
@@ -119,10 +130,18 @@ class Observation:
         while self._contexts:
             self._contexts.pop().take_off()
 
-    def _begin_forward(
+    def _by_call(
         self, host: Host, signature: inspect.Signature, transformer: nn.Module, args: Any, kwargs: Any
     ) -> None:
-        arguments = signature.bind_partial(None, *args, **kwargs).arguments
+        self._begin_forward(host, signature.bind_partial(None, *args, **kwargs).arguments)
+
+    def _by_door(self, transformer: nn.Module, arguments: Arguments) -> None:
+        self._place = None
+        for host in self._hosts:
+            if host.transformer is transformer:
+                self._begin_forward(host, arguments)
+
+    def _begin_forward(self, host: Host, arguments: Arguments) -> None:
         self._place = None
         if host.family.prepares(arguments):
             return

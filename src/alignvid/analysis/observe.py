@@ -16,12 +16,13 @@ from alignvid.analysis.origin import origin_of
 from alignvid.analysis.recorder import FactRecorder
 from alignvid.analysis.sites import ObservedSite, observed_sites
 from alignvid.analysis.trace import Trace
+from alignvid.blocks import BlockSet
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.parallel import is_context_parallel
-from alignvid.host.registry import pipeline_of, runner_of
+from alignvid.host.registry import pipeline_of
 from alignvid.host.transformers import Host, hosts
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 
 def observe(
@@ -53,18 +54,14 @@ def observe(
     Returns: a context manager that gives the `Trace` and fills it while the model runs.
     Raises: UnsupportedModel, UnknownTarget, ScheduleError or ObservationError; then the model is untouched.
     """
-    runner, pipeline = runner_of(pipe_or_transformer), pipeline_of(pipe_or_transformer)
-    if runner.door is not None:
-        raise ObservationError(
-            f"The loop of {type(pipe_or_transformer).__name__} calls `{runner.door.attribute}`, through which "
-            "attention cannot be overheard yet; run and observe its transformer alone."
-        )
+    pipeline = pipeline_of(pipe_or_transformer)
     observed, block_set, window = hosts(pipe_or_transformer), BlockSet.of(blocks), StepWindow.of(steps)
     sites = [site for host in observed for site in observed_sites(host, pipeline, block_set)]
     chosen = {name: ChosenKeys(*choice) for name, choice in (maps or {}).items()}
     check_observable(observed, sites, window, chosen)
     trace = Trace(origin_of(observed, block_set, window))
-    return Observation(trace, observed, sites, StepClock(window, pipeline), FactRecorder(trace, per_head, chosen))
+    recorder = FactRecorder(trace, per_head, chosen)
+    return Observation(pipe_or_transformer, trace, observed, sites, StepClock(window, pipeline), recorder)
 
 
 def check_observable(

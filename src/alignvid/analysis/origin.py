@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from alignvid.blocks import BlockSet
 from alignvid.host.transformers import Host
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 
 def origin_of(hosts: Sequence[Host], blocks: BlockSet, steps: StepWindow) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from alignvid.analysis.softmaxes import SoftmaxCall
+from alignvid.blocks import BlockSet
 from alignvid.errors import ObservationError
 from alignvid.host.sites import chosen_blocks, norm_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import KeyNorm, Stack
 from alignvid.models.fit import check_fit
 from alignvid.models.paths import blocks_of, descend
-from alignvid.schedule import BlockSet
 
 
 class Stream(NamedTuple):

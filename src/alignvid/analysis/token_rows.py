@@ -25,10 +25,11 @@ from alignvid.analysis.recorder import Passage, query_streams, slices_of
 from alignvid.analysis.sites import ObservedSite, Softmax, observed_sites
 from alignvid.analysis.tiles import exactly
 from alignvid.analysis.trace import Trace
+from alignvid.blocks import BlockSet
 from alignvid.errors import ObservationError
 from alignvid.host.clock import StepClock
 from alignvid.host.transformers import Host, hosts
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 _COLUMNS = 128  # of the projection; see the module's docstring
 _VIDEO = "video"
@@ -109,7 +110,8 @@ def observe_token_rows(pipeline: Any, *, steps: StepWindow) -> Iterator[TokenRow
     check_observable(found, sites, steps, {})
     clock = StepClock(steps, pipeline)
     rows = TokenRows(clock=clock)
-    with Observation(Trace(origin_of(found, BlockSet.of("all"), steps)), found, sites, clock, rows):
+    trace = Trace(origin_of(found, BlockSet.of("all"), steps))
+    with Observation(pipeline, trace, found, sites, clock, rows):
         yield rows
 
 

@@ -22,6 +22,7 @@ from alignvid.attachment.in_force import in_force_for
 from alignvid.attachment.layout import Layout, acts_on_tokens, preset_of, resolve
 from alignvid.attachment.others import watch_of
 from alignvid.attachment.refusals import foreign_site, refuse_of_pipeline, warn_of_processor
+from alignvid.blocks import BlockSet
 from alignvid.host.branches import check_passes
 from alignvid.host.contract import Contract
 from alignvid.host.given import given_levels
@@ -31,7 +32,7 @@ from alignvid.host.words import check_prompts
 from alignvid.modulation import Modulation, check_gamma
 from alignvid.presets import Preset
 from alignvid.recipe import Branch, Recipe
-from alignvid.schedule import BlockSet, FlowSchedule, StepWindow
+from alignvid.schedule import FlowSchedule, StepWindow
 
 logger = logging.getLogger(__name__)
 

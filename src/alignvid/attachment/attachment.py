@@ -12,9 +12,9 @@ from alignvid.attachment.layout import Layout
 from alignvid.attachment.others import TAKEN_OUT
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.proof import Proof
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, ContractError
 from alignvid.host.contract import Contract
-from alignvid.schedule import BlockSet
 
 
 class Attachment:

@@ -57,7 +57,8 @@ class _Stack(threading.local):
         self.calls: list[Call] = []
 
 
-_stack = _Stack()
+stack = _Stack()
+"""The calls that are in force in this thread, the innermost last."""
 
 
 class Call:
@@ -81,6 +82,8 @@ class Call:
         self.met: set[int] | None = None
         """Modules that stand for their attention and ran, by id; None where that need not be known."""
         self.edge = Edge(0, None, False)
+        self.facts: Any = None
+        """What was found in its run; see `RunFacts`."""
         self.counts_as = 1
         """0 while a part of it is computed again, for a checkpoint or a proof: that is not counted."""
         self.is_preparation = False
@@ -89,8 +92,6 @@ class Call:
         """Whether its outcome is taken from an equal forward that ran earlier, so that nothing has to act."""
         self.is_idle = False
         """Whether nothing is acted on, though the gain is on: no token of its text is one of those that are chosen."""
-        self.has_turn = False
-        """Whether the gate lets no other forward run beside this one."""
         self.attending: tuple[Any, ...] = ()
         """Effects of the attention that is running, which act on its call; see effects/attention_call.py."""
         self._doors: set[Hashable] = set()
@@ -122,15 +123,16 @@ class Call:
 
     def enter(self) -> None:
         """Put it in force in this thread, and for compiled code."""
-        _stack.calls.append(self)
+        stack.calls.append(self)
         for effect, state in self.states.items():
             effect.shared = state
 
     def leave(self) -> None:
         """Give the thread back to the call around this one, if there is one."""
-        _stack.calls.pop()
+        calls = stack.calls
+        calls.pop()
         for effect in self.states:
-            outer = running_with(effect) if _stack.calls else None
+            outer = running_with(effect) if calls else None
             effect.shared = effect.at_rest if outer is None else outer.states[effect]
 
 
@@ -148,13 +150,13 @@ def with_first(output: Any, prediction: Any) -> Any:
 
 def running() -> Call | None:
     """The innermost call that is in force in this thread."""
-    calls = _stack.calls
+    calls = stack.calls
     return calls[-1] if calls else None
 
 
 def running_with(effect: object) -> Call | None:
     """The innermost call of this thread that an effect belongs to."""
-    calls = _stack.calls
+    calls = stack.calls
     if calls and effect in calls[-1].states:  # nearly always; every norm asks
         return calls[-1]
     return next((call for call in reversed(calls) if effect in call.states), None)
@@ -162,5 +164,5 @@ def running_with(effect: object) -> Call | None:
 
 def running_through(gate: object) -> Call | None:
     """The innermost call of this thread, if a gate made it."""
-    call = running()
-    return call if call is not None and call.gate is gate else None
+    calls = stack.calls
+    return calls[-1] if calls and calls[-1].gate is gate else None

@@ -7,7 +7,6 @@ other, and the transformer's own forward, where the door runs it, is a part of i
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,10 +14,11 @@ from typing import Any
 from torch import nn
 
 from alignvid.attachment.gated import gate_at, through
-from alignvid.errors import AttachmentError
 from alignvid.host import Door, Runner
+from alignvid.host.door_calls import DoorCalls
 
-_ABSENT = object()
+ABSENT: Any = object()
+"""Stands for an attribute that a model has by its class alone."""
 
 
 class OpenDoor:
@@ -29,25 +29,20 @@ class OpenDoor:
 
         Raises: AttachmentError if the model has no such attribute, or it is not known which transformer it runs.
         """
-        name, kind = door.attribute, type(model).__name__
-        if not callable(getattr(model, name, None)):
-            raise AttachmentError(
-                f"{kind} has no `{name}` to call, which the host {runner.name!r} describes as its door; correct "
-                "Door.attribute (docs/hosts.md)."
-            )
-        self.model, self.runner, self.door, self.meet_other = model, runner, door, meet_other
-        self.own = vars(model).get(name, _ABSENT)
-        self.inner: Callable[..., Any] = getattr(model, name)
-        if not door.transformer and len(self._transformers()) > 1:
-            raise AttachmentError(
-                f"{kind} has the transformers {', '.join(self._transformers())}, and the host {runner.name!r} does not "
-                f"say which one a call of `{name}` runs; give Door.transformer the argument that holds it."
-            )
+        self.calls = DoorCalls(model, runner, door)
+        self.model, self.door, self.meet_other = model, door, meet_other
+        self.own = vars(model).get(door.attribute, ABSENT)
+        self.inner = self.calls.inner
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """Whose arguments it takes, for what is put over it."""
+        return self.inner
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the attribute gives, computed with a Call in force."""
-        given = self._by_name(args, kwargs)
-        transformer = self._transformer(given)
+        given = self.calls.by_name(args, kwargs)
+        transformer = self.calls.transformer(given)
         gate = gate_at(transformer)
         if gate is None:  # detached under another's wrapper, or a transformer that is not acted on
             self.meet_other(transformer)
@@ -63,30 +58,6 @@ class OpenDoor:
     def _again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *_: Any, **__: Any) -> Any:
         return self.inner(*args, **kwargs)
 
-    def _by_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        if not args:
-            return dict(kwargs)
-        inner = self.inner.forward if isinstance(self.inner, nn.Module) else self.inner
-        bound = inspect.signature(inner).bind_partial(*args, **kwargs)
-        rest = [p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-        return {**bound.arguments, **{k: v for name in rest for k, v in bound.arguments.get(name, {}).items()}}
-
-    def _transformers(self) -> dict[str, nn.Module]:
-        return {name: part for name, part in self.runner.transformers(self.model).items() if part is not None}
-
-    def _transformer(self, given: Mapping[str, Any]) -> nn.Module:
-        """The one that a call runs. Raises: AttachmentError if the call does not hold it."""
-        argument = self.door.transformer
-        if not argument:
-            return next(iter(self._transformers().values()))
-        if not isinstance(given.get(argument), nn.Module):
-            raise AttachmentError(
-                f"`{self.door.attribute}` of {type(self.model).__name__} was called without a transformer as "
-                f"`{argument}`, by which the host {self.runner.name!r} knows which one runs; detach, or correct "
-                "Door.transformer."
-            )
-        return given[argument]
-
     def put_on(self) -> None:
         """Take the attribute's place."""
         object.__setattr__(self.model, self.door.attribute, self)
@@ -94,10 +65,11 @@ class OpenDoor:
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenDoor:
         """A copy of the model keeps a door, through which it is attached when it runs first."""
         memo[id(self)] = copied = object.__new__(OpenDoor)
-        copied.model, copied.runner, copied.door = copy.deepcopy(self.model, memo), self.runner, self.door
-        copied.meet_other = _pass_over
-        copied.own = _ABSENT if self.own is _ABSENT else copy.deepcopy(self.own, memo)
-        copied.inner = copy.deepcopy(self.inner, memo)
+        copied.calls = calls = copy.copy(self.calls)
+        copied.model = calls.model = copy.deepcopy(self.model, memo)
+        copied.inner = calls.inner = copy.deepcopy(self.inner, memo)
+        copied.door, copied.meet_other = self.door, _pass_over
+        copied.own = ABSENT if self.own is ABSENT else copy.deepcopy(self.own, memo)
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,7 +85,7 @@ def close_door(model: Any, attribute: str) -> None:
     door = vars(model).get(attribute)
     if not isinstance(door, OpenDoor):
         return
-    if door.own is _ABSENT:
+    if door.own is ABSENT:
         vars(model).pop(attribute)
     else:
         object.__setattr__(model, attribute, door.own)

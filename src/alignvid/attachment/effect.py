@@ -73,6 +73,12 @@ class Effect:
         call = running_with(self)
         return self.shared if call is None else call.states[self]
 
+    @property
+    def must_prepare_idle(self) -> bool:
+        """Whether a forward in which it is off must be prepared for; else the state `idle` is all that it needs."""
+        overrides = type(self).prepare is not Effect.prepare
+        return overrides or self.reads_token_counts or self.reads_prompts or self.runs_twice
+
     def idle(self) -> State:
         """The state of a forward in which the effect is off."""
         return self.state_type()
@@ -259,5 +265,12 @@ def _of_size(count: int) -> Tensor:
         return torch.empty((count, 0), device="cpu")
 
 
-_ON, _OFF = (torch.tensor(value, dtype=torch.float32, device="cpu") for value in (1.0, 0.0))
-"""0-dim tensors on the CPU multiply like Python floats on any device, without a sync and without changing the dtype."""
+def scalar(value: float) -> Tensor:
+    """A 0-dim tensor on the CPU: it multiplies like a Python float on any device, without a sync and without changing
+    the dtype; and a gradient may need it, wherever it was made.
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=torch.float32, device="cpu")
+
+
+_ON, _OFF = scalar(1.0), scalar(0.0)

@@ -2,8 +2,10 @@
 
 How it comes to stand there: gated.py.
 
-Threads may run one transformer at a time, each with its own Call. Where it is compiled, or a cache is on, they take
-turns: a graph reads its factors from the effects, and a cache keeps its residuals on the model, for all threads.
+Threads may run one transformer at the same time, each with its own Call. Where it is compiled, or a cache is on, they
+take turns: a graph reads its factors from the effects, and a cache keeps its residuals on the model, for all threads.
+
+All this is Python before and after every forward, run with cold caches: what need not be known is not asked.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,35 +21,26 @@ from torch.utils.hooks import RemovableHandle
 
 from alignvid.attachment.call import Acting, Call, Edge, acting_samples, as_one, first_of, running_through, with_first
 from alignvid.attachment.checkpoints import bind_checkpoints
-from alignvid.attachment.effect import Effect, Several, together
-from alignvid.attachment.graphs import Graphs
-from alignvid.attachment.idleness import Idleness, StreamWatch, attentions
+from alignvid.attachment.effect import Several, together
+from alignvid.attachment.graphs import Graphs, eager
+from alignvid.attachment.idleness import Idleness, attentions
 from alignvid.attachment.part import Counts, Order, Part, RunFacts
+from alignvid.attachment.preparing import Preparation
 from alignvid.attachment.proof import SiteChange
-from alignvid.attachment.proving import ActiveForward, changes_in, plain_forward, probed_sites
+from alignvid.attachment.proving import ActiveForward, Prover
+from alignvid.attachment.reading import Reader, Reading
 from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
 from alignvid.attachment.swap import install, is_installed
+from alignvid.attachment.turns import Turns
 from alignvid.errors import AttachmentError
 from alignvid.host.branches import samples_in
-from alignvid.host.caches import EdgeWatch, Samples
+from alignvid.host.caches import EdgeWatch
 from alignvid.host.contract import Contract
+from alignvid.host.parallel import is_context_parallel
 from alignvid.host.transformers import Host
 from alignvid.recipe import Recipe
 
 _RUNS_KEPT = 16  # as many threads as may take turns on one transformer, each with a run of its own
-
-
-class _Reading(NamedTuple):
-    """What is known of a forward before it runs; lists have a value for each part."""
-
-    run: int
-    noise_level: float
-    samples: list[Samples]
-    """Those that each part acts on."""
-    asked: list[Samples]
-    """Those in which a part that looks for words must find them."""
-    branches: list[str]
-    """The pass of guidance, for parts that need to know it."""
 
 
 class Gate:
@@ -80,12 +73,10 @@ class Gate:
         self.part_of = part_of
         self._contract = contract
         self.parts = tuple(parts)
-        self._parts = [(part, part.effects) for part in parts]
-        self._looks_for_words = [part.reads_prompts for part in parts]  # asked at every forward, as the next one
-        self._asks_for_branch = [part.runs_twice for part in parts]
         self.installed = tuple(together([item for part in parts for item in part.installed]))
-        self._several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
-        self.effects: list[Effect] = [*(effect for _, effects in self._parts for effect in effects), *self._several]
+        several = list({item.effect for item in self.installed if isinstance(item.effect, Several)})
+        self._preparation = Preparation(host, parts, several, contract)
+        self.effects = self._preparation.effects
         placements = [item for part in parts for item in part.placements]
         self.placements = placements
         installed = self.installed
@@ -93,32 +84,30 @@ class Gate:
         """Attentions that are acted on; or inputs of the transformer, if it is these."""
         self.counts = Counts()
         self.edges = EdgeWatch(host.transformer, forget, host.family.reads.cache)
-        self._order = Order()
+        self._reader, self._order = Reader(host, parts), Order()
         self._has_own_cache = forget is not None or host.family.reads.cache is not None
-        self._turns, self._counting = threading.RLock(), threading.Lock()
+        self._turns, self._counting = Turns(), threading.Lock()
         self._runs: dict[int, RunFacts] = {}
         self._idleness = Idleness(name, host, self.site_count, contract, attentions(installed, placements))
-        self._probed = probed_sites(host, installed, placements)
-        self._last_active: ActiveForward | None = None
+        self._prover = Prover(host, installed, placements)
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
         self._graphs = Graphs(host, [item.location for item in placements])
         self._twice = [effect for effect in self.effects if effect.runs_twice]
         self.runs_twice = bool(self._twice)
         """Whether a forward may be run a second time, and the outputs combined."""
-        self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
-        self._streams = StreamWatch(host, parts, contract)
         self._locations = [item.location for item in placements]
         self._projections = [location for location in self._locations if location.keys.is_projection]
-        self._none: list[Samples] = [False] * len(parts)
         self._foreign = foreign_site(placements)
+        reads = host.family.reads
+        self._check, self._warning, self._is_preparation = reads.check, reads.warning, host.family.time.is_preparation
         self._signature = inspect.signature(type(host.transformer).forward)
 
     def watch(self, pipeline: Any) -> list[RemovableHandle]:
         """Hooks that distinguish vision tokens from words; none where both are treated alike."""
-        return self.host.family.watch(pipeline) if self._streams.distinguishes_vision else []
+        return self.host.family.watch(pipeline) if self._preparation.streams.distinguishes_vision else []
 
-    @torch.compiler.disable
+    @eager
     def begin(
         self,
         door: object,
@@ -135,87 +124,84 @@ class Gate:
         if outer is not None and outer.passes(door):
             return None
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
-        self._graphs.look()
-        takes_turn = self._graphs.is_any or self.edges.is_cached
-        if takes_turn:
-            self._turns.acquire()
+        self._turns.begin(self._must_be_alone)
         try:
             call = self._called(arguments)
         except BaseException:
-            if takes_turn:
-                self._turns.release()
+            self._turns.end()
             raise
-        call.has_turn = takes_turn
         call.passes(door)
         if call.acting is not None:
-            self._last_active = ActiveForward(call, args, dict(kwargs), self.announced, again)
+            self._prover.keep(ActiveForward(call, args, dict(kwargs), self.announced, again))
         return call
 
+    def _must_be_alone(self) -> bool:
+        """Whether forwards of different threads may not run at the same time."""
+        self._graphs.look()
+        return self._graphs.is_any or self.edges.is_cached
+
     def _called(self, arguments: Mapping[str, Any]) -> Call:
-        family = self.host.family
-        for part, _ in self._parts:
-            refuse_parts(self.host, part.recipe.modulation, part.placements)
-        refuse_replaced(self._projections)  # at every forward: a LoRA may come at any time
-        family.check(arguments, self._streams.streams)
-        is_preparation = family.prepares(arguments)
-        unread = _Reading(0, 0.0, self._none, self._none, ["unknown"] * len(self._parts))
-        reading = unread if is_preparation else self._read(arguments)
-        run, noise_level, samples, *_ = reading
-        if sentence := family.warning(arguments, self._streams.streams):
-            self._contract.warn("mixed streams", sentence, once_in=(self.host.name, run))
-        is_acting = any(any(chosen) if isinstance(chosen, list) else chosen for chosen in samples)
-        is_edge = self.edges.see(self.announced, as_one(samples) if is_acting else False, arguments)
-        acting = Acting(acting_samples(samples), noise_level) if is_acting else None
-        call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
+        reader, streams = self._reader, self._preparation.streams.streams
+        self._refuse(arguments)
+        is_preparation = self._is_preparation is not None and self._is_preparation(arguments)
+        if is_preparation:
+            reading, facts = reader.nothing, self._facts_of(reader.nothing.run)
+        else:
+            moments = reader.moments(arguments)
+            facts = self._facts_of(moments[0].run)
+            if not facts.is_looked_at and moments[0].source != "stray":
+                self._look_at_all()
+                facts.is_looked_at = True
+            reading = reader.read(moments, arguments)
+        if self._warning is not None and (sentence := self._warning(arguments, streams)):
+            self._contract.warn("mixed streams", sentence, once_in=(self.host.name, reading.run))
+        call = self._call(reading, facts, arguments)
         call.is_preparation = is_preparation
-        call.met = set() if is_acting and not self._facts_of(run).has_seen_all else None
-        order = self._order.of((run, noise_level))  # passes that nothing announces, such as those of a guider
-        call.edge = Edge(run, (self.announced, samples_in(arguments), order), is_edge)
-        with self._counting:
-            self.counts.forwards += 1
-            self.counts.active_forwards += is_acting
         call.enter()
+        is_on = reading.samples != reader.nothing.samples
         try:
-            self._prepare(arguments, reading)
-            call.is_idle = is_acting and not any(effect.now.is_active for effect in self.effects)
+            if is_on or self._preparation.is_always:
+                self._preparation.prepare(arguments, reading, facts, self.counts)
+                call.is_idle = call.acting is not None and not any(effect.now.is_active for effect in self.effects)
+            if torch.is_grad_enabled():
+                self._bind_checkpoints()
         except BaseException:
             call.leave()
             raise
-        if torch.is_grad_enabled() and not self._graphs.is_whole:
-            bind_checkpoints(self.host.transformer)
         return call
 
-    def _prepare(self, arguments: Mapping[str, Any], reading: _Reading) -> None:
-        """Give the effects what they need to know of the forward that is in force now."""
-        family, counted = self.host.family, {}
-        run, noise_level, samples, asked, branches = reading
-        # Also when nothing is scaled: compiled code splits the keys at every step, and multiplies by one.
-        if self._needs_token_counts:
-            counts = family.token_counts(self.host.transformer, arguments)
-            counted = {stream: count or 0 for stream, count in counts.items()}
-            self._streams.see(counts, run, self._facts_of(run))
-        for (_, effects), chosen, prompted, branch in zip(self._parts, samples, asked, branches, strict=True):
-            for effect in effects:
-                if effect.runs_twice:
-                    effect.now.branch = branch
-                if effect.reads_prompts:
-                    effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
-                if counted:
-                    effect.now.set_token_counts(counted)
-                if chosen or effect.is_neutral_in_graph:
-                    effect.prepare(self.host.transformer, arguments, noise_level)
-                effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
-                if effect.reads_prompts:
-                    self._note_words(effect.now, run)
-        for several in self._several:
-            several.follow()
+    def _refuse(self, arguments: Mapping[str, Any]) -> None:
+        """What cannot be acted on, and may have become so at any time: by a LoRA, or by `enable_parallelism`."""
+        if is_context_parallel(self.host.transformer):
+            for part in self.parts:
+                refuse_parts(self.host, part.recipe.modulation, part.placements)
+        if self._projections:
+            refuse_replaced(self._projections)
+        if self._check is not None:
+            self._check(arguments, self._preparation.streams.streams)
 
-    def _note_words(self, now: Any, run: int) -> None:
-        self.counts.found |= now.found
-        if now.missing:
-            self._contract.warn("missing words", now.missing, once_in=(self.host.name, run))
+    def _call(self, reading: Reading, facts: RunFacts, arguments: Mapping[str, Any]) -> Call:
+        """The Call of a forward, not yet in force; it is counted."""
+        acting, announced = None, self._reader.announced
+        if reading.is_acting:
+            acting = Acting(acting_samples(reading.samples), reading.noise_level)
+        is_edge = self.edges.see(announced, False if acting is None else as_one(reading.samples), arguments)
+        call = Call(self, {effect: effect.idle() for effect in self.effects}, acting)
+        call.facts = facts
+        call.met = set() if acting is not None and not facts.has_seen_all else None
+        order = self._order.of((reading.run, reading.noise_level))  # passes that nothing announces, as a guider's
+        call.edge = Edge(reading.run, (announced, samples_in(arguments), order), is_edge)
+        with self._counting:
+            self.counts.forwards += 1
+            self.counts.active_forwards += acting is not None
+        return call
 
-    @torch.compiler.disable
+    def _bind_checkpoints(self) -> None:
+        self._graphs.look()
+        if not self._graphs.is_whole:
+            bind_checkpoints(self.host.transformer)
+
+    @eager
     def completed(self, call: Call, output: Any, again: Callable[[], Any]) -> Any:
         """The output of a forward, combined with that of another one without an effect, for those that ask for it."""
         for effect in self._twice:
@@ -233,7 +219,7 @@ class Gate:
                 "which would take the second for the first: turn the cache off."
             )
 
-    @torch.compiler.disable
+    @eager
     def end(self, call: Call) -> None:
         """Take a Call out of force, and count what it did.
 
@@ -241,14 +227,15 @@ class Gate:
         count: where it met the effects, it has run all of them, and counts as that.
         """
         self._leave(call)
-        if any(state.has_run for state in call.states.values()):
-            call.met = None
-            if call.ran == 0:
-                call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
-        facts = self._facts_of(call.edge.run)
-        facts.has_acted = facts.has_acted or call.acted > 0
-        with self._counting:
-            self.counts.acted += call.acted
+        for state in call.states.values():
+            if state.has_run:
+                self._count_compiled(call)
+                break
+        facts = call.facts
+        if call.acted:
+            facts.has_acted = True
+            with self._counting:
+                self.counts.acted += call.acted
         if not (
             call.is_taken_over or call.is_idle or call.is_preparation or self._foreign
         ):  # of foreign processors it was warned
@@ -257,68 +244,47 @@ class Gate:
             facts.has_proved = True
             self.counts.proved = self.proof()
 
+    def _count_compiled(self, call: Call) -> None:
+        call.met = None
+        if call.ran == 0:
+            call.ran, call.acted = self.site_count, self.site_count if call.acting else 0
+
     def proof(self) -> tuple[list[SiteChange], float] | None:
         """What the gain changes in the last forward in which it was on, and that forward's noise level; None if there
         was none.
         """
-        forward = self._last_active
-        if forward is None or forward.call.acting is None:
-            return None
-        with self._turns:
-            self.edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
-            again = forward.again or plain_forward(self.host.transformer)
-            changes = changes_in(forward, self.host.transformer, again, self._probed)
-            self.edges.forget_all()
-        return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
+        self._turns.begin(self._must_be_alone)
+        try:
+            return self._prover.take(self.edges)
+        finally:
+            self._turns.end()
 
     def forget_arguments(self) -> None:
         """Keep nothing of what was run."""
-        self._last_active = None
+        self._prover.keep(None)
 
-    @torch.compiler.disable
+    @eager
     def abandon(self, call: Call) -> None:
         """Take a Call out of force whose forward failed."""
         self._leave(call)
 
     def _leave(self, call: Call) -> None:
         call.leave()
-        if call.has_turn:
-            self._turns.release()
+        self._turns.end()
 
     @property
     def _may_be_cached(self) -> bool:
         """Whether a cache that is known, and forgets where it must, may leave out all blocks of a forward."""
         return self._has_own_cache or self.edges.is_cached
 
-    def _read(self, arguments: Mapping[str, Any]) -> _Reading:
-        """What is known of a forward of some step."""
-        moments = [part.clock.read(self.host, arguments) for part, _ in self._parts]
-        if moments[0].source != "stray" and not (facts := self._facts_of(moments[0].run)).is_looked_at:
-            self._look_at_all()
-            facts.is_looked_at = True
-        chosen: list[Samples] = []
-        asked: list[Samples] = []
-        branches: list[str] = []
-        asking = zip(self._parts, self._looks_for_words, self._asks_for_branch, moments, strict=True)
-        for (part, _), looks_for_words, asks_for_branch, moment in asking:
-            samples = part.passes.samples(part.recipe.branch, moment, self.host, arguments)
-            if not moment.is_in_window:  # of the same shape as within, so that compiled code sees no difference
-                samples = [False] * len(samples) if isinstance(samples, list) else False
-            chosen.append(samples)
-            here = (part.recipe.branch, samples, moment, self.host, arguments)
-            asked.append(part.passes.prompted(*here) if looks_for_words and moment.is_in_window else False)
-            branches.append(part.passes.running(*here) if asks_for_branch else "unknown")
-        return _Reading(moments[0].run, moments[0].noise_level, chosen, asked, branches)
-
     @property
     def announced(self) -> str | None:
         """Name of the cache context that the pipeline has entered in this thread."""
-        return self._parts[0][0].passes.announced
+        return self._reader.announced
 
     def announce(self, name: str | None) -> None:
         """Note the cache context that the pipeline enters, or leaves."""
-        for part, _ in self._parts:
-            part.passes.announce(name)
+        self._reader.announce(name)
 
     def _facts_of(self, run: int) -> RunFacts:
         facts = self._runs.get(run)

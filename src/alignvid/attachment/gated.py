@@ -163,6 +163,7 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
         outer = None if gate is None else running_through(gate)
         if gate is None or (outer is not None and outer.passes((id(self), "forward"))):
             return base.forward(self, *args, **kwargs)
+        refuse_export(gate.host)
         running = gate.begin((id(self), "forward"), args, kwargs)
         if running is None:
             return base.forward(self, *args, **kwargs)

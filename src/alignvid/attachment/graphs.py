@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import nn
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
+from torch._dynamo.decorators import skip
 
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def eager(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """A function that is never traced: as `torch.compiler.disable` makes it, whose work before and after each call is
+    left out where nothing around it is compiled.
+    """
+    disabled: Any = torch.compiler.disable(function)
+
+    @wraps(function)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Any:
+        is_traced = torch.compiler.is_compiling() or get_eval_frame_callback() is not None
+        return disabled(*args, **kwargs) if is_traced else function(*args, **kwargs)
+
+    return skip(run)
 
 
 class Graphs:
     """What of one transformer runs as a graph of torch.compile, and so reads the effects themselves, not a Call."""
 
     def __init__(self, host: Host, locations: Sequence[NormLocation]) -> None:
-        """Not yet looked at; `look` does that before each forward."""
+        """Not yet looked at; `look` does that."""
         self._host = host
         self._parts = _modules_around(locations)
         self.is_any = self.is_whole = False

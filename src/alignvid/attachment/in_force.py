@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -82,7 +83,8 @@ class InForce:
         locations = [item.location for item in layout.placements]
         missing = {id(where.norm): where for where in locations if where.is_elsewhere}
         self._inserted = [Inserted(*where.holder, where.norm) for where in missing.values()]
-        self._gates = [self._gate(host, proof) for host in layout.hosts]
+        with torch.inference_mode(False):  # a gradient may need what the effects hold, though they are made within it
+            self._gates = [self._gate(host, proof) for host in layout.hosts]
         self._watches: list[RemovableHandle] = []
         self.is_withdrawn = False
         """Whether the model is as it was, until `put_on`."""

@@ -15,6 +15,7 @@ from alignvid.attachment.effects import effects_of
 from alignvid.attachment.placement import Placement, place_parts, powers_for_streams
 from alignvid.attachment.refusals import refuse_parts
 from alignvid.attachment.summary import Summary
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, RecipeError, UnknownPreset
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.host.sites import refusals_of, targets_of
@@ -24,7 +25,7 @@ from alignvid.modulation import INNER_STREAMS, Modulation, split_target
 from alignvid.presets import Preset
 from alignvid.presets.follow import recipe_at
 from alignvid.recipe import Branch, Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 
 @dataclass(frozen=True)

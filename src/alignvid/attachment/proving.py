@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from alignvid.attachment.call import Call
 from alignvid.attachment.effect import Installed
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.swap import base_of
+from alignvid.host.caches import EdgeWatch
 from alignvid.host.transformers import Host
 
 
@@ -59,6 +61,31 @@ class ActiveForward:
     """Name of the cache context in which it ran."""
     again: Callable[..., Any] | None
     """Runs it once more, where that is not the transformer's own forward."""
+
+
+class Prover:
+    """Keeps the last forward of one transformer in which the gain was on, and says what the gain changes in it."""
+
+    def __init__(self, host: Host, installed: Sequence[Installed], placements: Sequence[Placement]) -> None:
+        """No forward has run. `installed`, `placements`: what is on the transformer, and where."""
+        self._transformer = host.transformer
+        self._probed = probed_sites(host, installed, placements)
+        self._last: ActiveForward | None = None
+
+    def keep(self, forward: ActiveForward | None) -> None:
+        """Take that one for the last; None keeps nothing of what was run."""
+        self._last = forward
+
+    def take(self, edges: EdgeWatch) -> tuple[list[SiteChange], float] | None:
+        """What the gain changes, and the noise level; None if no forward has run. `edges`: of the caches in its way."""
+        forward = self._last
+        if forward is None or forward.call.acting is None:
+            return None
+        edges.see(forward.context, True)  # what a cache keeps is of other forwards, or would be of this one
+        again = forward.again or plain_forward(self._transformer)
+        changes = changes_in(forward, self._transformer, again, self._probed)
+        edges.forget_all()
+        return [SiteChange(site.name, changes.get(site.name)) for site in self._probed], forward.call.acting.noise_level
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
@@ -16,7 +17,7 @@ from alignvid.host.transformers import Host
 from alignvid.modulation import Modulation
 
 EXPORT_PROBLEM = (
-    "AlignVid is attached, and torch.export would keep the gain of one step for ever: detach with alignvid.detach, "
+    "AlignVid is attached, and a trace would keep the gain of one step for ever: detach with alignvid.detach, "
     "export, and attach again."
 )
 
@@ -57,8 +58,8 @@ def refuse_reached(kind: str, placements: Sequence[Placement]) -> None:
 
 
 def refuse_export(host: Host) -> None:
-    """Raises: AttachmentError while torch.export traces the transformer."""
-    if torch.compiler.is_exporting():
+    """Raises: AttachmentError while torch.export, torch.jit.trace (torch.onnx.export) or make_fx traces a forward."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing() or get_proxy_mode() is not None:
         raise AttachmentError(f"The {host.name} cannot be exported: {EXPORT_PROBLEM}")
 
 

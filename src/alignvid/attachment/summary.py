@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from alignvid.attachment.placement import Placement
+from alignvid.blocks import BlockSet
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet
 
 
 class Places(NamedTuple):

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import nn
 
-from alignvid.attachment.call import running_with
+from alignvid.attachment.call import running_with, stack
 from alignvid.attachment.effect import Effect, Installed, changed
 from alignvid.attachment.forwards import forwards_on, is_bound, rebind, unwrap
 from alignvid.errors import AttachmentError
@@ -209,7 +209,8 @@ def _acts(effect: Effect, module: nn.Module, is_counted: bool) -> bool:
         shared.has_run = True  # compiled code does this each time, at no graph and no guard
         # In this order: a graph that has looked at `is_active` is compiled again when that changes.
         return effect.is_neutral_in_graph or shared.is_active
-    call = running_with(effect)
+    calls = stack.calls
+    call = calls[-1] if calls and effect in calls[-1].states else running_with(effect)
     if call is None:
         if not effect.at_rest.is_in_force:
             _refuse_outside()

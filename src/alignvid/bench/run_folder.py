@@ -74,6 +74,7 @@ class CallSettings(TypedDict, total=False):
     guidance: float
     blur: float
     cfg_high: Count
+    guider: str
     prompts: str
     images: str
     still: bool

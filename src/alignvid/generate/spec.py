@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from alignvid.blocks import BlockSet
 from alignvid.errors import InputError, RecipeError
 from alignvid.fields import read
 from alignvid.generate.prompts import check_prompt
@@ -16,7 +17,7 @@ from alignvid.modulation import check_gamma
 from alignvid.modulation.emphasis import check_weights
 from alignvid.presets.follow import check_follow
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 MINIATURE = "miniature"
 """The name of the model that is shipped inside this package."""

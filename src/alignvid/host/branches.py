@@ -46,13 +46,15 @@ def pass_named(context: str) -> Pass:
 
 def samples_in(arguments: Arguments) -> int:
     """Samples in the batch of a forward: those of its hidden states, or of the first tensor or list if it has none."""
-    return len(batch_in(arguments))
+    batch = batch_in(arguments)
+    return batch.shape[0] if isinstance(batch, torch.Tensor) else len(batch)
 
 
 def batch_in(arguments: Arguments) -> Any:
     """What is counted as the batch of a forward; empty if it has no tensor or list."""
-    tensors = (value for value in arguments.values() if isinstance(value, torch.Tensor | list))
-    return arguments["hidden_states"] if "hidden_states" in arguments else next(tensors, ())
+    if "hidden_states" in arguments:
+        return arguments["hidden_states"]
+    return next((value for value in arguments.values() if isinstance(value, torch.Tensor | list)), ())
 
 
 def as_pass(branch: str | None) -> Pass:

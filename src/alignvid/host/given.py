@@ -31,9 +31,8 @@ class Given:
 
     def __init__(self, host: Host, arguments: Arguments) -> None:
         """Nothing is read yet."""
-        family = host.family
-        self.timestep: Any = arguments.get(family.time.argument)
-        self._scale, self._is_ascending = family.scale_of(host.transformer), family.time.is_ascending
+        self._host, self._is_ascending = host, host.family.time.is_ascending
+        self.timestep: Any = arguments.get(host.family.time.argument)
         self._version = _version(self.timestep)
 
     def or_same(self, earlier: Given | None) -> Given:
@@ -50,7 +49,10 @@ class Given:
     @cached_property
     def level(self) -> float:
         """Noise level, 1 to 0. Raises: ClockError if no timestep was given."""
-        return level_at(self.value, self._scale, is_ascending=self._is_ascending)
+        return level_at(self.value, self._scale(), is_ascending=self._is_ascending)
+
+    def _scale(self) -> float:
+        return self._host.family.scale_of(self._host.transformer)
 
     @cached_property
     def logarithm_level(self) -> float:
@@ -95,7 +97,8 @@ class Given:
         if min(values) < 0.0 and not self._is_ascending:
             levels = [logarithm_level(value) for value in values]
         else:
-            levels = [level_at(value, self._scale, is_ascending=self._is_ascending) for value in values]
+            scale = self._scale()
+            levels = [level_at(value, scale, is_ascending=self._is_ascending) for value in values]
         if levels[-1] == 0.0 and self.whole.dtype.is_floating_point:
             levels.pop()
         is_in_order = all(one >= next_one for one, next_one in itertools.pairwise(levels))

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from alignvid.blocks import BlockSet
 from alignvid.errors import UnknownTarget
 from alignvid.host.transformers import Host
 from alignvid.models.family import KeyNorm, Site
 from alignvid.models.fit import check_fit
 from alignvid.models.paths import blocks_of, descend
-from alignvid.schedule import BlockSet
 
 
 class NormLocation(NamedTuple):

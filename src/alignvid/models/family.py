@@ -264,11 +264,6 @@ class Family:
         """Put hooks on the pipeline's other models that note which tokens are `vision`; none if none are needed."""
         return [] if self.reads.watch is None else self.reads.watch(pipeline)
 
-    def check(self, arguments: Arguments, streams: Container[str]) -> None:
-        """Raises: AttachmentError where a forward cannot be acted on in these streams."""
-        if self.reads.check is not None:
-            self.reads.check(arguments, streams)
-
     def warning(self, arguments: Arguments, streams: Container[str]) -> str:
         """A sentence where a stream is not what its name says in a forward; else empty."""
         return "" if self.reads.warning is None else self.reads.warning(arguments, streams)

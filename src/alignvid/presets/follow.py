@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from alignvid.blocks import BlockSet
 from alignvid.errors import RecipeError
 from alignvid.fields import is_finite_number
 from alignvid.modulation import Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 
 @dataclass(frozen=True)

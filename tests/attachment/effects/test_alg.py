@@ -13,10 +13,11 @@ import alignvid
 import pipelines
 from alignvid.attachment.effects.alg import negative_of_three
 from alignvid.attachment.effects.down_up import down_up
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, ModulationError, UnknownTarget
 from alignvid.modulation import Alg, DownUp, Scalar, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 
 EVERYWHERE = Recipe(Alg(), BlockSet.of("all"), StepWindow.all())

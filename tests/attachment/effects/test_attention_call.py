@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import alignvid
 import pipelines
 from alignvid.attachment.effects.attention_call import dispatching_module
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.modulation import ConflictAware, Energy, Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from attention_calls import calls_of
 from pipelines import generate
 from registry import BUILDERS
@@ -215,3 +216,30 @@ def test_it_acts_on_what_a_gain_on_the_norm_has_made():
     keys = asked.key.clone()
     keys[:, 42:58] *= factor[:, None, :, None]
     assert torch.allclose(asked.output, asked.attended(asked.softmax(key=keys)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "target", "keys"),
+    [
+        ("wan_i2v", "blocks.0.attn1", "self.video", slice(None)),
+        ("hunyuan_i2v_token_replace", "transformer_blocks.0.attn", "double.image", slice(0, 8)),
+        ("framepack_v1", "transformer_blocks.0.attn", "double.image", slice(42, 58)),
+    ],
+    ids=["self", "joint with padding", "joint"],
+)
+def test_the_energy_after_rotation_is_the_mean_of_the_dense_logits(name, path, target, keys):
+    pipe, call = BUILDERS[name]()
+    plain = calls_of(pipe, call)[path]
+    blocks = BlockSet.of({path.partition(".")[0]: [0]})
+    recipe = Recipe(Energy(is_rotated=True, powers={target: 2.0}), blocks, StepWindow.all())
+    with alignvid.attach(pipe, recipe):
+        acted = calls_of(pipe, call)[path]
+    logits = torch.einsum("bqhd,bkhd->bhqk", plain.query, plain.key) * plain.scale
+    seen = torch.ones(plain.key.shape[:2], dtype=torch.bool) if plain.mask is None else plain.mask[:, 0, 0].bool()
+    means = [sample[:, where][..., where].mean((1, 2)) for sample, where in zip(logits, seen, strict=True)]
+    factor = (1.0 + 0.35 * torch.sigmoid(-torch.stack(means))) ** 2
+    scaled = plain.key.clone()
+    scaled[:, keys] *= factor[:, None, :, None]
+    expected = plain.attended(plain.softmax(key=scaled))
+    assert torch.allclose(acted.output, expected, atol=1e-5)
+    assert not torch.allclose(acted.output, plain.output, atol=1e-4)

@@ -10,10 +10,11 @@ import torch
 import alignvid
 import pipelines
 from alignvid.attachment.effects.down_up import down_up
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import DownUp, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 
 WITH_REFERENCE_CHANNELS = ["wan_i2v", "wan_flf2v", "wan22_i2v", "hunyuan_i2v_latent_concat"]

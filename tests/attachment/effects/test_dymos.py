@@ -9,10 +9,11 @@ import torch
 
 import alignvid
 import pipelines
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import DyMoS, Scalar, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from attention_calls import calls_of
 from pipelines import generate
 from registry import BUILDERS

@@ -20,11 +20,12 @@ from alignvid.attachment.effects.energy import (
     mean_per_head,
     scaled_per_head,
 )
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, ModulationError
 from alignvid.models import Family, KeyNorm
 from alignvid.modulation import Energy, Scalar, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 
 STEEP = Energy(gamma=2.0, low=0.5, centre=0.1, width=0.5, powers={"*.*": 1.0})

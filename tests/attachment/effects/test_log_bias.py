@@ -19,10 +19,11 @@ from torch import Tensor
 import alignvid
 import pipelines
 from alignvid.attachment.effects.log_bias import additive_mask
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import LogBias
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 from registry import BUILDERS
 
@@ -185,6 +186,7 @@ def test_samples_of_a_batch_can_be_switched_off_one_by_one():
 
 
 @torch.no_grad()
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_types")
 def test_compiled_is_eager_in_two_graphs_without_a_break():
     transformer = pipelines.hunyuan_t2v()[0].transformer

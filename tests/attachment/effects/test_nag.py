@@ -12,10 +12,11 @@ from torch import Tensor
 import alignvid
 import pipelines
 from alignvid.attachment.effects.nag import guided
+from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, ModulationError, RecipeError, UnknownTarget
 from alignvid.modulation import LogBias, Nag, Scalar, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from attention_calls import Asked, heard
 from pipelines import generate
 from registry import BUILDERS

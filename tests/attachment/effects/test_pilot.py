@@ -11,11 +11,12 @@ from torch import Tensor
 import alignvid
 import pipelines
 from alignvid.attachment.effects.gaussian import blurred_pictures, blurred_tokens, gaussian_weights, reach
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.models.family import Grid
 from alignvid.modulation import KeyBlur, LowPass, Modulation, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 
 SIGMA = 0.8

@@ -11,10 +11,11 @@ from torch import Tensor
 
 import alignvid
 from alignvid.attachment.effects.grag import spread
+from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import Dcag, Grag, Modulation, RefKV, from_dict
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from attention_calls import calls_of
 from pipelines import generate
 from registry import BUILDERS

@@ -92,7 +92,10 @@ def test_the_model_sees_the_video(judges, clip, kind, sampling):
 def test_prefix_and_question_are_the_tokens_of_the_whole_prompt(judges, clip, kind, sampling):
     model, shown = judges[kind].model, shown_frames(clip, sampling)
     content = [{"type": "video"}, {"type": "text", "text": QUESTION}]
-    text = model.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    thinking = {} if model.may_think is None else {"enable_thinking": model.may_think}
+    text = model.processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, **thinking
+    )
     frames = torch.from_numpy(shown.frames).permute(0, 3, 1, 2)
     times = {"fps": shown.fps, "total_num_frames": shown.total, "frames_indices": shown.indices}
 
@@ -170,6 +173,8 @@ def test_a_model_that_may_think_is_asked_to_answer_at_once(judges):
     assert [judges[kind].identity.settings.get("thinking") for kind, _ in KINDS] == [None, None, False, False]
     head, _ = judges["qwen3.5"].model._around_question()
     assert head.endswith("<|vision_end|>") and judges["qwen3.5"].sampling == QWEN_3
+    asked = judges["qwen3.5"].model.processor.tokenizer.decode(judges["qwen3.5"].model.question_tokens("Is it?"))
+    assert asked.endswith("<think>\n\n</think>\n\n")  # it has thought, and answers now
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path):

@@ -6,10 +6,11 @@ import pytest
 
 from alignvid.bench.runs.jobs import make_job, noise_seed
 from alignvid.bench.runs.variants import Variant
+from alignvid.blocks import BlockSet
 from alignvid.generate.call import Settings
 from alignvid.modulation import Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from judged_folders import sample_of
 
 RECIPE = Recipe(Scalar(1.5, {"cross.text": 1.0}), BlockSet.of("all"), StepWindow.fraction(0.0, 0.5), "both")

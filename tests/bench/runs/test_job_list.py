@@ -57,7 +57,7 @@ class Dies:
 
 
 @pytest.mark.slow  # a worker imports torch anew after every death
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_on_ray_a_job_of_which_its_worker_dies_is_set_aside_and_the_others_end(tmp_path):
     ray = pytest.importorskip("ray")
     import sys
@@ -74,7 +74,7 @@ def test_on_ray_a_job_of_which_its_worker_dies_is_set_aside_and_the_others_end(t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_real_jobs_on_ray_give_the_videos_of_one_process(tmp_path):
     pytest.importorskip("ray")
     jobs = jobs_of("a", "b", "c")

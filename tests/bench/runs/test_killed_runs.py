@@ -36,6 +36,7 @@ def kill_often(folder, kills, line=LINE, samples=4, kill=kill_driver, lost_per_k
     raise AssertionError(f"{done} kills of {kills}")
 
 
+@pytest.mark.slow
 def test_a_run_on_the_miniature_that_is_killed_at_its_start_in_a_job_and_while_writing_ends_as_if_undisturbed(tmp_path):
     data = write_data(tmp_path / "data", 2)
     make_plan(BenchSpec(data=str(data), variants=("alignvid",)))  # what it imports, the killed runs need not

@@ -10,11 +10,12 @@ from alignvid.bench.runs.sharing import Encodings, digest_of
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.bench.runs.variants import Variant
 from alignvid.bench.runs.worker import PipelineWorker
+from alignvid.blocks import BlockSet
 from alignvid.generate.call import Settings
 from alignvid.media.images import png_bytes
 from alignvid.modulation import Alg, Nag, Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 from pipelines import generate
 from reading_pipelines import hunyuan_i2v_token_replace_reading
 
@@ -206,6 +207,7 @@ def test_what_has_no_bits_to_compare_is_not_shared():
     assert digest_of(object()) is None
 
 
+@pytest.mark.slow
 def test_in_a_batch_no_clip_depends_on_which_others_run():
     batched = PipelineWorker(BenchSpec(data="omitshapes", variants=("baseline",), batch=3))
     variant = Variant("a", gain(2.0, 0.5, 1.0))

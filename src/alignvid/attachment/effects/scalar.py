@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alignvid.attachment.effect import Effect, Installed, State, by_sample
+from alignvid.attachment.effect import Effect, Installed, State, by_sample, scalar
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.streams import split_by_stream
 from alignvid.models.family import Reach
@@ -44,8 +44,8 @@ class KeyGain(Effect):
             streams: names of the streams in their order on the sequence axis.
             sequence_dim: sequence axis of the norm's output.
         """
-        self._values = tuple(None if factor is None else _scalar(factor) for factor in factors)
-        self._neutral = tuple(None if factor is None else _scalar(_NEUTRAL) for factor in factors)
+        self._values = tuple(None if factor is None else scalar(factor) for factor in factors)
+        self._neutral = tuple(None if factor is None else scalar(_NEUTRAL) for factor in factors)
         super().__init__()
         self.streams = tuple(streams)
         self.sequence_dim = sequence_dim
@@ -148,10 +148,3 @@ def _key_gain(placement: Placement) -> KeyGain:
 
 def _broadcast(factor: Tensor, keys: Tensor) -> Tensor:
     return factor if factor.ndim == 0 else by_sample(factor, keys)
-
-
-def _scalar(value: float) -> Tensor:
-    """A 0-dim CPU tensor: multiplies like a Python float on any device, without a sync and without changing the
-    dtype.
-    """
-    return torch.tensor(value, dtype=torch.float32, device="cpu")

@@ -46,9 +46,15 @@ def body(*, model: str, protocol: str, shown: list[dict[str, Any]], times: dict[
         "messages": [{"role": "user", "content": [*shown, {"type": "text", "text": text}]}],
         "temperature": 0,
         "max_tokens": asking.MAX_TOKENS[protocol],
-        "extra_body": times,
+        "extra_body": {**times, **without_thinking(model)},
         **logit,
     }
+
+
+def without_thinking(model: str) -> dict[str, Any]:
+    """Arguments of vLLM for a model, by its name, that would think before it answers; none for another."""
+    name = "".join(letter for letter in model.lower() if letter.isalnum())
+    return {"chat_template_kwargs": {"enable_thinking": False}} if "qwen35" in name else {}
 
 
 def content(shown: ShownFrames, send: Send) -> list[dict[str, Any]]:

@@ -54,6 +54,7 @@ class ServerJudge(Judge):
             "server_version": self.server_version,
             "send": self.send,
             "temperature": 0,
+            **({"thinking": False} if messages.without_thinking(self.model) else {}),
         }
         return JudgeIdentity(judge=f"openai:{self.model}", protocol=self.protocol, settings=settings)
 

@@ -14,7 +14,7 @@ from alignvid.generate.call import Settings
 
 JOB_SCHEMA = 1
 """Raised when the same job would give another video, so that none of the old ones is taken for it."""
-_DECISIVE = ("still", "cfg_high", "node", "budget", "n", "false_yes", "false_no")
+_DECISIVE = ("still", "cfg_high", "guider", "node", "budget", "n", "false_yes", "false_no")
 """Settings of a variant that decide its video where they are there."""
 _ID_LENGTH = 20
 """Hexadecimal digits: 80 bits, so that two of a billion jobs have one id with a chance of 10⁻⁶."""

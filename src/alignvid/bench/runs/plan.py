@@ -20,6 +20,7 @@ from alignvid.errors import InputError
 from alignvid.generate.call import Defaults, Settings, check_accepts, settle
 from alignvid.generate.device import choose_device
 from alignvid.generate.guidance import check_schedule
+from alignvid.generate.guiders import check_guider
 from alignvid.generate.identity import model_identity
 from alignvid.generate.loading import find_model
 from alignvid.generate.plan import model_defaults, pipeline_class_of
@@ -94,6 +95,10 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
         guidance = _generation(spec, variant, image).guidance or model_defaults(source, pipeline_class).guidance
         if variant.cfg_high is not None:
             check_schedule(pipeline_class, variant.cfg_high, guidance)
+        if variant.guider is not None:
+            _check_alone(spec, variant)
+            steps = spec.steps or model_defaults(source, pipeline_class).steps
+            check_guider(variant.guider, pipeline_class, source.index, guidance=guidance, steps=steps)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
     model = model_identity(source, spec.loras)
     return assemble(
@@ -202,6 +207,12 @@ def _jobs_of(
                 model=decisive,
                 shared=shared,
             )
+
+
+def _check_alone(spec: BenchSpec, variant: Variant) -> None:
+    if spec.batch > 1 or variant.cfg_high is not None:
+        beside = "--batch" if spec.batch > 1 else "cfg_high"
+        raise InputError(f"Variant {variant.name!r}: guider and {beside} exclude each other; leave one out.")
 
 
 def _check_has_images(variant: Variant, data: DataSet) -> None:

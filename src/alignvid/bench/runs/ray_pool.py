@@ -16,9 +16,19 @@ from typing import Any
 
 from alignvid.bench.runs.attempts import MAX_CRASHES
 from alignvid.bench.runs.pools import AnyWorker, Begin, Work
-from alignvid.errors import AlignvidError, InputError, MissingExtra
+from alignvid.errors import AlignvidError, InputError, MissingExtra, pass_on_interrupt
 
 LOCAL = "local"
+_STARTS = 3
+_PATIENCE = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it would call home
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change to come
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_failure_threshold": "30",
+}
+"""For Ray's processes: a machine whose cores all load models may be silent for longer than Ray expects."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,19 +138,38 @@ class _Actor:
 
 
 def _connected(address: str, workers: int) -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.exceptions
     except ImportError as error:
         raise MissingExtra('Ray is not installed; install it: pip install "alignvid[ray]".') from error
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address == LOCAL:
+        _start(ray, max(workers, os.cpu_count() or 1))
+        return ray
     try:
-        if address == LOCAL:
-            ray.init(num_cpus=max(workers, os.cpu_count() or 1), **quiet)
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"Ray at {address!r} cannot be reached: {error}; start it, or give --ray {LOCAL}.") from error
     return ray
+
+
+def _start(ray: Any, cores: int) -> None:
+    """Ray on this machine. On a busy one a start may take longer than it waits for it, so that it is tried again."""
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    for tried in range(1, _STARTS + 1):
+        try:
+            ray.init(num_cpus=cores, **quiet)
+            return
+        except Exception as error:  # Ray has no class of its own for it
+            pass_on_interrupt(error)
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise InputError(f"Ray cannot be started here: {error}") from error
+            if tried == _STARTS:
+                raise InputError(
+                    f"Ray was not up within its 30 s, {_STARTS} times: this machine is too busy; run it later, or "
+                    "without --ray."
+                ) from error
+            logger.warning("Ray was not up within its 30 s, for this machine is busy; it is started again.")

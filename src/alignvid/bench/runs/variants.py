@@ -22,7 +22,8 @@ from alignvid.recipe import Recipe
 BASELINE, ALIGNVID, STILL = "baseline", "alignvid", "still"
 _COUNTS = {"cfg_high": "steps", "budget": "attempts", "n": "attempts"}
 _NUMBERS = ("guidance", "blur", "false_yes", "false_no", *_COUNTS)
-_TEXTS = ("prompts", "images")
+_TEXTS = ("guider", "prompts", "images")
+_GUIDER = "guider:"
 _CALL = (*_NUMBERS, *_TEXTS)
 
 
@@ -41,6 +42,8 @@ class Variant:
     way to raise adherence."""
     cfg_high: int | None = None
     """Guidance in the first so many steps only."""
+    guider: str | None = None
+    """A guider of diffusers in place of plain classifier-free guidance, by its short name."""
     prompts: str | None = None
     """A file of other prompts, as of a rewriter."""
     images: str | None = None
@@ -102,7 +105,7 @@ def check_variants(variants: Iterable[Variant]) -> None:
 
 
 def parse_variant(text: str, model: Sketch) -> Variant:
-    """Read one variant: "baseline", "still", "alignvid", a preset, a .toml file, or settings such as
+    """Read one variant: "baseline", "still", "alignvid", "guider:apg", a preset, a .toml file, or settings such as
     "gamma=1.5 guidance=3", those of several modulations with "&" between them.
 
     Raises: AlignvidError naming what is wrong.
@@ -111,6 +114,8 @@ def parse_variant(text: str, model: Sketch) -> Variant:
         return Variant(text)
     if text == STILL:
         return Variant(text, still=True)
+    if text.startswith(_GUIDER) and "=" not in text:
+        return Variant(text, guider=text.removeprefix(_GUIDER).strip())
     if "=" not in text and text[0].isdigit():
         raise InputError(
             f"{text!r} is no variant; commas part variants, so write blocks and streams of one with "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -22,6 +23,7 @@ from alignvid.errors import InputError, pass_on_interrupt
 from alignvid.files import sha256_of_bytes
 from alignvid.generate.call import call_arguments, frames_of
 from alignvid.generate.guidance import guided_until
+from alignvid.generate.guiders import guided_pipeline, run_guided
 from alignvid.generate.loading import find_model
 from alignvid.generate.loras import load_loras
 from alignvid.generate.memory import forget_peak, peak_bytes
@@ -114,24 +116,30 @@ class PipelineWorker:
 
     def _clips(self, task: Task, images: Sequence[bytes | None]) -> tuple[list[Chosen], Attachment | None]:
         self._forget_what_is_over(task)
-        recipe = task.jobs[0].variant.recipe
+        recipe, runner = task.jobs[0].variant.recipe, self._runner(task.jobs[0])
         with ExitStack() as stack:
             stack.enter_context(self.model.thread_limit())
             if self.spec.shares:  # first: a recipe may encode a text of its own
                 stack.enter_context(self.encodings.shared())
             attachment = stack.enter_context(
-                nullcontext() if recipe is None else attach(self.pipeline, recipe, strict=self.spec.strict)
+                nullcontext() if recipe is None else attach(runner, recipe, strict=self.spec.strict)
             )
-            if self.spec.shares:
+            if self.spec.shares and runner is self.pipeline:  # a guider's hooks change blocks between equal forwards
                 stack.enter_context(self.trajectories.shared(recipe, [later.recipe for later in task.followers]))
             pictures = [
                 _reference(job, image, self.spec.max_pixels) for job, image in zip(task.jobs, images, strict=True)
             ]
-            clips = chosen_clips(task.jobs, pictures, self._made)
+            clips = chosen_clips(task.jobs, pictures, partial(self._made, runner))
         return clips, attachment
 
-    def _made(self, jobs: Sequence[Job], pictures: Sequence[Image.Image | None]) -> list[Frames]:
-        return self._batch(jobs, pictures) if self.spec.batch > 1 else [self._single(jobs[0], pictures[0])]
+    def _made(self, runner: Any, jobs: Sequence[Job], pictures: Sequence[Image.Image | None]) -> list[Frames]:
+        return self._batch(jobs, pictures) if self.spec.batch > 1 else [self._single(jobs[0], pictures[0], runner)]
+
+    def _runner(self, job: Job) -> Any:
+        """What runs a job: the pipeline, or a modular one with a guider on its models."""
+        if job.variant.guider is None:
+            return self.pipeline
+        return guided_pipeline(self.pipeline, job.variant.guider, job.settings.guidance or 1.0)
 
     def _forget_what_is_over(self, task: Task) -> None:
         first = task.jobs[0]
@@ -144,7 +152,7 @@ class PipelineWorker:
             self.trajectories.forget()
         self._samples, self._inputs = samples, inputs
 
-    def _single(self, job: Job, reference: Image.Image | None) -> Frames:
+    def _single(self, job: Job, reference: Image.Image | None, runner: Any) -> Frames:
         import torch
 
         spec = self.spec.generation(
@@ -158,7 +166,8 @@ class PipelineWorker:
         generator = torch.Generator("cpu").manual_seed(job.noise_seed)
         arguments |= {**self.model.source.extra_arguments, "generator": generator}
         with torch.no_grad():
-            return frames_of(self.pipeline(**arguments))
+            made = runner(**arguments) if job.variant.guider is None else run_guided(runner, arguments)
+            return frames_of(made)
 
     def timed(self, job: Job, image: bytes | None) -> Timed:
         """What a clip of this job would cost, from one that is stopped being denoised after its second step.
@@ -175,7 +184,7 @@ class PipelineWorker:
         forget_peak(self.model.device.name)
         begin = time.perf_counter()
         with self.model.thread_limit(), steps_reported(self.pipeline, BASELINE, short.settings.steps, note):
-            clip = self._single(short, _reference(short, image, self.spec.max_pixels))
+            clip = self._single(short, _reference(short, image, self.spec.max_pixels), self.pipeline)
         seconds = time.perf_counter() - begin
         step = moments[-1] - moments[-2] if len(moments) > 1 else seconds
         other = max(seconds - step * len(moments), 0.0)

@@ -26,6 +26,17 @@ class Cache(Protocol):
         ...
 
 
+class PassCache(Protocol):
+    """A cache of which only this is known: it has a slot for each pass, or one for all of them; see `PassSlots`."""
+
+    def forget(self, pass_name: str | None, *, of_pass: bool) -> None:
+        """Before a forward of that pass: forget what one slot for all passes holds; and the pass's own, if `of_pass`.
+
+        Must do nothing where the cache is off.
+        """
+        ...
+
+
 class Slots(Generic[Slot]):
     """How the gain acted where each slot of a cache was filled; a slot never seen was filled without one.
 
@@ -50,18 +61,19 @@ class Slots(Generic[Slot]):
 
 
 class PassSlots:
-    """Slots of a cache of which only this is known: it has one for each pass, or one for all of them."""
+    """Slots of caches of which only this is known: they have one for each pass, or one for all of them."""
 
     def __init__(self) -> None:
         """Nothing has acted yet."""
         self._by_pass: Slots[str | None] = Slots()
-        self._for_all: Slots[None] = Slots()
+        self._last: Samples = False
 
     def differ(self, pass_name: str | None, samples: Samples) -> tuple[bool, bool]:
         """Whether the pass's own slot, and the one for all passes, were filled where the gain acted otherwise."""
-        return self._by_pass.differs(pass_name, samples), self._for_all.differs(None, samples)
+        before, self._last = self._last, samples
+        return self._by_pass.differs(pass_name, samples), samples != before
 
     def clear(self) -> list[str | None]:
         """Begin anew; the passes whose slots were filled with a gain."""
-        self._for_all.clear()
+        self._last = False
         return self._by_pass.clear()

@@ -12,8 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from alignvid.host.caches.cache import PassSlots, Samples
-
 
 class DiffusersHooks:
     """The stateful hooks on one transformer's modules (a duck-typed `diffusers.hooks.HookRegistry` each)."""
@@ -21,26 +19,14 @@ class DiffusersHooks:
     def __init__(self, transformer: nn.Module) -> None:
         """Hooks are looked for at each edge, for they come and go."""
         self._transformer = transformer
-        self._slots = PassSlots()
 
-    def see(self, pass_name: str | None, samples: Samples) -> None:
+    def forget(self, pass_name: str | None, *, of_pass: bool) -> None:
         """States by pass at the edge of that pass, a state for all passes wherever the forward before differs."""
-        is_edge, is_other = self._slots.differ(pass_name, samples)
-        if is_edge or is_other:
-            for hook in _stateful_hooks(self._transformer):
-                if is_edge:
-                    _forget_pass(hook, pass_name)
-                if hasattr(hook, "state"):
-                    _forget_forward(hook)
-
-    def forget_all(self) -> None:
-        """The passes in whose last forward a gain acted."""
-        if with_gain := self._slots.clear():
-            for hook in _stateful_hooks(self._transformer):
-                for name in with_gain:
-                    _forget_pass(hook, name)
-                if hasattr(hook, "state"):
-                    _forget_forward(hook)
+        for hook in _stateful_hooks(self._transformer):
+            if of_pass:
+                _forget_pass(hook, pass_name)
+            if hasattr(hook, "state"):
+                _forget_forward(hook)
 
 
 def _stateful_hooks(transformer: nn.Module) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from alignvid.host.caches.cache import Cache, Samples, Slots
+from alignvid.host.caches.cache import Cache, PassCache, PassSlots, Samples
 from alignvid.host.caches.cache_dit import CacheDit
 from alignvid.host.caches.diffusers import DiffusersHooks
 from alignvid.host.caches.family import FamilyCache
@@ -32,11 +32,12 @@ class EdgeWatch:
         own: OwnCache | None = None,
     ) -> None:
         """Nothing acts yet, so what was cached before is without a gain. `forget`, `own`: the family's."""
-        self._caches: list[Cache] = [DiffusersHooks(transformer), CacheDit(transformer), ParaAttn(transformer)]
+        self._by_pass: list[PassCache] = [DiffusersHooks(transformer)]
         if forget is not None:
-            self._caches.append(FamilyCache(transformer, forget))
+            self._by_pass.append(FamilyCache(transformer, forget))
+        self._slots = PassSlots()
+        self._of_libraries: list[Cache] = [CacheDit(transformer), ParaAttn(transformer)]
         self._given = None if own is None else GivenCache(transformer, own)
-        self._passes: Slots[str | None] = Slots()
         self._transformer = transformer
 
     @property
@@ -50,16 +51,27 @@ class EdgeWatch:
 
         Returns: whether it acts there otherwise than in the last forward of that pass.
         """
-        for cache in self._caches:
-            cache.see(pass_name, samples)
-        is_edge = self._passes.differs(pass_name, samples)
+        is_edge, is_other = self._slots.differ(pass_name, samples)
+        if is_edge or is_other:
+            for cache in self._by_pass:
+                cache.forget(pass_name, of_pass=is_edge)
+        if self._has_library():
+            for library in self._of_libraries:
+                library.see(pass_name, samples)
         of_given = None if self._given is None or arguments is None else self._given.see(arguments, samples)
         return is_edge if of_given is None else of_given
 
+    def _has_library(self) -> bool:
+        left = vars(self._transformer)
+        return "_context_manager" in left or "_is_cached" in left
+
     def forget_all(self) -> None:
         """Let nothing that was computed with a gain outlive the attachment."""
-        for cache in self._caches:
-            cache.forget_all()
+        if with_gain := self._slots.clear():
+            for cache in self._by_pass:
+                for pass_name in with_gain:
+                    cache.forget(pass_name, of_pass=True)
+        for library in self._of_libraries:
+            library.forget_all()
         if self._given is not None:
             self._given.forget_all()
-        self._passes.clear()

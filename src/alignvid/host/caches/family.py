@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from torch import nn
 
-from alignvid.host.caches.cache import PassSlots, Samples
-
 
 class FamilyCache:
     """What a family's `forget` empties; whether that is one slot for all passes or one for each is not known."""
@@ -16,14 +14,7 @@ class FamilyCache:
         """`forget` must do nothing where the cache is off."""
         self._transformer = transformer
         self._forget = forget
-        self._slots = PassSlots()
 
-    def see(self, pass_name: str | None, samples: Samples) -> None:
-        """At the edge of the pass, and also where only the forward of another pass before it differs."""
-        if any(self._slots.differ(pass_name, samples)):
-            self._forget(self._transformer)
-
-    def forget_all(self) -> None:
-        """Only if a gain acted in the last forward of some pass."""
-        if self._slots.clear():
-            self._forget(self._transformer)
+    def forget(self, pass_name: str | None, *, of_pass: bool) -> None:
+        """Also where only the forward of another pass before it differs."""
+        self._forget(self._transformer)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from alignvid.attachment.attach import preset_for
+from alignvid.blocks import BlockSet
 from alignvid.errors import InputError
 from alignvid.miniature import load_pipeline
 from alignvid.miniature.evaluate import DEFAULT_STEPS, Outcome, Variant, evaluate, trials
@@ -26,7 +27,7 @@ from alignvid.miniature.training.statistics import bootstrap_mean
 from alignvid.miniature.wordings import FORM_SETS, FormSet
 from alignvid.modulation import Scalar
 from alignvid.recipe import Recipe
-from alignvid.schedule import BlockSet, StepWindow
+from alignvid.schedule import StepWindow
 
 SCENES = {"development": DEVELOPMENT, "held-out": HELD_OUT}
 STREAM = "cross.text"
