@@ -69,8 +69,8 @@ CHOOSE: Mapping[str, Recipe | None] = {
     "text ×1.82, odds ×4 in blocks 3-5": both(text(1.82), odds(4, **LAST)),
     "text ×1.82 in the first half of the steps, odds ×8": both(text(1.82, **EARLY), odds(8)),
 }
-CHOSEN = ("text ×1.82, odds ×2",)
-"""By the development scenes; the held-out ones compare it with the preset."""
+CHOSEN = "text ×1.82, odds ×4 in blocks 3-5"
+"""By the development scenes, none of whose mixtures beats the preset in both; it shows the most."""
 EMPHASES = {
     "×1.82": lambda chosen: Emphasis(dict.fromkeys(chosen, 1.82)),
     "odds ×4": lambda chosen: Emphasis(dict.fromkeys(chosen, 4.0), "odds"),
@@ -99,7 +99,7 @@ STAGES = {
     "choose": Stage(DEVELOPMENT, CHOOSE, {}, PRESET, "Mixtures on development scenes"),
     "check": Stage(
         HELD_OUT,
-        {name: CHOOSE[name] for name in ("baseline", PRESET, *CHOSEN)},
+        {name: CHOOSE[name] for name in (PRESET, CHOSEN)},
         {},
         PRESET,
         "On held-out scenes",
