@@ -131,19 +131,19 @@ def table(stage: Stage, records: Path) -> str:
     rows = read_rows(records)
     names = [name for name in (*stage.recipes, *stage.by_trial) if any(row.variant == name for row in rows)]
     seeds = {row.noise_seed for row in rows if row.variant == names[-1]}
+    base = by_scene(rows, stage.base, "both", seeds)
     lines = [
         f"| | edit shown, % | rest untouched, % | both, % | both, scenes more / fewer than {stage.base} |",
         "|---|---|---|---|---|",
     ]
     for name in names:
         rates = " | ".join(percent(mean(by_scene(rows, name, rate, seeds), (0.0, 1.0))) for rate in RATES)
-        values = [by_scene(rows, one, "both", seeds) for one in (stage.base, name)]
-        found = paired(*values, np.ones(len(values[0])))
+        found = paired(base, by_scene(rows, name, "both", seeds), np.ones(len(base)))
         change = "" if name == stage.base else f"{found.wins} / {found.losses}, p {found.p:.2g}"
         lines.append(f"| {name} | {rates} | {change} |")
     noises = "one noise seed" if len(seeds) == 1 else f"{len(seeds)} noise seeds"
     return (
-        f"### {stage.title}\n\n{len(values[0])} scenes, {noises}, 10 steps, guidance 1; 95 % interval over scenes; p "
+        f"### {stage.title}\n\n{len(base)} scenes, {noises}, 10 steps, guidance 1; 95 % interval over scenes; p "
         "is not adjusted for the number of rows.\n\n" + "\n".join(lines)
     )
 
