@@ -127,14 +127,9 @@ class LoopFolder:
         """Note a video that was written into the folder."""
         if made.file is None:
             raise InputError("An attempt without a file cannot be kept in a folder.")
-        facts: dict[str, Any] = {**made.facts(), "seconds": round(made.seconds, 3)}
-        row = AttemptRow(
-            number=number,
-            seed=seed,
-            file=str(made.file.relative_to(self.path)),
-            sha256=sha256_of_file(made.file),
-            **facts,
-        )
+        facts: dict[str, Any] = made.facts() | {"seconds": round(made.seconds, 3)}
+        file = str(made.file.relative_to(self.path))
+        row = AttemptRow(number=number, seed=seed, file=file, sha256=sha256_of_file(made.file), **facts)
         self._append(ATTEMPTS_FILE, row)
 
     def answers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from alignvid.bench.data.dataset import DataSet, ImageFile, Unusable
 from alignvid.bench.data.draw import drawn
@@ -100,7 +100,7 @@ def make_plan(spec: BenchSpec, *, on_gpu: bool | None = None) -> Plan:
             steps = spec.steps or model_defaults(source, pipeline_class).steps
             check_guider(variant.guider, pipeline_class, source.index, guidance=guidance, steps=steps)
     shared = {**spec.shared_settings, "dtype": spec.dtype or _default_dtype(spec, on_gpu)}
-    model = cast("ModelFacts", model_identity(source, spec.loras))  # which lacks nothing that may lack there
+    model = ModelFacts(**model_identity(source, spec.loras))
     return assemble(
         spec, variants, defaults=model_defaults(source, pipeline_class), model=model, shared=shared, data=data
     )

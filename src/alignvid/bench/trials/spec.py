@@ -47,7 +47,7 @@ class TrialSpec(ModelSettings):
 
     def bench(self, variants: tuple[str, ...] = (), model: str | None = None) -> BenchSpec:
         """The same as a run of the benchmark. Raises: InputError for a number that is out of range."""
-        shared: dict[str, Any] = {**self.model_settings, "model": model or self.model}
+        settings: dict[str, Any] = self.model_settings | {"model": model or self.model}
         return BenchSpec(
             data=self.data_name,
             variants=variants,
@@ -55,5 +55,5 @@ class TrialSpec(ModelSettings):
             shares=False,
             seeds=self.seeds,
             loras=self.loras,
-            **shared,
+            **settings,
         )
