@@ -103,7 +103,7 @@ def rows_of(models: Sequence[ModelOutcome]) -> list[tuple[str, ...]]:
             _estimate(arm.stillness, 3),
             f"{arm.acted} of {arm.made}" if arm.preset else "–",
             "–" if arm.time_ratio is None else f"{arm.time_ratio:.2f} x",
-            "–" if arm.more_bytes is None else f"{arm.more_bytes / 2**20:+.0f} MiB",
+            "–" if arm.more_bytes is None else f"{round(arm.more_bytes / 2**20):+d} MiB",
         )
         for one in models
         for arm in one.arms
