@@ -58,6 +58,7 @@ CHOOSE: Mapping[str, Recipe | None] = {
     "baseline": None,
     PRESET: text(1.82),
     "text ×2.7": text(2.7),
+    "words ×1.82": words(1.82),
     "words ×2.7": words(2.7),
     "odds ×4": odds(4),
     "odds ×8": odds(8),
