@@ -20,10 +20,13 @@ TEXT, IMAGE, SELF = (f"entropy of {name}, nats" for name in ("text attention", "
 MASS = "pooled mass on text, %"
 PROMPT = "text attention on the prompt's own tokens, %"
 SHOWN, UNTOUCHED = "edit shown, % of clips", "rest untouched, % of clips"
+FOLLOWED, NEGLECTED = "edit shown", "edit not shown"
 STALE = (
     "**Measured on the miniature's earlier weights**; those in this package were trained anew since. `make figures` "
     "measures them."
 )
+PARTED = (TEXT, MASS, PROMPT)
+"""Measures that are compared between the baseline's clips that show their edit and those that do not."""
 MEASURES = (TEXT, IMAGE, SELF, MASS, PROMPT, SHOWN, UNTOUCHED)
 
 
@@ -82,6 +85,11 @@ def written_part(data: Mapping[str, Any], *, shipped: str) -> str:
         lines.append(
             f"| {measure} | {' | '.join(_plain(point[measure], measure) for point in data['sweep'].values())} |"
         )
+    lines += ["", "| the baseline's clips | n | " + " | ".join(PARTED) + " |", f"|{'---|' * (2 + len(PARTED))}"]
+    for name, part in data["by_outcome"].items():
+        lines.append(
+            f"| {name} | {part['clips']} | {' | '.join(_plain(part[measure], measure) for measure in PARTED)} |"
+        )
     return "\n".join(lines)
 
 
@@ -93,7 +101,7 @@ def with_written_part(page: str, part: str) -> str:
 
 def _setting(data: Mapping[str, Any]) -> str:
     return (
-        f"n = {data['scenes']} development scenes, one noise seed each, {data['steps']} steps, guidance 1; "
+        f"n = {data['scenes']} held-out scenes, one noise seed each, {data['steps']} steps, guidance 1; "
         f"blur: {data['blur_sigma']:g} of {data['width']} pixels; AlignVid: {data['preset']}. In brackets 95 % "
         "bootstrap intervals over scenes; differences are paired, same prompt, picture and noise."
     )

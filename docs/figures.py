@@ -1,6 +1,6 @@
 """`make figures`: observe the miniature, and write all numbers and pictures of docs/attention.md.
 
-Development scenes, each run with the same noise as it is, with a blurred reference, with AlignVid's preset, and at two
+Held-out scenes, each run with the same noise as it is, with a blurred reference, with AlignVid's preset, and at two
 more gains. Writes docs/attention.json, docs/images/attention-*, and the tables of the page (attention_text.py).
 """
 
@@ -28,14 +28,14 @@ from alignvid.media.images import png_bytes
 from alignvid.miniature import load_pipeline
 from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH, first_frame
 from alignvid.miniature.evaluate import DEFAULT_STEPS, Trial, trials
-from alignvid.miniature.scenes import DEVELOPMENT
+from alignvid.miniature.scenes import HELD_OUT
 from alignvid.miniature.strict import judge_scene
 from alignvid.plots import change, heat_maps, lines, mean_map, overlaid, save_figure, sweep_curve
 from alignvid.plots.intervals import bootstrap_interval
 from alignvid.recipe import Recipe
 
 IMAGES = Path(__file__).parent / "images"
-SCENES = 36
+SCENES = 30
 BLUR_SIGMA = 2.0
 """Pixels, of a picture 80 pixels wide: shapes lose their corners and keep their places."""
 GAMMAS = (1.35, 2.5)
@@ -60,7 +60,7 @@ class Sample(NamedTuple):
 
 def main() -> None:
     torch.set_num_threads(1)  # sums in the same order everywhere
-    pipeline, cases = load_pipeline(), trials(DEVELOPMENT, SCENES)
+    pipeline, cases = load_pipeline(), trials(HELD_OUT, SCENES)
     variants = variants_of(preset_for(pipeline).recipe)
     samples = {
         name: [observed(pipeline, case, variant) for case in tqdm(cases, desc=name, mininterval=10)]
@@ -137,7 +137,15 @@ def data_of(samples: Mapping[str, Sequence[Sample]], preset: Any) -> dict[str, A
             name: estimates(tables[name] - tables[text.BASELINE]) for name in (text.BLURRED, text.ALIGNVID)
         },
         "sweep": {gamma: estimates(tables[gammas[gamma]]) for gamma in sorted(gammas, key=float)},
+        "by_outcome": by_outcome(tables[text.BASELINE]),
     }
+
+
+def by_outcome(table: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The baseline's clips that show their edit, and those that do not."""
+    is_shown = table[:, text.MEASURES.index(text.SHOWN)] > 0
+    parts = {text.FOLLOWED: table[is_shown], text.NEGLECTED: table[~is_shown]}
+    return {name: {"clips": len(part), **estimates(part)} for name, part in parts.items()}
 
 
 def estimates(table: np.ndarray) -> dict[str, list[float]]:

@@ -2,8 +2,7 @@
 
     python docs/following.py run FOLDER [--half claim] [--scenes 96] [--seeds 3] [--sets plain,preset,guided]    resumes
     python docs/following.py look FOLDER        previews of clips that are there, judged; resumes
-    python docs/following.py page FOLDER        tables from the records
-    python docs/following.py rungs FOLDER       other rungs and previews, replayed
+    python docs/following.py page FOLDER [--development FOLDER]    tables from the records, rungs and previews too
 
 `following_clips` makes and judges clips, `following_policies` replays policies on them.
 """
@@ -13,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from following_clips import PLAN, PREVIEWED, Table, look, run
 from following_policies import (
     ARMS,
     DRAWS,
-    GLANCES,
     LADDERS,
     MORE_ATTEMPTS,
     WRONG,
@@ -114,6 +113,10 @@ def judged_twice(table: Table) -> str:
     return "\n".join(lines)
 
 
+def _of(table: Table, cases: Mapping[str, Sequence[int]]) -> Table:
+    return {key: clip for key, clip in table.items() if clip.seed in cases.get(clip.scene, ())}
+
+
 def looked(records: Records) -> str:
     """What the asked judge says of previews against what it says of the finished clips."""
     lines = ["| steps | clips | finished: yes, preview: no | finished: no, preview: yes |", "|---|---|---|---|"]
@@ -125,49 +128,70 @@ def looked(records: Records) -> str:
     return "\n".join(lines)
 
 
-def page(folder: Path) -> None:
-    """Write the tables behind the mark."""
-    plan, records = json.loads((folder / PLAN).read_text()), Records.of(folder)
-    cases = known(records, ARMS.values())
-    arms = ARMS | {name: policy for name, policy in MORE_ATTEMPTS.items() if known(records, [policy]) == cases}
-    seeds = max(map(len, cases.values()))
+def page(folder: Path, development: Path | None) -> None:
+    """Write the tables behind the mark; those of rungs from the scenes that chose, too."""
+    plan, records, cases = opened(folder, ARMS.values())
+    arms = ARMS | {name: policy for name, policy in MORE_ATTEMPTS.items() if _is_known(policy, records, cases)}
     parts = [
-        f"### Policies\n\n{len(cases)} scenes of the {plan['half']} half, {seeds} noise seeds of each attempt; 95 % "
-        f"interval over scenes; weights {plan['weights'][:12]}.\n\n" + tables(arms, records, cases, "preset once"),
+        f"### Policies\n\n{_counted(plan, cases)}.\n\n{tables(arms, records, cases, 'preset once')}",
         f"### Judges made wrong on purpose\n\nThe loop at the preset, budget 3, on the same clips; errors drawn "
         f"{DRAWS} times. Each answer, about the edit and about the rest, is turned with this probability.\n\n"
         + tables({"as it is": Policy(always("preset"), 3), **WRONG}, records, cases, "as it is"),
-        f"### The judge that is asked\n\nAll clips above.\n\n{judged_twice(records.clips)}",
+        f"### The judge that is asked\n\nAll clips of these scenes.\n\n{judged_twice(_of(records.clips, cases))}",
     ]
+    parts += [f"### Rungs\n\n{rungs(one)}" for one in (development, folder) if one is not None]
     before = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     PAGE.write_text(f"{before}{MARK}\n\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def rungs(folder: Path) -> None:
-    """Print ladders of other sets, and policies with previews, as far as their clips are there."""
-    records = Records.of(folder)
-    cases = known(records, [LADDERS["preset ×3"]])
-    print(f"{len(cases)} scenes, {sum(map(len, cases.values()))} with their seeds\n")
-    for policies in (LADDERS, GLANCES):
-        there = {name: policy for name, policy in policies.items() if known(records, [policy]) == cases}
-        print(tables(there, records, cases, "preset ×3"))
-    print(f"\n{looked(records)}")
+def opened(folder: Path, policies: Iterable[Policy]) -> tuple[dict[str, Any], Records, dict[str, list[int]]]:
+    """Plan, records, and the scenes that are there with all seeds."""
+    plan, records = json.loads((folder / PLAN).read_text()), Records.of(folder)
+    return plan, records, {scene: own for scene, own in known(records, policies).items() if len(own) == plan["seeds"]}
+
+
+def rungs(folder: Path) -> str:
+    """Ladders of other sets, and previews, as far as their clips are there."""
+    plan, records, cases = opened(folder, [LADDERS["preset ×3"]])
+    with_rungs = {scene for name, scene, *_ in records.clips if name == "guided first"}
+    cases = {scene: seeds for scene, seeds in cases.items() if scene in with_rungs}
+    there = {name: policy for name, policy in LADDERS.items() if _is_known(policy, records, cases)}
+    parts = [f"{_counted(plan, cases)}.", tables(there, records, cases, "preset ×3")]
+    if records.previews:
+        parts.append(f"Previews of the preset's clips, by the asked judge, about the edit:\n\n{looked(records)}")
+    return "\n\n".join(parts)
+
+
+def _is_known(policy: Policy, records: Records, cases: Mapping[str, Sequence[int]]) -> bool:
+    found = known(records, [policy])
+    return all(set(seeds) <= set(found.get(scene, ())) for scene, seeds in cases.items())
+
+
+def _counted(plan: Mapping[str, Any], cases: Mapping[str, Sequence[int]]) -> str:
+    seeds = f"{plan['seeds']} noise seeds" if plan["seeds"] > 1 else "one noise seed"
+    return (
+        f"{len(cases)} scenes of the {plan['half']} half, {seeds} of each attempt; 95 % interval over scenes; weights "
+        f"{plan['weights'][:12]}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("run", "look", "page", "rungs"))
+    parser.add_argument("command", choices=("run", "look", "page"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=("development", "claim"), default="claim")
     parser.add_argument("--scenes", type=int, default=96)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", default="preset,plain,guided")
     parser.add_argument("--attempts", type=int, default=3, help="at most so many of each set")
+    parser.add_argument("--development", type=Path, help="of page: folder of the scenes that chose rungs")
     given = parser.parse_args()
     if given.command == "run":
         run(given.folder, given.half, given.scenes, given.seeds, given.sets.split(","), given.attempts)
+    elif given.command == "look":
+        look(given.folder)
     else:
-        {"look": look, "page": page, "rungs": rungs}[given.command](given.folder)
+        page(given.folder, given.development)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Set(NamedTuple):
     """Steps with guidance, from the first one on, where there is any."""
     has_previews: bool = False
     is_rung: bool = False
-    """Whether it is made from the second attempt on, where the preset's first was not right."""
+    """Whether its later attempts are made only where the first one, or the preset's, was not right."""
 
     def forwards(self, steps: int = STEPS) -> int:
         """Of the transformer in the first so many steps."""
@@ -74,9 +74,7 @@ SETS = {
     "plain": Set(lambda pipeline: None, 3),
     "guided": Set(lambda pipeline: None, 1, guidance=4.0),
     "preset": Set(_own(), 6, has_previews=True),
-    "γ 1.5": Set(_own(1.5), 3, is_rung=True),
     "γ 2.4": Set(_own(2.4), 3, is_rung=True),
-    "γ 3": Set(_own(3.0), 3, is_rung=True),
     "words": Set(_own(None, LogBias(2.0, {"cross.words": 1.0})), 3, is_rung=True),
     "guided first": Set(_own(), 3, guidance=4.0, guided_steps=3, is_rung=True),
 }
@@ -145,13 +143,14 @@ def run(folder: Path, half: Half, scenes: int, seeds: int, sets: Sequence[str], 
                 wanted = [Wanted(sample, seed, attempt) for sample in group]
                 if missing := [one for one in wanted if not _is_done(done, name, one)]:
                     _make(folder, batched(pipeline), missing, name)
-        done = read(folder)
+                    done = read(folder)
         print(f"{name}, {first + len(group)} of {scenes} scenes, {process_time():.0f} s", flush=True)
 
 
 def _is_done(done: Table, name: str, wanted: Wanted) -> bool:
     scene, seed, attempt = wanted.sample.id, wanted.seed, wanted.attempt
-    is_needless = SETS[name].is_rung and (attempt == 1 or done["preset", scene, seed, 1].is_right)
+    firsts = [done.get((one, scene, seed, 1)) for one in ("preset", name)]
+    is_needless = SETS[name].is_rung and attempt > 1 and all(clip is not None and clip.is_right for clip in firsts)
     return is_needless or (name, scene, seed, attempt) in done
 
 

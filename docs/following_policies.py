@@ -128,19 +128,17 @@ LADDERS = {
     "preset ×3": Policy(always("preset"), 3),
     **{
         f"{name} {how}": policy
-        for name in ("γ 1.5", "γ 2.4", "γ 3", "words", "guided first")
+        for name in ("γ 2.4", "words", "guided first")
         for how, policy in {
+            "×3": Policy(always(name), 3),
             "after one preset": Policy(after(1, name), 3),
             "after two presets": Policy(after(2, name), 3),
             "if the edit is missing": Policy(by_fault(name, "preset"), 3),
         }.items()
     },
-    "γ 2.4 if the edit is missing, else γ 1.5": Policy(by_fault("γ 2.4", "γ 1.5"), 3),
-    "γ 3 if the edit is missing, else γ 1.5": Policy(by_fault("γ 3", "γ 1.5"), 3),
 }
-GLANCES = {f"preset ×{most}": Policy(always("preset"), most) for most in (3, 4, 6)} | {
-    f"preset ×{most}, ended after step {step} unless it shows": Policy(always("preset"), most, preview=step)
-    for most in (3, 4, 6)
+LADDERS |= {
+    f"preset ×3, ended after step {step} unless it shows": Policy(always("preset"), 3, preview=step)
     for step in PREVIEWED
 }
 

@@ -69,8 +69,8 @@ CHOOSE: Mapping[str, Recipe | None] = {
     "text ×1.82, odds ×4 in blocks 3-5": both(text(1.82), odds(4, **LAST)),
     "text ×1.82 in the first half of the steps, odds ×8": both(text(1.82, **EARLY), odds(8)),
 }
-CHOSEN = ("text ×1.82, odds ×2",)
-"""By the development scenes; the held-out ones compare it with the preset."""
+CHOSEN = "text ×1.82, odds ×4 in blocks 3-5"
+"""By the development scenes, none of whose mixtures beats the preset in both; it shows the most."""
 EMPHASES = {
     "×1.82": lambda chosen: Emphasis(dict.fromkeys(chosen, 1.82)),
     "odds ×4": lambda chosen: Emphasis(dict.fromkeys(chosen, 4.0), "odds"),
@@ -99,7 +99,7 @@ STAGES = {
     "choose": Stage(DEVELOPMENT, CHOOSE, {}, PRESET, "Mixtures on development scenes"),
     "check": Stage(
         HELD_OUT,
-        {name: CHOOSE[name] for name in ("baseline", PRESET, *CHOSEN)},
+        {name: CHOOSE[name] for name in (PRESET, CHOSEN)},
         {},
         PRESET,
         "On held-out scenes",
@@ -131,19 +131,19 @@ def table(stage: Stage, records: Path) -> str:
     rows = read_rows(records)
     names = [name for name in (*stage.recipes, *stage.by_trial) if any(row.variant == name for row in rows)]
     seeds = {row.noise_seed for row in rows if row.variant == names[-1]}
+    base = by_scene(rows, stage.base, "both", seeds)
     lines = [
         f"| | edit shown, % | rest untouched, % | both, % | both, scenes more / fewer than {stage.base} |",
         "|---|---|---|---|---|",
     ]
     for name in names:
         rates = " | ".join(percent(mean(by_scene(rows, name, rate, seeds), (0.0, 1.0))) for rate in RATES)
-        values = [by_scene(rows, one, "both", seeds) for one in (stage.base, name)]
-        found = paired(*values, np.ones(len(values[0])))
+        found = paired(base, by_scene(rows, name, "both", seeds), np.ones(len(base)))
         change = "" if name == stage.base else f"{found.wins} / {found.losses}, p {found.p:.2g}"
         lines.append(f"| {name} | {rates} | {change} |")
     noises = "one noise seed" if len(seeds) == 1 else f"{len(seeds)} noise seeds"
     return (
-        f"### {stage.title}\n\n{len(values[0])} scenes, {noises}, 10 steps, guidance 1; 95 % interval over scenes; p "
+        f"### {stage.title}\n\n{len(base)} scenes, {noises}, 10 steps, guidance 1; 95 % interval over scenes; p "
         "is not adjusted for the number of rows.\n\n" + "\n".join(lines)
     )
 

@@ -29,7 +29,7 @@ PAGE = Path(__file__).parent / "follow.md"
 MARK = "<!-- written by docs/slider.py from here on -->"
 PLACES = (-1.0, -0.5, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 HALVES = {"development": DEVELOPMENT, "claim": HELD_OUT}
-ALL_SETTINGS = ((4, 1.0), (8, 1.0), (10, 1.0), (10, 3.0))
+ALL_SETTINGS = ((4, 1.0), (8, 1.0), (10, 1.0), (4, 3.0), (10, 3.0))
 """Denoising steps and guidance."""
 RATES = {
     "shown": lambda outcome: outcome.edit_shown,

@@ -1,27 +1,29 @@
 """The study on the miniature: run it, and write docs/study.md and its picture from the records.
 
-    python docs/study.py run FOLDER     both halves, measured, about five hours on one core; resumes
-    python docs/study.py page FOLDER    tables and picture from the records alone
+    python docs/study.py run FOLDER [--development 24] [--claim 60]    so many scenes of each half; resumes, and grows
+    python docs/study.py page FOLDER                                   tables and picture from the records alone
 
 Recipes are compared on the development half of OmitShapes, and claims are made on the other half.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from study_plan import ALIGNVID, BASELINE, HALVES, METRICS, STRENGTHS, TRENDS
+from study_plan import ALIGNVID, BASELINE, CURVES, HALVES, METRICS, SEEDS, STRENGTHS, TRENDS
 
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "study.md", HERE / "images" / "study"
 HEADINGS = ("edit shown", "rest untouched", "both")
 BATCH = 12
+SCENES = {"development": 24, "claim": 60}
+"""How many of each half are run unless told otherwise."""
 MARK = "<!-- written by docs/study.py from here on -->"
 LABEL: Any = {"textcoords": "offset points", "xytext": (0, 6), "ha": "center", "fontsize": 7, "weight": "bold"}
 CLEAR = 0.05  # a p-value above it shows nothing
@@ -32,18 +34,22 @@ class Rates(NamedTuple):
 
     samples: int
     seeds: int
+    facts: str
+    """When and with which weights the videos were made."""
     values: dict[str, dict[str, np.ndarray]]
     """By variant and metric: one number per sample, its seeds averaged."""
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, scenes: Mapping[str, int]) -> None:
+    """Make and measure the first so many scenes of each half, as far as they are not there."""
     from alignvid.bench.metrics import measure_run
     from alignvid.bench.run_folder import RunFolder
     from alignvid.bench.runs.running import run as run_bench
     from alignvid.bench.runs.spec import BenchSpec
 
-    for half, (variants, seeds) in HALVES.items():
-        spec: Any = {"data": "omitshapes", "half": half, "variants": variants, "seeds": seeds, "batch": BATCH}
+    for half, variants in HALVES.items():
+        spec: Any = {"data": "omitshapes", "half": half, "variants": variants, "seeds": SEEDS, "batch": BATCH}
+        spec["limit"] = scenes[half]
         run_bench(BenchSpec(**spec), folder / half)
         measure_run(RunFolder(folder / half), METRICS, protocol="native", sources={})
 
@@ -67,7 +73,8 @@ def read(folder: Path) -> Rates:
         variant: {metric: np.array([np.mean(found[variant, metric, name]) for name in whole]) for metric in METRICS}
         for variant in info.variant_names
     }
-    return Rates(len(whole), len(info.seeds), values)
+    facts = f"made from {info.created[:10]} on, the miniature's files {(info.model.get('digest') or '')[:12]}"
+    return Rates(len(whole), len(info.seeds), facts, values)
 
 
 def rate_table(rates: Rates) -> str:
@@ -175,27 +182,27 @@ def picture(rates: Rates) -> None:
 
     points = {variant: _point(metrics) for variant, metrics in rates.values.items()}
     ways = {way: [name for name in strengths if name in points] for way, strengths in STRENGTHS.items()}
-    curves = {way: names for way, names in ways.items() if len(names) > 1}
+    others = [name for way, names in ways.items() if way not in CURVES for name in names]
 
     @drawn
     def figure() -> Any:
         made, ((panel,),) = panels(1, 1)
         for across, up in points.values():
-            panel.errorbar(across[0], up[0], xerr=_arms(across), yerr=_arms(up), ecolor="0.85", elinewidth=0.7)
-        for (way, names), pen in zip(curves.items(), PENS[1:], strict=True):
-            line = [points[name] for name in (BASELINE, *names)]
+            panel.errorbar(across[0], up[0], xerr=_arms(across), yerr=_arms(up), ecolor="0.9", elinewidth=0.7)
+        for way, pen in zip(CURVES, PENS[1:], strict=False):
+            line = [points[name] for name in (BASELINE, *ways[way])]
             panel.plot(*zip(*[(across[0], up[0]) for across, up in line], strict=True), **pen.strokes, label=way)
-        for way in ways.keys() - curves.keys():
-            across, up = points[ways[way][0]]
-            panel.plot(across[0], up[0], "x", color="0.4")
-            panel.annotate(way, (across[0], up[0]), textcoords="offset points", xytext=(5, 3), fontsize=6.5)
-        for name, words in ((BASELINE, "baseline"), (ALIGNVID, "gain, all steps")):
+        for number, name in enumerate(others, start=1):
+            across, up = points[name]
+            panel.plot(across[0], up[0], "x", color="0.4", markersize=4, label=f"{number}  {name}")
+            panel.annotate(str(number), (across[0], up[0]), textcoords="offset points", xytext=(3, 2), fontsize=6)
+        for name, words in ((BASELINE, "baseline"), (ALIGNVID, "preset")):
             across, up = points[name]
             panel.plot(across[0], up[0], **PENS[0].strokes)
             panel.annotate(words, (across[0], up[0]), **LABEL)
         panel.set_xlabel("edit shown, %")
         panel.set_ylabel("rest untouched, %")
-        panel.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        panel.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=6.5)
         describe(
             made,
             f"Claim half of OmitShapes, n = {rates.samples} samples × {_seeds(rates)}. Along a curve a way grows "
@@ -229,8 +236,8 @@ def write_page(folder: Path) -> None:
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     parts = [
         head + MARK,
-        f"## Claims: the other half\n\nn = {claim.samples} samples × {_seeds(claim)}, seeds averaged first. "
-        "95 % BCa bootstrap intervals over samples; p by permutation.",
+        f"## Claims: the other half\n\nn = {claim.samples} samples × {_seeds(claim)}, seeds averaged first; "
+        f"{claim.facts}. 95 % BCa bootstrap intervals over samples; p by permutation.",
         rate_table(claim),
         against_table(claim, ALIGNVID),
         "### At an equal untouched rate\n\n"
@@ -240,7 +247,8 @@ def write_page(folder: Path) -> None:
         "can be; each bootstrap draw finds anew how many.",
         equal_table(development, claim),
         "![Edits shown against the rest untouched, by variant](images/study.svg)",
-        f"## Choices: the development half\n\nn = {development.samples} samples × {_seeds(development)}.",
+        f"## Choices: the development half\n\nn = {development.samples} samples × {_seeds(development)}; "
+        f"{development.facts}.",
         rate_table(development),
         f"## The paper's trends, on the development half\n\n“Not seen”: p above {CLEAR}, no correction over the rows.",
         trend_table(development),
@@ -263,5 +271,18 @@ def _p(value: float | None) -> str:
     return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "page"))
+    parser.add_argument("folder", type=Path)
+    for half, scenes in SCENES.items():
+        parser.add_argument(f"--{half}", type=int, default=scenes)
+    given = parser.parse_args()
+    if given.command == "run":
+        run(given.folder, {half: getattr(given, half) for half in SCENES})
+    else:
+        write_page(given.folder)
+
+
 if __name__ == "__main__":
-    {"run": run, "page": write_page}[sys.argv[1]](Path(sys.argv[2]))
+    main()

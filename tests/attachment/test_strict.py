@@ -191,6 +191,17 @@ CASES: list[tuple[Kind, Callable[[bool], None], str]] = [
 NAMES = [case.__name__ for _, case, _ in CASES]
 
 
+def test_attentions_that_are_idle_in_a_run_of_one_step_are_named_on_detaching():
+    """Other passes of that step might have run them, so that it is not known before."""
+    pipe, call = wan_t2v()
+    attachment = alignvid.attach(pipe, RECIPE)
+    pipe.transformer.blocks[1].forward = lambda hidden_states, *args, **more: hidden_states
+    generate(pipe, call, num_inference_steps=1)
+    assert "acts in part: 1 of the 3 attentions" in str(attachment)
+    with pytest.warns(UserWarning, match=r"acts in part: .* did not run .*: blocks\.1\.cross\."):
+        attachment.detach()
+
+
 @pytest.mark.parametrize(("kind", "case", "words"), CASES, ids=NAMES)
 @pytest.mark.contract(
     "acted",

@@ -198,6 +198,9 @@ def assert_each_branch_is_as_by_hand(name: str, made: Guided, passes: list[list[
 
 
 @pytest.mark.combines
+@pytest.mark.filterwarnings(
+    "ignore:.*blocks.1.self, blocks.1.cross"
+)  # AutoGuidance's unconditional pass has no block 1
 @pytest.mark.parametrize(("name", "combination"), _runs(["wan_i2v", "qwen_image_edit"]))
 def test_each_branch_of_a_guider_in_a_modular_pipeline_is_as_by_hand(name, combination, record_property):
     guider = combination.removeprefix("guider: ")

@@ -173,3 +173,12 @@ def test_wan22_runs_both_of_its_transformers(picture, tmp_path):
     made = generate(spec, tmp_path / "out")
     assert set(made.record.attachment["blocks"]) == {"transformer", "transformer_2"}
     assert made.record.attachment["active_forwards"] == made.record.attachment["forwards"] == 6
+
+
+def test_guidance_in_the_first_steps_alone_is_recorded_and_repeated(i2v_spec, tmp_path):
+    made = generate(replace(i2v_spec, guidance=3.0, cfg_high=1), tmp_path / "a")
+    assert made.record.attachment["forwards"] == 3 and made.record.spec["cfg_high"] == 1
+    again = repeat(tmp_path / "a", tmp_path / "b")
+    assert np.array_equal(made.frames["alignvid"], again.frames["alignvid"])
+    with pytest.raises(InputError, match="cfg_high=1 needs guidance to end, but guidance is 1"):
+        generate(replace(i2v_spec, guidance=1.0, cfg_high=1), tmp_path / "c")

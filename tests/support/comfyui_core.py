@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -46,7 +47,8 @@ HEADS, WIDTH, TEXT, WORDS, PICTURE = 2, 24, 16, 6, 5
 def stand_in_for_torchaudio() -> None:
     """It does not load beside a CPU torch, and ComfyUI's loaders import it whatever they load."""
     for name in ("torchaudio", "torchaudio.functional", "torchaudio.transforms"):
-        sys.modules.setdefault(name, ModuleType(name))
+        stub = sys.modules.setdefault(name, ModuleType(name))
+        stub.__spec__ = stub.__spec__ or ModuleSpec(name, None)  # others ask whether it is installed
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -13,6 +13,7 @@ from alignvid.miniature.scenes import Scene
 from comfyui_pack import pack
 
 STEPS = 10
+core.stand_in_for_torchaudio()
 
 
 @cache

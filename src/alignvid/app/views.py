@@ -106,7 +106,7 @@ def _card(run: Run, is_chosen: bool) -> str:
         f'{escape(record.spec["prompt"])}</span><small>{escape(facts)}</small><span class="av-links">'
         f'<button type="button" data-act="click" data-value="{run.id}">Open</button>'
         f'<button type="button" data-act="submit" data-value="{run.id}">Repeat</button>'
-        f'<a href="{place}/record.json" target="_blank">Open record</a></span></div></li>'
+        f'<a href="{place}/record.json" target="_blank">Record</a></span></div></li>'
     )
 
 

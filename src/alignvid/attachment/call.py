@@ -82,6 +82,8 @@ class Call:
         self.met: set[int] | None = None
         """Modules that stand for their attention and ran, by id; None where that need not be known."""
         self.edge = Edge(0, None, False)
+        self.begins_step = False
+        """Whether it is the first forward of its step."""
         self.facts: Any = None
         """What was found in its run; see `RunFacts`."""
         self.counts_as = 1

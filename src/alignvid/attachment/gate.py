@@ -88,7 +88,9 @@ class Gate:
         self._has_own_cache = forget is not None or host.family.reads.cache is not None
         self._turns, self._counting = Turns(), threading.Lock()
         self._runs: dict[int, RunFacts] = {}
-        self._idleness = Idleness(name, host, self.site_count, contract, attentions(installed, placements))
+        has_passes = any(part.clock.pipeline is not None for part in parts)
+        names = attentions(installed, placements)
+        self._idleness = Idleness(name, host, self.site_count, contract, names, has_passes=has_passes)
         self._prover = Prover(host, installed, placements)
         self.proves_runs = False
         """Whether a proof is taken in the first forward of each run in which the gain is on."""
@@ -190,6 +192,7 @@ class Gate:
         call.facts = facts
         call.met = set() if acting is not None and not facts.has_seen_all else None
         order = self._order.of((reading.run, reading.noise_level))  # passes that nothing announces, as a guider's
+        call.begins_step = order == 0
         call.edge = Edge(reading.run, (announced, samples_in(arguments), order), is_edge)
         with self._counting:
             self.counts.forwards += 1
@@ -258,6 +261,11 @@ class Gate:
             return self._prover.take(self.edges)
         finally:
             self._turns.end()
+
+    def idle_attentions(self) -> str:
+        """Attentions that did not run in a run of which one step is known; of others it was warned. Empty if none."""
+        runs = [facts for facts in self._runs.values() if facts.met and not facts.has_seen_all]
+        return next(filter(None, map(self._idleness.sentence_of_idle, runs)), "")
 
     def forget_arguments(self) -> None:
         """Keep nothing of what was run."""

@@ -30,7 +30,14 @@ class Idleness:
     """Forwards of one transformer in which the keys of some attentions were not multiplied, or blocks were left out."""
 
     def __init__(
-        self, name: str, host: Host, site_count: int, contract: Contract, attentions: Mapping[int, str]
+        self,
+        name: str,
+        host: Host,
+        site_count: int,
+        contract: Contract,
+        attentions: Mapping[int, str],
+        *,
+        has_passes: bool,
     ) -> None:
         """Nothing has acted yet.
 
@@ -40,7 +47,10 @@ class Idleness:
             site_count: attentions that are acted on.
             contract: hears of a gain that does nothing.
             attentions: names by the id of what stands for each in counts.
+            has_passes: whether a step may have several forwards, of which some leave out blocks on purpose, as
+                diffusers' guiders do; then one that runs in none of them is idle.
         """
+        self._has_passes = has_passes
         self._name, self._host, self._site_count, self._contract = name, host.name, site_count, contract
         self._attentions = attentions
         self._skips = SkipWatch()
@@ -54,6 +64,8 @@ class Idleness:
             may_skip: whether a cache that forgets where it must may have left out all blocks.
         """
         run, kind, is_edge = call.edge
+        if facts.met and call.begins_step:
+            self._judge(facts, run)
         if call.acting and not facts.has_acted and not may_skip:
             self._warn_of_nothing(run)
             return
@@ -62,8 +74,16 @@ class Idleness:
             facts.has_seen_all = True
             self._contract.warn("skipped blocks", skipped)
         elif call.met and not facts.has_seen_all and (is_edge or not may_skip):
+            facts.met |= call.met
+            if not self._has_passes:
+                self._judge(facts, run)
+
+    def _judge(self, facts: RunFacts, run: int) -> None:
+        """Once a run, when its first step with the gain is over."""
+        if not facts.has_seen_all:
             facts.has_seen_all = True
-            self._warn_of_idle([name for module, name in self._attentions.items() if module not in call.met], run)
+            if sentence := self.sentence_of_idle(facts):
+                self._contract.warn("idle attentions", f"{sentence}.", once_in=(self._host, run))
 
     def _warn_of_nothing(self, run: int) -> None:
         self._contract.warn(
@@ -76,19 +96,18 @@ class Idleness:
             once_in=(self._host, run),
         )
 
-    def _warn_of_idle(self, idle: Sequence[str], run: int) -> None:
-        """Where some attentions ran and others did not; that none did is said elsewhere."""
+    def sentence_of_idle(self, facts: RunFacts) -> str:
+        """Where some attentions ran in no pass of a run's first step with the gain; that none did is said elsewhere."""
+        idle = [name for module, name in self._attentions.items() if module not in facts.met]
         if not idle:
-            return
+            return ""
         more = f" and {len(idle) - _NAMED} more" if len(idle) > _NAMED else ""
-        self._contract.warn(
-            "idle attentions",
+        return (
             f"{len(idle)} of the {self._site_count} attentions of the {self._host} that AlignVid {self._name} acts on "
-            "did not run the norm of their keys in the first forward with the gain, so that nothing was multiplied "
+            "did not run the norm of their keys in the first step with the gain, so that nothing was multiplied "
             f"there: {', '.join(idle[:_NAMED])}{more}. A kernel reads the norm's weight in place of calling the norm, "
             "or their blocks are skipped: switch the fused kernel or the skipping off, use the model's class in "
-            "diffusers, or choose other blocks.",
-            once_in=(self._host, run),
+            "diffusers, or choose other blocks"
         )
 
 

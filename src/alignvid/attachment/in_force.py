@@ -183,7 +183,7 @@ class InForce:
         present = getattr(self.pipeline, name, None)
         was_let_go = present is None and gate.counts.forwards > 0  # to free its memory after a run
         if self.pipeline is None or was_let_go or holds(present, gate.host.transformer):
-            return ""
+            return f"acts in part: {idle}" if (idle := gate.idle_attentions()) else ""
         return (
             f"{done}: the pipeline's `{name}` is another one than when the gain was attached. Attach after putting a "
             "transformer into the pipeline"

@@ -37,8 +37,10 @@ class RunFacts:
     is_looked_at: bool = False
     """Whether all norms were looked at, as they are once a run."""
     has_acted: bool = False
+    met: set[int] = field(default_factory=set)
+    """Modules that stand for their attention and ran in its first step with the gain, by id."""
     has_seen_all: bool = False
-    """Whether it was looked at which attentions run in a forward with the gain, as it is once a run."""
+    """Whether it was looked at which attentions run in a step with the gain, as it is once a run."""
     has_met_tokens: bool = False
     has_proved: bool = False
 

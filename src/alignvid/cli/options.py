@@ -55,6 +55,9 @@ SPEC_OPTIONS = {
     "seed": click.option("--seed", type=int, help="Of the initial noise; 0 unless given."),
     "steps": click.option("--steps", type=int, help="Denoising steps."),
     "guidance": click.option("--guidance", type=float, help="Scale of classifier-free guidance."),
+    "cfg-high": click.option(
+        "--cfg-high", type=int, help="Steps with guidance, from the first one on; all unless given."
+    ),
     "size": click.option("--size", type=Size(), help="In multiples of 16; the shape of the image unless given."),
     "frames": click.option("--frames", type=int, help="Length of the video in frames."),
     "fps": click.option("--fps", type=float, help="Frames a second of the file."),

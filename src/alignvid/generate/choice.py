@@ -70,13 +70,15 @@ def choice_of(spec: GenerationSpec, model: Sketch, resolved: Summary, recorded: 
     )
 
 
-def settings_lines(settings: Settings, seed: int) -> dict[str, str]:
+def settings_lines(settings: Settings, spec: GenerationSpec) -> dict[str, str]:
     """The numbers of a run, each under a heading."""
     length = "one picture" if settings.frames is None else f"{settings.frames} frames at {settings.fps:g} a second"
     guidance = "none" if settings.guidance is None else f"{settings.guidance:g}"
+    if spec.cfg_high is not None:
+        guidance += f" in the first {spec.cfg_high}"
     return {
         "size": f"{settings.width}x{settings.height}, {length}",
-        "steps": f"{settings.steps}; guidance {guidance}; seed {seed}",
+        "steps": f"{settings.steps}; guidance {guidance}; seed {spec.seed}",
     }
 
 

@@ -26,13 +26,18 @@ def check_schedule(pipeline_class: type, steps: int, guidance: float | None) -> 
         raise InputError(f"cfg_high={steps} leaves no step with guidance; give 1 or more, or guidance=1.")
     if guidance is None or guidance <= 1:
         raise InputError(f"cfg_high={steps} needs guidance to end, but guidance is {guidance}; add guidance=5.")
-    kinds = {kind.__name__ for kind in pipeline_class.__mro__}
-    takes_callback = "callback_on_step_end" in inspect.signature(pipeline_class.__call__).parameters
-    if not takes_callback or not kinds & set(_TWO_PASSES):
+    if not can_end(pipeline_class):
         raise InputError(
             f"cfg_high={steps} is for pipelines with a pass for each branch ({', '.join(_TWO_PASSES)}); "
             f"{pipeline_class.__name__} decides once for all steps."
         )
+
+
+def can_end(pipeline_class: type) -> bool:
+    """Whether a pipeline asks before each step whether there is guidance."""
+    kinds = {kind.__name__ for kind in pipeline_class.__mro__}
+    takes_callback = "callback_on_step_end" in inspect.signature(pipeline_class.__call__).parameters
+    return takes_callback and bool(kinds & set(_TWO_PASSES))
 
 
 def guided_until(steps: int) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:

@@ -23,6 +23,7 @@ from alignvid.generate.call import (
 )
 from alignvid.generate.choice import Choice, choice_of, model_line, settings_lines
 from alignvid.generate.device import choose_device
+from alignvid.generate.guidance import check_schedule, guided_until
 from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.prompts import foreign_picture_note, unknown_words_note
 from alignvid.generate.recipes import parse_recipe
@@ -60,7 +61,7 @@ class Plan:
         return {
             **model_line(self.source),
             **self.choice.lines(),
-            **settings_lines(self.settings, self.spec.seed),
+            **settings_lines(self.settings, self.spec),
         }
 
 
@@ -91,6 +92,10 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     chosen = layout_of(spec, model, recipe)
     settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
+    arguments = {**call_arguments(pipeline_class, spec, settings, image), **source.extra_arguments}
+    if spec.cfg_high is not None:
+        check_schedule(pipeline_class, spec.cfg_high, settings.guidance)
+        arguments["callback_on_step_end"] = guided_until(spec.cfg_high)
     return Plan(
         spec=spec,
         source=source,
@@ -98,7 +103,7 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
         reference=reference,
         image=image,
         recipe=chosen.recipe,
-        arguments={**call_arguments(pipeline_class, spec, settings, image), **source.extra_arguments},
+        arguments=arguments,
         choice=choice_of(spec, model, chosen.layout.summary, recipe),
         notes=_notes(spec, source, settings, reference, pipeline_class),
     )

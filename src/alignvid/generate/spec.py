@@ -93,6 +93,8 @@ class GenerationSpec(ModelSettings):
     """One number in place of preset, gamma and streams: from -1, the picture, to 1, the prompt."""
     emphasise: str | None = None
     """Words or phrases of the prompt with a weight each, beside the recipe: "sunglasses:1.6, red:1.3"."""
+    cfg_high: int | None = None
+    """Steps with guidance, from the first one on; all of them unless given."""
     seed: int = 0
     """Of the initial noise; drawn on the CPU, so that it means the same on every device."""
     max_pixels: int = MAX_PIXELS
@@ -166,6 +168,7 @@ class GenerationSpec(ModelSettings):
         _check_range("steps", self.steps, 1, 1_000)
         _check_range("frames", self.frames, 1, 10_000)
         _check_range("guidance", self.guidance, 0, 100)
+        _check_range("cfg_high", self.cfg_high, 1, 1_000)
         _check_range("fps", self.fps, 0.1, 240)
         _check_range("max_pixels", self.max_pixels, 1, 10**10)
         for name in ("width", "height"):

@@ -13,7 +13,7 @@ import torch
 
 import alignvid
 from alignvid import BlockSet, Recipe, StepWindow
-from alignvid.errors import AlignvidError
+from alignvid.errors import AlignvidError, ContractWarning
 from alignvid.modulation import Alg, Dcag, DownUp, DyMoS, Grag, Modulation, Nag, Painter, RefKV
 from pipelines import generate
 from registry import BUILDERS
@@ -28,8 +28,16 @@ NEUTRAL: dict[str, Modulation] = {
 }
 OF_DETAIL = ("down-up", "alg")
 """They low-pass the reference, which in some tiny pipelines is of one colour."""
+NOTHING_THERE = {("hunyuan15_t2v", "painter"), ("motif_t2v", "painter"), ("cosmos25_t2w", "dymos")}
+"""Text-to-video with channels of a reference that hold zeros, and one of a single latent frame: nothing can change."""
+OWN_ENCODER = ("motif_i2v",)  # it asks its text encoder for a vision tower, which the T5 of these tests lacks
 EVERY_TIME = ("wan22_ti2v_5b",)
 NAMES = [name if name in EVERY_TIME else pytest.param(name, marks=pytest.mark.slow) for name in BUILDERS]
+
+
+def made_by(pipe: Any, call: dict[str, Any]) -> torch.Tensor:
+    torch.manual_seed(0)  # some pipelines encode their pictures without the generator
+    return generate(pipe, call)
 
 
 def everywhere(kind: Modulation) -> Recipe:
@@ -39,26 +47,27 @@ def everywhere(kind: Modulation) -> Recipe:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rival_acts_and_leaves_no_trace_or_is_refused_with_a_reason(name: str) -> None:
     pipe, call = BUILDERS[name]()
-    if isinstance(call, dict):
+    if isinstance(call, dict) and name not in OWN_ENCODER:
         give_encoders(pipe, call)
-    plain = generate(pipe, call)
+    plain = made_by(pipe, call)
     for kind in STRONG:
-        refusal = refused_with(pipe, call, kind, plain)
+        can_change = kind.kind not in OF_DETAIL and (name, kind.kind) not in NOTHING_THERE
+        refusal = refused_with(pipe, call, kind, plain if can_change else None)
         if refusal is None:
             with alignvid.attach(pipe, everywhere(NEUTRAL[kind.kind])):
-                assert torch.equal(generate(pipe, call), plain), kind
+                assert torch.equal(made_by(pipe, call), plain), kind
         else:
             assert len(refusal) > 40 and "\n" not in refusal, (kind, refusal)
-        assert torch.equal(generate(pipe, call), plain), kind
+        assert torch.equal(made_by(pipe, call), plain), kind
 
 
-def refused_with(pipe: Any, call: dict[str, Any], kind: Modulation, plain: torch.Tensor) -> str | None:
-    """Why it is refused, when it is attached or, where only a forward shows it, in the first one; None if it acts."""
+def refused_with(pipe: Any, call: dict[str, Any], kind: Modulation, plain: torch.Tensor | None) -> str | None:
+    """Why it is refused, or warned of, when it is attached or in the first forward; None if it acts."""
     try:
         with alignvid.attach(pipe, everywhere(kind)) as attachment:
-            acted = generate(pipe, call)
-    except AlignvidError as error:
+            acted = made_by(pipe, call)
+    except (AlignvidError, ContractWarning) as error:
         return str(error)
     assert attachment.acted_count > 0, kind
-    assert kind.kind in OF_DETAIL or not torch.equal(acted, plain), kind
+    assert plain is None or not torch.equal(acted, plain), kind
     return None

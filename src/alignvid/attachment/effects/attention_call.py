@@ -261,9 +261,7 @@ _users: dict[str, WeakSet[nn.Module]] = {}
 
 def _overheard(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(plain)
-    def dispatch(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
-    ) -> Tensor:
+    def dispatch(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Tensor:
         effects = _attending()
         if not effects:
             return plain(query, key, value, attn_mask, *args, **kwargs)
