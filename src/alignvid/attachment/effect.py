@@ -32,7 +32,9 @@ class State:
 
     def tokens_in(self, stream: str) -> int | None:
         """Tokens of a stream; None if it was not counted."""
-        if torch.compiler.is_compiling():  # as the size of a tensor: a plain number would be a graph for each value
+        if (
+            torch.compiler.is_dynamo_compiling()
+        ):  # as the size of a tensor: a plain number would be a graph for each value
             return self._sizes[stream].shape[0] if stream in self._sizes else None
         return self._counts.get(stream)
 
@@ -68,7 +70,7 @@ class Effect:
     @property
     def now(self) -> Any:
         """The state of the forward that is running in this thread."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return self.shared
         call = running_with(self)
         return self.shared if call is None else call.states[self]
@@ -228,7 +230,7 @@ class Several(Effect):
 
 def _is_on(effect: Effect) -> bool:
     now = effect.now
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         now.has_run = True
         return effect.is_neutral_in_graph or now.is_active
     return now.is_active

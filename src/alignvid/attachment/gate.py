@@ -29,7 +29,7 @@ from alignvid.attachment.preparing import Preparation
 from alignvid.attachment.proof import SiteChange
 from alignvid.attachment.proving import ActiveForward, Prover
 from alignvid.attachment.reading import Reader, Reading
-from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, warn_of_processor
+from alignvid.attachment.refusals import foreign_site, refuse_parts, refuse_replaced, refuse_trace, warn_of_processor
 from alignvid.attachment.swap import install, is_installed
 from alignvid.attachment.turns import Turns
 from alignvid.errors import AttachmentError
@@ -125,6 +125,7 @@ class Gate:
         outer = running_through(self)
         if outer is not None and outer.passes(door):
             return None
+        refuse_trace(self.host)
         arguments = self._signature.bind_partial(None, *args, **kwargs).arguments if args else kwargs
         self._turns.begin(self._must_be_alone)
         try:

@@ -157,13 +157,12 @@ def _gated_class(base: type[nn.Module]) -> type[nn.Module]:
 
     @wraps(base.forward)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return base.forward(self, *args, **kwargs)
         gate = gate_at(self)
         outer = None if gate is None else running_through(gate)
         if gate is None or (outer is not None and outer.passes((id(self), "forward"))):
             return base.forward(self, *args, **kwargs)
-        refuse_export(gate.host)
         running = gate.begin((id(self), "forward"), args, kwargs)
         if running is None:
             return base.forward(self, *args, **kwargs)

@@ -26,7 +26,7 @@ def eager(function: Callable[Given, Made]) -> Callable[Given, Made]:
 
     @wraps(function)
     def run(*args: Given.args, **kwargs: Given.kwargs) -> Any:
-        is_traced = torch.compiler.is_compiling() or get_eval_frame_callback() is not None
+        is_traced = torch.compiler.is_dynamo_compiling() or get_eval_frame_callback() is not None
         return disabled(*args, **kwargs) if is_traced else function(*args, **kwargs)
 
     return skip(run)

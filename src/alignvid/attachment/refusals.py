@@ -58,14 +58,15 @@ def refuse_reached(kind: str, placements: Sequence[Placement]) -> None:
 
 
 def refuse_export(host: Host) -> None:
-    """Raises: AttachmentError while torch.export, torch.jit.trace (torch.onnx.export) or make_fx traces a forward."""
-    if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and _is_traced()):
+    """Raises: AttachmentError while torch.export traces the transformer."""
+    if torch.compiler.is_exporting():
         raise AttachmentError(f"The {host.name} cannot be exported: {EXPORT_PROBLEM}")
 
 
-def _is_traced() -> bool:
-    """Whether torch.jit.trace or make_fx runs; dynamo can trace neither question."""
-    return torch._C._get_tracing_state() is not None or get_proxy_mode() is not None
+def refuse_trace(host: Host) -> None:
+    """Raises: AttachmentError while torch.jit.trace (torch.onnx.export) or make_fx does; dynamo cannot trace this."""
+    if torch._C._get_tracing_state() is not None or (torch._C._len_torch_dispatch_stack() and get_proxy_mode()):
+        raise AttachmentError(f"The {host.name} cannot be exported: {EXPORT_PROBLEM}")
 
 
 def refuse_parts(host: Host, modulation: Modulation, placements: Sequence[Placement]) -> None:

@@ -24,7 +24,7 @@ def stream_sizes(total: int, streams: Sequence[str], now: State) -> list[int]:
     counts = [now.tokens_in(stream) for stream in streams]
     rest = total - sum(count for count in counts if count is not None)
     # Compiled, `total` may be known on the device only (FramePack crops its text by a mask): there is no comparing it.
-    if not torch.compiler.is_compiling() and (rest < 0 or (rest > 0 and None not in counts)):
+    if not torch.compiler.is_dynamo_compiling() and (rest < 0 or (rest > 0 and None not in counts)):
         raise AttachmentError(
             f"{total} keys cannot be split into {now} and the rest: the family's token counts do not "
             "fit this model; see docs/families.md."

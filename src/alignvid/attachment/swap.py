@@ -202,7 +202,7 @@ def _acts(effect: Effect, module: nn.Module, is_counted: bool) -> bool:
 
     Raises: AttachmentError if no forward of the transformer is running.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         shared = effect.shared
         if not shared.is_in_force:
             _refuse_outside()
