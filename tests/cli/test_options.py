@@ -37,6 +37,7 @@ MEANINGS = {
     "--gamma": "strength",
     "--gpus-per-worker": "GPUs of one worker",
     "--guidance": "scale of classifier-free guidance",
+    "--cfg-high": "steps with guidance, from the first one on",
     "--half": "half of a data set",
     "--host": "address at which it answers",
     "--image": "reference image",
