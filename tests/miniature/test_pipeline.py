@@ -11,6 +11,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanImageToVideo
 from PIL import Image
 from transformers import CLIPVisionModel, UMT5EncoderModel
 
+import alignvid
 from alignvid.errors import InputError
 from alignvid.miniature import load_pipeline, weights_folder
 from alignvid.miniature.batches import batched
@@ -18,6 +19,7 @@ from alignvid.miniature.drawing import HEIGHT, WIDTH, first_frame
 from alignvid.miniature.evaluate import Variant, evaluate, trials
 from alignvid.miniature.scenes import DEVELOPMENT, sample_scene
 from alignvid.miniature.training.train_towers import pixel_values
+from alignvid.modulation import Nag
 
 STEPS = 3
 
@@ -90,3 +92,15 @@ def test_records_are_kept_and_not_made_again(pipeline: WanImageToVideoPipeline, 
     again = evaluate(pipeline, cases, variant, noise_seed=0, records=records)
     assert [(o.scene, o.edit_shown) for o in again[:2]] == [(o.scene, o.edit_shown) for o in first]
     assert len(records.read_text().splitlines()) == 3
+
+
+def test_a_batch_encodes_the_negative_text_of_nag_by_itself(pipeline: WanImageToVideoPipeline) -> None:
+    """Not the batch's own prompts in its place."""
+    prompts, nag = ["remove the red circle", "add a blue square at the top left"], Nag("a blue triangle", scale=4.0)
+    twin = batched(pipeline)
+    with alignvid.attach(twin, nag):
+        clips = twin.generate([picture(0), picture(1)], prompts, [0, 1], steps=STEPS, guidance=1.0)
+    with alignvid.attach(pipeline, nag):
+        alone = [single(pipeline, seed, prompt, 1.0) * 255 for seed, prompt in enumerate(prompts)]
+    assert all(np.abs(clip - one).max() <= 1.0 for clip, one in zip(clips, alone, strict=True))
+    assert np.abs(clips[0] - single(pipeline, 0, prompts[0], 1.0) * 255).max() > 1.0

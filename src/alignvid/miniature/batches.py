@@ -7,6 +7,7 @@ of its own would: same prompt encoding, same image tokens, same noise from its o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, cast
 
 import numpy as np
@@ -26,8 +27,15 @@ class BatchedImageToVideo(WanImageToVideoPipeline):
 
     # __call__ alone calls these three. Each takes what the method that it replaces takes, named only where it is used.
 
-    def encode_prompt(self, *_: Any, num_videos_per_prompt: int, **settings: Any) -> tuple[Tensor, Tensor | None]:
-        """Encode the batch's own prompts, once each."""
+    @wraps(WanImageToVideoPipeline.encode_prompt)  # who encodes a text by itself looks at what it takes
+    def encode_prompt(  # type: ignore[override]  # as what it wraps, which may be given less
+        self, *args: Any, num_videos_per_prompt: int | None = None, **settings: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode the batch's own prompts, once each, for the call that makes its videos, which says how many; and any
+        text that is asked for by itself, as NAG's, as it is.
+        """
+        if num_videos_per_prompt is None:
+            return super().encode_prompt(*args, **settings)
         return super().encode_prompt(**{**settings, "prompt": self.prompts, "num_videos_per_prompt": 1})
 
     def encode_image(self, image: Any, device: torch.device | None = None) -> Tensor:
