@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from alignvid.bench.comfyui.workflow import WIDGETS
 from alignvid.miniature.drawing import FRAMES, HEIGHT, WIDTH
 
 Graph = dict[str, dict[str, Any]]
-WIDGETS: Mapping[str, Any] = {
-    "preset": "auto",
-    "strength": "preset",
-    "gamma": 1.35,
-    "follow": 0.5,
-    "blocks": "",
-    "steps": "",
-    "streams": "",
-    "branch": "preset",
-    "measure": False,
-}
-"""Of AlignVid, as its page fills them in."""
 SAMPLER, SAVED = "8", "11"
 """Numbers of the nodes that sample and that save the frames, as PNG."""
 

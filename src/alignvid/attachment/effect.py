@@ -32,9 +32,8 @@ class State:
 
     def tokens_in(self, stream: str) -> int | None:
         """Tokens of a stream; None if it was not counted."""
-        if (
-            torch.compiler.is_dynamo_compiling()
-        ):  # as the size of a tensor: a plain number would be a graph for each value
+        # Compiled code reads it as the size of a tensor: a plain number would be a graph for each value.
+        if torch.compiler.is_dynamo_compiling():
             return self._sizes[stream].shape[0] if stream in self._sizes else None
         return self._counts.get(stream)
 

@@ -25,7 +25,7 @@ ATTACHES, REPORTS, SHOWS = "AlignVid", "AlignVidReport", "PreviewAny"
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _PASSES_ON = {ATTACHES: "model", REPORTS: "after"}
 """What each of our nodes gives on its first output, where nothing is attached."""
-_WIDGETS: Mapping[str, Any] = {
+WIDGETS: Mapping[str, Any] = {
     "preset": "auto",
     "strength": "preset",
     "gamma": 1.35,
@@ -36,6 +36,7 @@ _WIDGETS: Mapping[str, Any] = {
     "branch": "preset",
     "measure": False,
 }
+"""Of an AlignVid node, as ComfyUI's page fills them in."""
 _NAMES = {
     "width": ("width",),
     "height": ("height",),
@@ -88,7 +89,7 @@ class Workflow:
         if node is None:
             return _without_nodes(graph)
         for part in _of_type(graph, ATTACHES).values():
-            part["inputs"] = {"model": part["inputs"]["model"], **_WIDGETS, **node}
+            part["inputs"] = {"model": part["inputs"]["model"], **WIDGETS, **node}
         for key in _of_type(graph, REPORTS):
             graph[f"{key}-said"] = {"class_type": SHOWS, "inputs": {"source": [key, 2]}}
         return graph
