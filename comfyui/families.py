@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alignvid.errors import AttachmentError
 from alignvid.models import Family, KeyNorm, Reads, Site, Sizes, Stack, Time
 
-_OVERRIDE = "optimized_attention_override"
+from .calls import at_call, at_keys
 
 
 def branches(arguments: Any) -> tuple[str, ...]:
@@ -26,31 +26,12 @@ def branches(arguments: Any) -> tuple[str, ...]:
     return tuple("uncond" if number == 1 else "cond" for number in numbers)
 
 
-def at_attention(
-    args: tuple[Any, ...], kwargs: dict[str, Any], scale: Callable[[Tensor], Tensor]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of an attention module with which the keys of its attention call pass a function.
-
-    An override that is there already, such as that of another kernel, is called with those keys.
-    """
-    options = kwargs.get("transformer_options") or {}
-    earlier = options.get(_OVERRIDE)
-
-    def override(attention: Any, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **given: Any) -> Any:
-        key = scale(key)
-        if earlier is None:
-            return attention(query, key, value, *rest, **given)
-        return earlier(attention, query, key, value, *rest, **given)
-
-    return args, {**kwargs, "transformer_options": {**options, _OVERRIDE: override}}
-
-
 _TIME = Time(argument="timestep", scale=1.0, text="context", batch_order=branches)
 
 
 def _site(name: str, path: str, *keys: KeyNorm, query: str = "norm_q", **more: Any) -> Site:
-    """An attention of ComfyUI, which takes no mask of ours."""
-    return Site(name, path, keys, ignores_mask=True, query_norm=query, **more)
+    """An attention of ComfyUI, whose masks are built by its model; the call itself asks an override."""
+    return Site(name, path, keys, ignores_mask=True, call=at_call, query_norm=query, **more)
 
 
 def _row(
@@ -81,12 +62,29 @@ def _references(arguments: Any, patch: Any) -> int:
 # Wan: two softmaxes in cross-attention, one over the text, one over what CLIP sees in the reference picture
 
 
+def _wan_cross_keys(attention: Any, context: Tensor, arguments: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Keys of text and picture; ComfyUI lays what CLIP sees before the text."""
+    if not hasattr(attention, "k_img"):
+        return {"text": attention.norm_k(attention.k(context))}
+    count = arguments["context_img_len"]
+    return {
+        "image": attention.norm_k_img(attention.k_img(context[:, :count])),
+        "text": attention.norm_k(attention.k(context[:, count:])),
+    }
+
+
 def _wan_stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     has_reference = getattr(transformer, "ref_conv", None) is not None
     video = ("image", "video") if has_reference else ("video",)
     sites = (
         _site("self", "self_attn", KeyNorm("norm_k", video)),
-        _site("cross", "cross_attn", KeyNorm("norm_k", ("text",)), KeyNorm("norm_k_img", ("image",), is_optional=True)),
+        _site(
+            "cross",
+            "cross_attn",
+            KeyNorm("norm_k", ("text",)),
+            KeyNorm("norm_k_img", ("image",), is_optional=True),
+            keys_in_advance=_wan_cross_keys,
+        ),
     )
     return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False, is_optional=True)
 
@@ -111,12 +109,14 @@ def _wan_sizes(transformer: Any) -> Sizes:
 
 
 def _flux_stacks(*single: str, pictures: tuple[str, ...] = ("video", "image")) -> tuple[Stack, ...]:
+    """`single`: streams in the order of the softmax, that of the norm in single-stream blocks."""
     double = _site(
         "double",
         "",
         KeyNorm("img_attn.norm.key_norm", pictures, 2),
         KeyNorm("txt_attn.norm.key_norm", ("text",), 2),
         is_joint=True,
+        joint_order=single,
         writes_to_input=True,
         query="img_attn.norm.query_norm",
     )
@@ -180,7 +180,13 @@ def _hidream_counts(transformer: Any, arguments: Any) -> dict[str, int]:
 
 
 def _qwen_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    return {"image": _references(arguments, (1, transformer.patch_size, transformer.patch_size))}
+    patch = (1, transformer.patch_size, transformer.patch_size)
+    return {"text": arguments["context"].shape[1], "image": _references(arguments, patch)}
+
+
+def _sd3_counts(transformer: Any, arguments: Any) -> dict[str, int]:
+    """Both, for SD 3.5 has a second attention to the picture alone."""
+    return {"text": arguments["context"].shape[1], "video": _patches(arguments["x"], transformer.patch_size)}
 
 
 _AUDIO = {
@@ -243,6 +249,7 @@ FAMILIES = (
                         KeyNorm("norm_k", ("video", "image"), 2),
                         KeyNorm("norm_added_k", ("text",), 2),
                         is_joint=True,
+                        joint_order=("text", "video", "image"),
                     ),
                 ),
             ),
@@ -276,7 +283,7 @@ FAMILIES = (
     _row(
         "lumina2",
         ("lumina.model:NextDiT",),
-        (Stack("layers", (_site("single", "attention", KeyNorm("", ("text", "video"), 2, reach=at_attention)),)),),
+        (Stack("layers", (_site("single", "attention", KeyNorm("", ("text", "video"), reach=at_keys)),)),),
         _next_counts,
         check=_refuse_references,
     ),
@@ -287,7 +294,7 @@ FAMILIES = (
             Stack(
                 "blocks",
                 (
-                    _site("self", "self_attn", KeyNorm("", ("video",), 2, reach=at_attention)),
+                    _site("self", "self_attn", KeyNorm("", ("video",), reach=at_keys)),
                     _site("cross", "cross_attn", KeyNorm("k_norm", ("text",)), query="q_norm"),
                 ),
             ),
@@ -306,6 +313,6 @@ FAMILIES = (
             ),
         ),
     ),
-    _row("sd3", ("modules.diffusionmodules.mmdit:MMDiT",), (Stack("joint_blocks", (_SD3,)),)),
+    _row("sd3", ("modules.diffusionmodules.mmdit:MMDiT",), (Stack("joint_blocks", (_SD3,)),), _sd3_counts),
 )
 """The table. Classes that inherit from one of these (VACE, Camera, HuMo, Anima …) are described by its row."""

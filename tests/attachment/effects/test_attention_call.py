@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import alignvid
 import pipelines
-from alignvid.attachment.effects.attention_call import dispatching_module
+from alignvid.attachment.effects.dispatch import dispatching_module
 from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.modulation import ConflictAware, Energy, Scalar

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 import alignvid
 import pipelines
-from alignvid.attachment.effects.attention_call import AttentionCall
 from alignvid.attachment.effects.conflict import (
     Shares,
     attention_shares,
@@ -25,6 +24,7 @@ from alignvid.attachment.effects.conflict import (
 )
 from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
+from alignvid.models.attention_call import AttentionCall
 from alignvid.modulation import ConflictAware, from_dict
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow

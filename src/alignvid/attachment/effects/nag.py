@@ -22,7 +22,6 @@ from alignvid.attachment.effect import Effect, Installed, SwitchedEffect, Switch
 from alignvid.attachment.effects.attention_call import (
     Again,
     AttendingState,
-    AttentionCall,
     AttentionEffect,
     check_dispatched,
 )
@@ -31,6 +30,7 @@ from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.encoding import encoded_text
 from alignvid.host.sites import NormLocation, norm_of
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall
 from alignvid.models.family import Family
 from alignvid.models.paths import descend
 from alignvid.modulation.nag import Nag
