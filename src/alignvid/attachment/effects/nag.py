@@ -210,7 +210,8 @@ def _checked(where: NormLocation, host: Host) -> tuple[str, str]:
             "that a negative text would need a pass of its own. NAG is for cross-attention to text alone, such as "
             "Wan's."
         )
-    check_dispatched(where, Nag.kind)
+    if site.call is None:
+        check_dispatched(where, Nag.kind)
     if not site.text_through:
         raise UnknownTarget(
             f"It is not described by which modules {name} turns a text into what {site.name!r} is given "
