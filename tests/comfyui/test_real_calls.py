@@ -19,6 +19,9 @@ from alignvid.blocks import BlockSet
 from alignvid.errors import AlignvidError
 from alignvid.modulation import Dcag, Grag, RefKV
 from comfyui_classes import CASES, Case, Span, aligned, built, patch, placed, run
+from comfyui_pack import pack
+
+watch = pack("watch")
 
 Spans = Mapping[str, Span]
 Written = Callable[[Tensor, Tensor, Tensor, Tensor, Spans], tuple[Tensor, Tensor]]
@@ -218,6 +221,24 @@ def test_sd35_attends_to_the_picture_once_more_and_that_is_left_alone() -> None:
     model, spans = built(case), spans_of(case)
     expected = run(model, case, {"optimized_attention_override": written_out(spans, biased)})
     close(run(aligned(model, recipe=everywhere(LogBias(ODDS))), case), expected)
+
+
+@pytest.mark.parametrize("name", ["flux", "hunyuan_video", "qwen_image", "sd3"])
+def test_what_is_overheard_are_the_texts_keys(name: str) -> None:
+    """Their share of the attention of all other queries, beside the softmax written out."""
+    case, shares = CASES[name], []
+    model, spans = built(case), spans_of(case)
+    start, stop = spans["text"]
+
+    def share(logits: Tensor, q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
+        words = logits.softmax(-1)[..., start:stop].sum(-1)
+        shares.append(float(torch.cat([words[..., :start], words[..., stop:]], -1).mean()))
+        return logits, v
+
+    run(model, case, {"optimized_attention_override": written_out(spans, share)})
+    watching = watch.watched(model)
+    run(watching, case, key=watch.KEY)
+    assert [item.words for item in watch.watch_of(watching).heard] == pytest.approx(shares, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -352,8 +352,10 @@ def given(case: Case) -> dict[str, Any]:
     return inputs
 
 
-def run(model: Any, case: Case, options: Mapping[str, Any] | None = None, *, step: int = 0) -> Tensor:
-    """One forward at a step of four, through the wrappers of a MODEL as BaseModel.apply_model runs them."""
+def run(
+    model: Any, case: Case, options: Mapping[str, Any] | None = None, *, step: int = 0, key: str = patch.KEY
+) -> Tensor:
+    """One forward at a step of four, through the wrapper of a MODEL of that key as BaseModel.apply_model runs it."""
     sigmas = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
     inputs, now = given(case), sigmas[step : step + 1]
     options = {"sample_sigmas": sigmas, "sigmas": now, "cond_or_uncond": [0], **(options or {})}
@@ -368,7 +370,7 @@ def run(model: Any, case: Case, options: Mapping[str, Any] | None = None, *, ste
     x, context = inputs.pop("x"), inputs.pop("context")
     call = Applying()
     with torch.inference_mode():
-        for wrapper in model.get_wrappers("apply_model", patch.KEY):
+        for wrapper in model.get_wrappers("apply_model", key):
             return wrapper(call, x, now, None, context, None, options, **inputs)
         return call(x, now, None, context, None, options, **inputs)
 
