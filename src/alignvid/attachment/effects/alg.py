@@ -101,4 +101,4 @@ def alg_effects(modulation: Alg, host: Host, placements: Sequence[Placement]) ->
     """
     [(module, plain, _)] = down_up_effects(modulation, host, placements)
     assert isinstance(plain, DownUpReference)
-    return [Installed(module, ThreePasses(modulation, plain.reference, host.name))]
+    return [Installed(module, ThreePasses(modulation, plain.channels, host.name))]

@@ -23,7 +23,7 @@ class OnReference(SwitchedEffect):
     def __init__(self, channels: ReferenceChannels) -> None:
         """`channels`: where they lie."""
         super().__init__()
-        self.reference = channels
+        self.reference = self.channels = channels
 
     @abstractmethod
     def made_of(
@@ -33,7 +33,7 @@ class OnReference(SwitchedEffect):
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The input with another reference."""
-        latents, (_, start, stop) = args[0], self.reference
+        latents, (_, start, stop) = args[0], self.channels
         made = self.made_of(latents[:, start:stop])
         changed, switch = torch.cat([latents[:, :start], made, latents[:, stop:]], 1), self.now.switch
         if switch.ndim > 0:  # a switch for all needs no choice
@@ -62,4 +62,4 @@ def channels_of(host: Host, done: str, instead: str = "") -> ReferenceChannels:
 
 def at_its_door(host: Host, effect: OnReference) -> list[Installed]:
     """An effect, on the module that the input goes into."""
-    return [Installed(host.transformer.get_submodule(effect.reference.path), effect)]
+    return [Installed(host.transformer.get_submodule(effect.channels.path), effect)]
