@@ -18,7 +18,7 @@ from alignvid.errors import AttachmentError
 from alignvid.host import Host
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.models import family_of
-from native_code import imported_from, needs
+from native_code import imported_from, needs, overheard
 from native_wan import CLIP, SHIFT, STEPS, WanI2V
 
 pytestmark = [  # of theirs: an older name, and CUDA's autocast on a machine without it
@@ -250,10 +250,6 @@ def test_at_the_released_sizes_wans_own_class_has_the_papers_preset() -> None:
 
 
 def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
-    plain = native.run()
-    with alignvid.observe(native.pipe, steps=StepWindow.noise_above(0.9)) as trace:
-        assert torch.equal(native.run(), plain)
-    assert torch.equal(native.run(), plain)
-    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    entropy = overheard(native.run, native.pipe, StepWindow.noise_above(0.9))
     assert {f"{fact.site}.{fact.keys}" for fact in entropy} == set(streams_of(native))
     assert all(fact.noise_level > 0.9 for fact in entropy)
