@@ -6,6 +6,7 @@ docs/miniature.md says what it is, how it was trained and what it measured.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,16 @@ def weights_folder() -> Path:
 def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
     """The miniature on the CPU in single precision, silent; from another folder if one is given.
 
+    It is diffusers' own class with diffusers' own defaults, so that a call must say a size: height=80, width=80,
+    num_frames=9, and as few as num_inference_steps=10. One without is refused by a sentence that says so.
+
     Raises: InputError if the folder holds no pipeline; MissingExtra without diffusers.
     """
     require("generate", "The miniature", "diffusers", "transformers", "ftfy")
     import torch
     from diffusers import WanImageToVideoPipeline
+
+    from alignvid.miniature.sizes import sized
 
     folder = folder or weights_folder()
     if not (folder / "model_index.json").is_file():
@@ -40,4 +46,5 @@ def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
         )
     pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.prepare_latents = partial(sized, pipeline.prepare_latents, pipeline.transformer.config)
     return pipeline
