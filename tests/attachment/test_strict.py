@@ -168,6 +168,12 @@ def unknown_branch(strict: bool) -> None:
     generate(pipe, call, num_inference_steps=2, callback_on_step_end=look)
 
 
+def unknown_guidance(strict: bool) -> None:
+    pipe, call = framepack_f1()
+    alignvid.attach(pipe, follow=0.5, strict=strict)
+    generate(pipe, call, num_inference_steps=1, true_cfg_scale=2.0)
+
+
 def another_transformer(strict: bool) -> None:
     pipe, call, _ = with_another(strict)
     generate(pipe, call, num_inference_steps=1)
@@ -193,6 +199,7 @@ CASES: list[tuple[Kind, Callable[[bool], None], str]] = [
     ("assumed fraction", assumed_fraction, "the fraction of steps done is taken as 1 - noise level"),
     ("unknown fraction", unknown_fraction, "it is not known whether it lies within"),
     ("unknown branch", unknown_branch, "Which branch of guidance a forward of .* is .* not known"),
+    ("unknown guidance", unknown_guidance, "has guidance, whose scale is not known here: the gain acts as without"),
     ("another transformer", another_transformer, "does not act in this run: it runs another WanTransformer3DModel"),
     ("detached late", detached_late, "acts no longer: the pipeline's `transformer` is another one"),
 ]

@@ -54,9 +54,11 @@ class Effect:
     """Whether the gate must count the tokens of each stream before a forward."""
     reads_prompts = False
     """Whether the gate must watch the text encoders, and say which samples of a forward are prompts."""
+    reads_branch = False
+    """Whether it must know which pass of guidance a forward is; then its state has a `branch`."""
     runs_twice = False
-    """Whether it may ask for the same forward without it, to combine both; then its state has a `branch`, and it has
-    `needs_another` and `combined`."""
+    """Whether it may ask for the same forward without it, to combine both; then it has `needs_another` and `combined`,
+    and reads the branch."""
     reference: ReferenceChannels | None = None
     """The channels of the transformer's input that it acts on, if it is these."""
     is_neutral_in_graph = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignvid.attachment.effect import Effect, Several
+from alignvid.attachment.effects.scalar import SharedFactors, SharedGain
 from alignvid.attachment.idleness import StreamWatch
 from alignvid.attachment.part import Counts, Part, RunFacts
 from alignvid.attachment.reading import Reading
@@ -49,7 +50,7 @@ class Preparation:
             self._see_reference(arguments["hidden_states"], self._reference, run, facts)
         for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
             for effect in effects:
-                if effect.runs_twice:
+                if effect.reads_branch:
                     effect.now.branch = branch
                 if effect.reads_prompts:
                     effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
@@ -60,6 +61,8 @@ class Preparation:
                 effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
                 if effect.reads_prompts:
                     self._note_words(effect.now, run, counts)
+                if chosen and isinstance(effect, SharedGain):
+                    self._note_guidance(effect.now, run, counts)
         for several in self._several:
             several.follow()
 
@@ -71,6 +74,16 @@ class Preparation:
                 "empty reference",
                 f"Nothing is changed: the channels of the reference image in the input of the {self._host.name} are "
                 "all zero in this call. Give the pipeline an image, or detach.",
+                once_in=(self._host.name, run),
+            )
+
+    def _note_guidance(self, now: SharedFactors, run: int, counts: Counts) -> None:
+        counts.guidance = now.guidance
+        if now.guidance is None and now.branch in ("uncond", "batched"):
+            self._contract.warn(
+                "unknown guidance",
+                "This run has guidance, whose scale is not known here: the gain acts as without guidance, which "
+                "multiplies it. Stay near follow 0.2, or divide follow by the scale.",
                 once_in=(self._host.name, run),
             )
 

@@ -28,6 +28,7 @@ Kind = Literal[
     "assumed fraction",
     "unknown fraction",
     "unknown branch",
+    "unknown guidance",
     "another transformer",
     "detached late",
 ]

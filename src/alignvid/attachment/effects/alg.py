@@ -46,6 +46,7 @@ class ThreePasses(DownUpReference):
     """Low-passes the reference, and makes of the unconditional forward what three passes need."""
 
     state_type = BranchState
+    reads_branch = True
     runs_twice = True
 
     def __init__(self, modulation: Alg, channels: ReferenceChannels, host: str) -> None:
