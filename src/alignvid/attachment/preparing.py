@@ -47,7 +47,7 @@ class Preparation:
             tokens = {stream: count or 0 for stream, count in counted.items()}
             self.streams.see(counted, run, facts)
         if self._reference is not None and not facts.has_seen_reference and reading.is_acting:
-            self._see_reference(arguments["hidden_states"], self._reference, run, facts)
+            self._see_reference(arguments[self._reference.argument], self._reference, run, facts)
         for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
             for effect in effects:
                 if effect.reads_branch:
