@@ -57,8 +57,12 @@ class Override:
         kernel = attention if self.earlier is None else partial(self.earlier, attention)
         asked, run = _in_common(kernel, q, k, v, rest, given)
         for attend in reversed(self.attends):
-            run = partial(attend, kernel=run)
+            run = _through(attend, run)
         return _as_wanted(run(asked), _named(rest, given))
+
+
+def _through(attend: Attend, kernel: Kernel) -> Kernel:
+    return lambda asked: attend(asked, kernel)
 
 
 def _named(rest: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
