@@ -23,6 +23,7 @@ from alignvid.generate.identity import folder_digest
 from alignvid.miniature import load_pipeline, weights_folder
 from alignvid.miniature.evaluate import Outcome, Variant, evaluate, trials
 from alignvid.miniature.scenes import DEVELOPMENT, HELD_OUT
+from alignvid.modulation import Scalar
 from alignvid.presets.follow import recipe_at
 
 PAGE = Path(__file__).parent / "follow.md"
@@ -111,9 +112,16 @@ def table(rows: Sequence[Outcome], steps: int, guidance: float, seeds: Sequence[
     ]
     for index, place in enumerate(PLACES):
         rates = " | ".join(percent(mean(values[rate][index], (0.0, 1.0))) for rate in RATES)
-        gain = recipe_at(place, "wan").gamma
+        gain = _gain(place, guidance)
         lines.append(f"| {place:+g} | {gain:.2f} | {rates} | {_change(values['shown'], index, adjusted)} |")
     return "\n".join(lines)
+
+
+def _gain(place: float, guidance: float) -> float:
+    """On the text keys, as the run has it."""
+    modulation = recipe_at(place, "wan").modulation
+    is_shared = isinstance(modulation, Scalar) and modulation.shares_with_guidance
+    return modulation.gamma ** (1 / guidance if is_shared else 1.0)
 
 
 def _change(values: Sequence[np.ndarray], index: int, adjusted: Sequence[float | None]) -> str:
@@ -130,7 +138,7 @@ def main() -> None:
     parser.add_argument("--half", choices=tuple(HALVES), default="claim")
     parser.add_argument("--scenes", type=int, default=96)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--settings", default="4:1,8:1,10:1,10:3", help="steps:guidance with commas")
+    parser.add_argument("--settings", default="4:1,8:1,10:1,4:3,10:3", help="steps:guidance with commas")
     given = parser.parse_args()
     pairs = [tuple(map(float, pair.split(":"))) for pair in given.settings.split(",")]
     if given.command == "run":

@@ -32,6 +32,20 @@ def test_a_port_that_is_taken_is_said(alignvid, tmp_path):
     assert code == 2 and f"Port {port} is taken; choose another with --port, or 0" in err
 
 
+def test_the_page_answers_before_a_model_library_is_read(tmp_path):
+    command = ["-X", "importtime", "-m", "alignvid", "app", "--out", str(tmp_path / "runs"), "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}  # one pipe: lines in their order
+    with subprocess.Popen([sys.executable, *command], **pipes) as running:
+        before = []
+        for line in running.stdout:
+            if line.startswith("Open "):
+                break
+            before.append(line.rpartition("|")[2].strip())
+        running.kill()
+    assert "gradio" in before and "alignvid.app.server" in before  # else nothing was read at all
+    assert not {"torch", "diffusers", "transformers", "accelerate"} & set(before)
+
+
 @pytest.mark.slow
 def test_the_page_answers_before_the_model_is_there_and_ctrl_c_ends_it_in_a_sentence(tmp_path):
     command = [sys.executable, "-m", "alignvid", "app", "--out", str(tmp_path / "runs"), "--port", "0"]

@@ -9,8 +9,12 @@ import pytest
 import torch
 
 import alignvid
-from alignvid.errors import RecipeError
+from alignvid import BlockSet, Recipe, Scalar, StepWindow
+from alignvid.errors import ModulationError, RecipeError
+from alignvid.host.diffusers import DIFFUSERS
+from alignvid.miniature import load_pipeline
 from alignvid.presets.follow import recipe_at
+from five import BUILDERS as FIVE
 from pipelines import BUILDERS, generate
 
 PLACES = (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0)
@@ -49,6 +53,56 @@ def test_it_acts_in_every_step_of_a_distilled_model(steps):
     with alignvid.attach(pipe, follow=0.5) as attachment:
         generate(pipe, call, num_inference_steps=steps)
     assert attachment.active_forward_count == attachment.forward_count
+
+
+POWERS = recipe_at(1.0, "wan").modulation.powers
+
+
+@pytest.mark.parametrize(
+    ("name", "follow", "guidance", "gain"),
+    [
+        ("wan_i2v", 1.0, 3.0, 2 ** (1 / 3)),
+        ("wan_i2v", 0.5, 1.0, 2**0.5),
+        ("wan_i2v", -1.0, 3.0, 0.5),
+        ("cogvideox_i2v", 1.0, 6.0, 2 ** (1 / 6)),
+    ],
+    ids=["a pass each", "no guidance", "towards the picture", "both in one batch"],
+)
+def test_guidance_of_scale_s_leaves_the_s_th_root_of_the_upper_half(name, follow, guidance, gain):
+    pipe, call = FIVE[name]()
+    by_hand = Recipe(Scalar(gain, POWERS), BlockSet.of("all"), StepWindow.all())
+    with alignvid.attach(pipe, by_hand):
+        expected = generate(pipe, call, guidance_scale=guidance)
+    with alignvid.attach(pipe, follow=follow, strict=True) as attachment:
+        assert torch.equal(generate(pipe, call, guidance_scale=guidance), expected)
+    is_shared = follow > 0 and guidance > 1
+    assert (f"with guidance {guidance:g} each gain to the power {1 / guidance:.3g}" in str(attachment)) == is_shared
+
+
+def test_each_expert_of_wan_2_2_shares_with_its_own_scale():
+    pipe, call = BUILDERS["wan22_i2v"]()
+    seen = set()
+
+    def look(pipe, step, timestep, kwargs):
+        seen.add(tuple(DIFFUSERS.guidance_strength(pipe, name) for name in ("transformer", "transformer_2")))
+        return kwargs
+
+    generate(pipe, call, guidance_scale=3.0, guidance_scale_2=2.0, callback_on_step_end=look)
+    assert seen == {(3.0, 2.0)}
+
+
+def test_what_shares_with_guidance_says_so_and_reads_back():
+    recipe = recipe_at(0.5, "wan")
+    assert recipe.to_dict()["modulation"]["shares_with_guidance"] is True
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert recipe.modulation.words(1.0) == "x1.414, under guidance s its s-th root"
+    assert "shares_with_guidance" not in recipe_at(-0.5, "wan").to_dict()["modulation"]
+
+
+def test_a_gain_on_single_tokens_cannot_be_shared():
+    pipe = load_pipeline()
+    with pytest.raises(ModulationError, match="for gains on whole streams, and words and padding are parts"):
+        alignvid.attach(pipe, Scalar(1.5, {"cross.padding": 1.0}, shares_with_guidance=True))
 
 
 @pytest.mark.parametrize("name", BUILDERS)

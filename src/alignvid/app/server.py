@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from alignvid.app.door import Door, Guard
 from alignvid.app.judging import JudgeChoice
 from alignvid.app.page import STYLE, THEME, build
 from alignvid.app.workshop import Workshop
-from alignvid.errors import InputError
+from alignvid.errors import AlignvidError, InputError
 
 MOST_UPLOADED = "200mb"
 _PATIENCE_S = 1  # for answers under way, when the server ends
@@ -66,9 +67,14 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    folder: Path, door: Door, shared: dict[str, Any], judge: JudgeChoice, on_ready: Callable[[str], None]
+    folder: Path,
+    door: Door,
+    shared: dict[str, Any],
+    judge: JudgeChoice,
+    on_ready: Callable[[str], None],
+    on_loading: Callable[[], None],
 ) -> None:
-    """Show the page until Ctrl-C, and load the model meanwhile.
+    """Show the page until Ctrl-C, and load the model once it answers.
 
     Args:
         folder: Of all runs; made if it is missing.
@@ -76,23 +82,34 @@ def serve(
         shared: Fields of every spec: model, device, dtype, offload, max_pixels.
         judge: Who says whether a prompt is followed.
         on_ready: Called with the address when it answers.
+        on_loading: Called before libraries and model are read.
 
-    Raises: InputError if the port is taken; OutputError if the folder cannot be written to.
+    Raises: InputError if the port is taken, or there is no such model; UnsupportedModel for one of another kind;
+    OutputError if the folder cannot be written to.
     """
     shop = Workshop(folder, shared, judge)
-    server = Server(shop, door, on_ready)
-    threading.Thread(target=_warmed, args=(shop,), name="alignvid warm-up", daemon=True).start()
+    failed: list[AlignvidError] = []
+
+    def ready(url: str) -> None:
+        on_ready(url)
+        # Not earlier: torch and the model are read in the same process, which would keep the page from answering.
+        threading.Thread(target=warm, name="alignvid warm-up", daemon=True).start()
+
+    def warm() -> None:
+        on_loading()
+        try:
+            shop.look_for_model()
+        except AlignvidError as error:
+            failed.append(error)
+            server.should_exit = True
+            return
+        with suppress(AlignvidError):  # what else is wrong with the model is said to who asks for a run
+            shop.warm_up()
+
+    server = Server(shop, door, ready)
     server.run_here()
-
-
-def _warmed(shop: Workshop) -> None:
-    """What is wrong with the model is said to who asks for a run."""
-    from alignvid.errors import AlignvidError
-
-    try:
-        shop.warm_up()
-    except AlignvidError:
-        return
+    if failed:
+        raise failed[0]
 
 
 def _application(shop: Workshop, door: Door) -> Any:

@@ -70,6 +70,7 @@ class Workshop:
         self._model: Model | None = None
         self._key: tuple[object, ...] = ()
         self._busy = threading.Lock()
+        self._is_warming = False
 
     @property
     def model_name(self) -> str:
@@ -83,13 +84,33 @@ class Workshop:
 
         return self._shared.get("max_pixels") or MAX_PIXELS
 
+    def look_for_model(self) -> None:
+        """Look whether the model is there that the form has where it names none.
+
+        Raises: InputError if it is not; UnsupportedModel if no family describes it.
+        """
+        from alignvid.generate.loading import find_model
+
+        with self._warming():
+            find_model(self.model_name)
+
     def warm_up(self) -> None:
         """Read the libraries and the model, so that the first run need not."""
         from alignvid.generate import GenerationSpec
 
         spec = GenerationSpec(prompt="a", **self._shared)
-        with self._busy:
+        with self._warming():
             self._load(spec, lambda seen: None, is_checked=True)  # there is no run yet that could be checked
+
+    @contextmanager
+    def _warming(self) -> Iterator[None]:
+        """A run that is asked for meanwhile waits, and is not kept from the model by another one."""
+        with self._busy:
+            self._is_warming = True
+            try:
+                yield
+            finally:
+                self._is_warming = False
 
     def make(self, form: Form, report: Report, *, compare: bool = True) -> Run:
         """A new run.
@@ -167,8 +188,10 @@ class Workshop:
 
     @contextmanager
     def _lent(self, spec: GenerationSpec, report: Report, *, is_checked: bool = False) -> Iterator[Model]:
+        from alignvid.generate.progress import Progress
+
         while not self._busy.acquire(timeout=_LOOK_EVERY_S):
-            report(Waiting())
+            report(Progress("loading") if self._is_warming else Waiting())
         try:
             yield self._load(spec, report, is_checked=is_checked)
         finally:

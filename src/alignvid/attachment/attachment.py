@@ -15,6 +15,7 @@ from alignvid.attachment.proof import Proof
 from alignvid.blocks import BlockSet
 from alignvid.errors import AttachmentError, ContractError
 from alignvid.host.contract import Contract
+from alignvid.modulation import Scalar
 
 
 class Attachment:
@@ -254,10 +255,21 @@ class Attachment:
             state = f"acts no longer: {TAKEN_OUT}"
         words = "".join(f"{_found(word, places)}; " for word, places in self.words.items())
         return (
-            f"AlignVid {self.name} ({state}): {self.plan}; {words}"
+            f"AlignVid {self.name} ({state}): {self.plan}; {words}{self._shared()}"
             f"acted {self.acted_count} times: {self.site_count} sites in {self.active_forward_count} of "
             f"{self.forward_count} forwards"
         )
+
+    def _shared(self) -> str:
+        """What guidance left of gains that share with it, once they have acted."""
+        if not self.active_forward_count or not any(
+            isinstance(part.modulation, Scalar) and part.modulation.shares_with_guidance for part in self.recipe.parts
+        ):
+            return ""
+        scale = next((counts.guidance for counts in self._counts.values() if counts.guidance is not None), None)
+        if scale is None:
+            return "scale of guidance not known, each gain as without it; "
+        return f"with guidance {scale:g} each gain to the power {1 / scale:.3g}; " if scale > 1.0 else ""
 
 
 def _state_of(in_force: InForce | None) -> str:

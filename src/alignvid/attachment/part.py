@@ -26,6 +26,9 @@ class Counts:
     """Times that the keys of an attention were multiplied; see `Gate.end`."""
     found: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     """Where chosen words were found last: positions among the tokens of each text encoder."""
+    guidance: float | None = None
+    """By how much guidance multiplied in the last forward whose gains share with it; None where none did, or it is not
+    known."""
     proved: tuple[list[SiteChange], float] | None = None
     """What a proof found in the last run that was proved, and at which noise level."""
 
@@ -42,6 +45,8 @@ class RunFacts:
     has_seen_all: bool = False
     """Whether it was looked at which attentions run in a step with the gain, as it is once a run."""
     has_met_tokens: bool = False
+    has_seen_reference: bool = False
+    """Whether it was looked at if the channels that are acted on hold a reference image."""
     has_proved: bool = False
 
 
@@ -66,9 +71,9 @@ class Part:
         return any(effect.reads_prompts for effect in self.effects)
 
     @property
-    def runs_twice(self) -> bool:
-        """Whether it may ask for a forward more, and must know the pass of guidance."""
-        return any(effect.runs_twice for effect in self.effects)
+    def reads_branch(self) -> bool:
+        """Whether it must know the pass of guidance."""
+        return any(effect.reads_branch for effect in self.effects)
 
     @property
     def effects(self) -> list[Effect]:

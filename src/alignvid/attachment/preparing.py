@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignvid.attachment.effect import Effect, Several
+from alignvid.attachment.effects.scalar import SharedFactors, SharedGain
 from alignvid.attachment.idleness import StreamWatch
 from alignvid.attachment.part import Counts, Part, RunFacts
 from alignvid.attachment.reading import Reading
 from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
+from alignvid.models.family import ReferenceChannels
 
 
 class Preparation:
@@ -26,6 +28,7 @@ class Preparation:
         """Whether also a forward in which nothing acts must be prepared."""
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self.streams = StreamWatch(host, parts, contract)
+        self._reference = next(filter(None, (effect.reference for effect in self.effects)), None)
 
     def prepare(self, arguments: Mapping[str, Any], reading: Reading, facts: RunFacts, counts: Counts) -> None:
         """Give the effects what they need to know of a forward with these arguments.
@@ -43,9 +46,11 @@ class Preparation:
             counted = family.token_counts(transformer, arguments)
             tokens = {stream: count or 0 for stream, count in counted.items()}
             self.streams.see(counted, run, facts)
+        if self._reference is not None and not facts.has_seen_reference and reading.is_acting:
+            self._see_reference(arguments[self._reference.argument], self._reference, run, facts)
         for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
             for effect in effects:
-                if effect.runs_twice:
+                if effect.reads_branch:
                     effect.now.branch = branch
                 if effect.reads_prompts:
                     effect.now.asked = prompted if isinstance(prompted, list) else [prompted]
@@ -56,8 +61,31 @@ class Preparation:
                 effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
                 if effect.reads_prompts:
                     self._note_words(effect.now, run, counts)
+                if chosen and isinstance(effect, SharedGain):
+                    self._note_guidance(effect.now, run, counts)
         for several in self._several:
             several.follow()
+
+    def _see_reference(self, latents: Any, channels: ReferenceChannels, run: int, facts: RunFacts) -> None:
+        """Say so if there is no reference image; one look a run, for it waits for the device."""
+        facts.has_seen_reference = True
+        if not latents[:, channels.start : channels.stop].any():
+            self._contract.warn(
+                "empty reference",
+                f"Nothing is changed: the channels of the reference image in the input of the {self._host.name} are "
+                "all zero in this call. Give the pipeline an image, or detach.",
+                once_in=(self._host.name, run),
+            )
+
+    def _note_guidance(self, now: SharedFactors, run: int, counts: Counts) -> None:
+        counts.guidance = now.guidance
+        if now.guidance is None and now.branch in ("uncond", "batched"):
+            self._contract.warn(
+                "unknown guidance",
+                "This run has guidance, whose scale is not known here: the gain acts as without guidance, which "
+                "multiplies it. Stay near follow 0.2, or divide follow by the scale.",
+                once_in=(self._host.name, run),
+            )
 
     def _note_words(self, now: Any, run: int, counts: Counts) -> None:
         counts.found |= now.found

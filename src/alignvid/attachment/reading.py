@@ -42,7 +42,7 @@ class Reader:
         self._host = host
         self._clocks = [part.clock for part in parts]
         self._parts: list[tuple[PassReader, Branch, bool, bool]] = [
-            (part.passes, part.recipe.branch, part.reads_prompts, part.runs_twice) for part in parts
+            (part.passes, part.recipe.branch, part.reads_prompts, part.reads_branch) for part in parts
         ]
         none: list[Samples] = [False] * len(parts)
         self.nothing = Reading(0, 0.0, none, none, ["unknown"] * len(parts))

@@ -44,13 +44,14 @@ def app(out: Path, host: str, port: int, token: str | None, judge: str | None, *
     """
     if shows_progress():
         say("loading the page")
-    quiet_libraries()
     from alignvid.app import Door, JudgeChoice, serve
 
     asked = {field: value for name, field in JUDGE_FIELDS.items() if (value := options.pop(name)) is not None}
     if asked and judge is None:
         raise click.UsageError("--judge-… and --base-url belong to a judge; add --judge transformers or openai.")
-    serve(out, Door(host, port, token), given(options), JudgeChoice(judge, asked), on_ready=_say_ready)
+    choice = JudgeChoice(judge, asked)
+    # Quieting the libraries reads them: torch and diffusers take longer than the page.
+    serve(out, Door(host, port, token), given(options), choice, on_ready=_say_ready, on_loading=quiet_libraries)
 
 
 def _say_ready(url: str) -> None:

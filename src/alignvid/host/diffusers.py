@@ -88,6 +88,31 @@ def _guidance_scale(pipeline: Any, transformer: str) -> float | None:
     return second if transformer == "transformer_2" and second is not None else pipeline.guidance_scale
 
 
+_BEYOND_CONDITIONAL = ("Cosmos", "Krea2", "ZImage")
+"""How pipelines are named that take C + s·(C − U), which is U + (s + 1)·(C − U)."""
+_SCALE_ALONE_SAYS = ("Allegro", "AuraFlow", "BriaFibo", "CogVideoX", "ConsisID", "Kandinsky5")
+"""How pipelines are named that do not say whether they are guided, and whose `guidance_scale` is that of guidance."""
+
+
+def _guidance_strength(pipeline: Any, transformer: str) -> float | None:
+    guider = getattr(pipeline, transformer.replace("transformer", "guider"), None)
+    if guider is not None:
+        return _number(getattr(guider, "guidance_scale", None)) if guider.num_conditions > 1 else 1.0
+    name = type(pipeline).__name__
+    is_guided = getattr(pipeline, "do_classifier_free_guidance", name.startswith(_SCALE_ALONE_SAYS) or None)
+    if not is_guided:
+        return None if is_guided is None else 1.0
+    second = getattr(pipeline, "_guidance_scale_2", None) if transformer == "transformer_2" else None
+    scale = _number(second if second is not None else getattr(pipeline, "guidance_scale", None))
+    if scale is None:
+        return None
+    return scale + 1.0 if name.startswith(_BEYOND_CONDITIONAL) else scale
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
 DIFFUSERS = Runner(
     "diffusers",
     _has_components,
@@ -98,4 +123,5 @@ DIFFUSERS = Runner(
     pass_name=_guided_pass,
     is_guided=_is_guided,
     guidance_scale=_guidance_scale,
+    guidance_strength=_guidance_strength,
 )

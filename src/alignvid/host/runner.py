@@ -71,6 +71,9 @@ class Runner:
     guidance_scale: Callable[[Any, str], float | None] = nothing_known
     """Scale of classifier-free guidance of the running step, from the model and the attribute of the transformer; None
     if it does not say."""
+    guidance_strength: Callable[[Any, str], float | None] = nothing_known
+    """By how much guidance multiplies what changes the conditional pass alone, s of U + s·(C − U), however it runs its
+    passes; 1 without guidance. From the model and the attribute of the transformer; None if it does not say."""
     forget: Callable[[Any], None] | None = None
     """Empties a cache of the loop's own, so that the next forward computes everything; does nothing where it is off."""
     is_silent: bool = False

@@ -89,8 +89,8 @@ def evaluate(
     """
     done = {} if records is None else read_outcomes(records, variant, noise_seed)
     todo = [case for case in cases if case.number not in done]
-    with nullcontext() if variant.recipe is None else attach(pipeline, variant.recipe):
-        engine = batched(pipeline)
+    engine = batched(pipeline)
+    with nullcontext() if variant.recipe is None else attach(engine, variant.recipe):  # it says the scale of guidance
         for first in tqdm(range(0, len(todo), BATCH), desc=f"{variant.name}, seed {noise_seed}", mininterval=10):
             made = _outcomes(engine, todo[first : first + BATCH], variant, noise_seed)
             if records is not None:
@@ -101,8 +101,8 @@ def evaluate(
 
 def made_again(pipeline: WanImageToVideoPipeline, cases: list[Trial], variant: Variant, noise_seed: int) -> list[Video]:
     """The clips that `evaluate` judges, one for each trial."""
-    with nullcontext() if variant.recipe is None else attach(pipeline, variant.recipe):
-        engine, starts = batched(pipeline), range(0, len(cases), BATCH)
+    engine, starts = batched(pipeline), range(0, len(cases), BATCH)
+    with nullcontext() if variant.recipe is None else attach(engine, variant.recipe):
         return [
             video for first in starts for video in _clips(engine, cases[first : first + BATCH], variant, noise_seed)
         ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from alignvid.modulation.base import DEFAULT_GAMMA, DEFAULT_POWERS, Modulation, Powers, check_gamma, factor
 
@@ -33,6 +33,9 @@ class Scalar(Modulation):
     """Factor on attention logits; above 1 sharpens, 1 changes nothing."""
     powers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_POWERS)
     """Power of gamma by target, `site.stream`."""
+    shares_with_guidance: bool = False
+    """Whether, in a run with classifier-free guidance of scale s above 1, each gain is its s-th root: guidance
+    multiplies what the gain changes in the conditional pass."""
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma)
@@ -44,4 +47,11 @@ class Scalar(Modulation):
 
     def words(self, power: float) -> str:
         """Such as "x1.35"."""
-        return f"x{self.gamma**power:.4g}"
+        return f"x{self.gamma**power:.4g}{', under guidance s its s-th root' if self.shares_with_guidance else ''}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of every kind; what most recipes do not have is left out."""
+        values = super().to_dict()
+        if not self.shares_with_guidance:
+            del values["shares_with_guidance"]
+        return values

@@ -45,8 +45,8 @@ def recipe_at(follow: float, family: str) -> Recipe:
     """
     check_follow(follow)
     scale = SCALES.get(family, SCALES["*"])
-    gain = scale.reach**follow
-    return Recipe(Scalar(gain, scale.powers), BlockSet.of(scale.blocks), StepWindow.of(scale.steps))
+    gain = Scalar(scale.reach**follow, scale.powers, shares_with_guidance=follow > 0)
+    return Recipe(gain, BlockSet.of(scale.blocks), StepWindow.of(scale.steps))
 
 
 def check_follow(follow: object) -> None:

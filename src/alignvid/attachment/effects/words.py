@@ -19,7 +19,7 @@ from alignvid.attachment.effects.scalar import scalar_effects
 from alignvid.attachment.placement import Placement, with_firsts
 from alignvid.attachment.refusals import refuse_reached
 from alignvid.attachment.streams import split_by_stream
-from alignvid.errors import WordError
+from alignvid.errors import ModulationError, WordError
 from alignvid.host.transformers import Host
 from alignvid.host.words import Sample, check_words, prompts_among, samples_of
 from alignvid.models.family import Family, KeyNorm, TextRows
@@ -191,8 +191,13 @@ def gain_effects(modulation: Scalar, host: Host, placements: Sequence[Placement]
     whole = [(placement, is_first) for placement, _, is_first in apart if placement is not None]
     tokens = [(placement, is_first) for _, placement, is_first in apart if placement is not None]
     refuse_reached("scalar, by token,", [placement for placement, _ in tokens])
+    if tokens and modulation.shares_with_guidance:
+        raise ModulationError(
+            "shares_with_guidance is for gains on whole streams, and words and padding are parts of the text: name the "
+            "text in their place, or leave it out."
+        )
     by_token = token_gain_effects(tokens, lambda placement: stream_rule(dict(placement.gains), 1.0), host.family)
-    return [*scalar_effects(whole), *by_token]
+    return [*scalar_effects(whole, host.name if modulation.shares_with_guidance else ""), *by_token]
 
 
 def emphasis_rule(modulation: Emphasis, placement: Placement) -> TokenRule:
