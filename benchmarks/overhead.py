@@ -93,8 +93,15 @@ def paired_ratios(
 
 
 def spread_row(what: str, ratios: list[float], target: str) -> Row:
+    """The median, with the order statistics that hold it with 95 % confidence, and the quartiles."""
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return Row(what, f"{middle:.4f} (quartiles {low:.4f} to {high:.4f})", target, f"{len(ratios)} pairs")
+    reach, ordered = 0.98 * len(ratios) ** 0.5, sorted(ratios)
+    first, last = (
+        ordered[max(0, int(len(ratios) / 2 - reach))],
+        ordered[min(len(ratios) - 1, int(len(ratios) / 2 + reach))],
+    )
+    measured = f"{middle:.4f} [{first:.4f}, {last:.4f}] (quartiles {low:.4f} to {high:.4f})"
+    return Row(what, measured, target, f"{len(ratios)} pairs")
 
 
 def timed(run: Callable[[], Any]) -> float:

@@ -1,15 +1,14 @@
 """ComfyUI's transformers as data: where the keys of each are, in which order its tokens lie.
 
 One row of the table per class. What is not here is refused by name; what a row says is tested against keys scaled by
-hand on the real class (tests/comfyui/test_families.py). Where a class runs its key norm through a fused kernel, which
-reads the weight and calls nothing, the keys are reached at the attention call.
+hand on the real class (tests/comfyui/test_real_families.py, test_real_calls.py). Where a class runs its key norm
+through a fused kernel, which reads the weight and calls nothing, the keys are reached at the attention call.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 from alignvid.errors import AttachmentError
 from alignvid.models import Family, KeyNorm, Reads, Site, Sizes, Stack, Time
 
-_OVERRIDE = "optimized_attention_override"
+from . import tokens
+from .calls import at_call, at_keys
 
 
 def branches(arguments: Any) -> tuple[str, ...]:
@@ -26,31 +26,12 @@ def branches(arguments: Any) -> tuple[str, ...]:
     return tuple("uncond" if number == 1 else "cond" for number in numbers)
 
 
-def at_attention(
-    args: tuple[Any, ...], kwargs: dict[str, Any], scale: Callable[[Tensor], Tensor]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of an attention module with which the keys of its attention call pass a function.
-
-    An override that is there already, such as that of another kernel, is called with those keys.
-    """
-    options = kwargs.get("transformer_options") or {}
-    earlier = options.get(_OVERRIDE)
-
-    def override(attention: Any, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **given: Any) -> Any:
-        key = scale(key)
-        if earlier is None:
-            return attention(query, key, value, *rest, **given)
-        return earlier(attention, query, key, value, *rest, **given)
-
-    return args, {**kwargs, "transformer_options": {**options, _OVERRIDE: override}}
-
-
 _TIME = Time(argument="timestep", scale=1.0, text="context", batch_order=branches)
 
 
 def _site(name: str, path: str, *keys: KeyNorm, query: str = "norm_q", **more: Any) -> Site:
-    """An attention of ComfyUI, which takes no mask of ours."""
-    return Site(name, path, keys, ignores_mask=True, query_norm=query, **more)
+    """An attention of ComfyUI, whose masks are built by its model; the call itself asks an override."""
+    return Site(name, path, keys, ignores_mask=True, call=at_call, query_norm=query, **more)
 
 
 def _row(
@@ -61,24 +42,32 @@ def _row(
     *,
     presets_of: str = "",
     sizes: Callable[[nn.Module], Sizes] = lambda transformer: Sizes(),
+    grids: Mapping[str, Any] | None = None,
+    channels: Any = None,
     check: Any = None,
 ) -> Family:
-    reads = Reads(token_counts=counts, check=check)
+    reads = Reads(token_counts=counts, grids=grids or {}, reference_channels=channels, check=check)
     paths = tuple(f"comfy.ldm.{path}" for path in classes)
     return Family(f"comfyui_{name}", paths, stacks, reads=reads, time=_TIME, sizes=sizes, presets_of=presets_of)
 
 
-def _patches(latents: Any, patch: Any) -> int:
-    """Tokens of latents (…, height, width), or (…, frames, height, width) where the patch has three sides; padded."""
-    sides = (patch,) * 2 if isinstance(patch, int) else tuple(patch)
-    return math.prod(-(-side // step) for side, step in zip(latents.shape[-len(sides) :], sides, strict=True))
-
-
-def _references(arguments: Any, patch: Any) -> int:
-    return sum(_patches(latents, patch) for latents in arguments.get("ref_latents") or ())
-
-
 # Wan: two softmaxes in cross-attention, one over the text, one over what CLIP sees in the reference picture
+
+
+def _wan_cross_keys(attention: Any, context: Tensor, arguments: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Keys of text and picture; ComfyUI lays what CLIP sees before the text.
+
+    Raises: AttachmentError if CLIP has seen nothing, where ComfyUI takes the text for the picture, too.
+    """
+    if not hasattr(attention, "k_img"):
+        return {"text": attention.norm_k(attention.k(context))}
+    count = arguments["context_img_len"]
+    if count is None:
+        raise AttachmentError(tokens.UNSEEN)
+    return {
+        "image": attention.norm_k_img(attention.k_img(context[:, :count])),
+        "text": attention.norm_k(attention.k(context[:, count:])),
+    }
 
 
 def _wan_stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
@@ -86,17 +75,15 @@ def _wan_stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     video = ("image", "video") if has_reference else ("video",)
     sites = (
         _site("self", "self_attn", KeyNorm("norm_k", video)),
-        _site("cross", "cross_attn", KeyNorm("norm_k", ("text",)), KeyNorm("norm_k_img", ("image",), is_optional=True)),
+        _site(
+            "cross",
+            "cross_attn",
+            KeyNorm("norm_k", ("text",)),
+            KeyNorm("norm_k_img", ("image",), is_optional=True),
+            keys_in_advance=_wan_cross_keys,
+        ),
     )
     return Stack("blocks", sites), Stack("vace_blocks", sites, is_main=False, is_optional=True)
-
-
-def _wan_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    """Of self-attention, where a reference lies before the video; what CLIP sees has keys of its own."""
-    if getattr(transformer, "ref_conv", None) is None:
-        return {}
-    reference = arguments.get("reference_latent")
-    return {"image": 0 if reference is None else _patches(reference, transformer.patch_size[1:])}
 
 
 def _wan_sizes(transformer: Any) -> Sizes:
@@ -111,12 +98,14 @@ def _wan_sizes(transformer: Any) -> Sizes:
 
 
 def _flux_stacks(*single: str, pictures: tuple[str, ...] = ("video", "image")) -> tuple[Stack, ...]:
+    """`single`: streams in the order of the softmax, that of the norm in single-stream blocks."""
     double = _site(
         "double",
         "",
         KeyNorm("img_attn.norm.key_norm", pictures, 2),
         KeyNorm("txt_attn.norm.key_norm", ("text",), 2),
         is_joint=True,
+        joint_order=single,
         writes_to_input=True,
         query="img_attn.norm.query_norm",
     )
@@ -131,10 +120,6 @@ def _flux_stacks(*single: str, pictures: tuple[str, ...] = ("video", "image")) -
     )
 
 
-def _flux_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    return {"text": arguments["context"].shape[1], "image": _references(arguments, transformer.patch_size)}
-
-
 def _heads_of(transformer: Any) -> Sizes:
     return Sizes(getattr(transformer, "num_heads", None), getattr(transformer, "hidden_size", None))
 
@@ -146,41 +131,7 @@ def _hunyuan_stacks(transformer: Any, pipeline: Any) -> tuple[Stack, ...]:
     return _flux_stacks(*order, pictures=("video",))
 
 
-def _hunyuan_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    """Latents, and those of a reference before them; the rest is text, with what a vision encoder made of a picture."""
-    reference = arguments.get("ref_latent")
-    tokens = 0 if reference is None else _patches(reference, transformer.patch_size)
-    return {"video": _patches(arguments["x"], transformer.patch_size) + tokens}
-
-
 # One norm over text and picture, run by a fused kernel in later ComfyUI: reached at the attention call
-
-
-def _next_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    tokens = _patches(arguments["x"], transformer.patch_size)
-    multiple = transformer.pad_tokens_multiple
-    return {"video": tokens if multiple is None else -(-tokens // multiple) * multiple}
-
-
-def _refuse_references(arguments: Any, streams: Container[str]) -> None:
-    if len(arguments.get("ref_latents") or ()):
-        raise AttachmentError(
-            "Z-Image with reference pictures lays their tokens among those of the text, which is not described: take "
-            "the reference latents out, or the AlignVid node."
-        )
-
-
-def _hidream_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    """A picture to be edited lies beside the generated one, row by row, and counts as video."""
-    pictures = [arguments["x"], *([] if arguments.get("image_cond") is None else [arguments["image_cond"]])]
-    height = pictures[0].shape[-2]
-    width = sum(picture.shape[-1] for picture in pictures)
-    patch = transformer.patch_size
-    return {"video": -(-height // patch) * -(-width // patch)}
-
-
-def _qwen_counts(transformer: Any, arguments: Any) -> dict[str, int]:
-    return {"image": _references(arguments, (1, transformer.patch_size, transformer.patch_size))}
 
 
 _AUDIO = {
@@ -216,18 +167,27 @@ FAMILIES = (
         "wan",
         ("wan.model:WanModel", "wan.model_animate:AnimateWanModel"),
         _wan_stacks,
-        _wan_counts,
+        tokens.wan_counts,
         presets_of="wan",
         sizes=_wan_sizes,
+        grids={"cross.image": tokens.wan_seen_grid, "self.video": tokens.picture_grid},
+        channels=tokens.wan_channels,
     ),
     _row(
         "flux",
         ("flux.model:Flux", "chroma.model:Chroma"),
         _flux_stacks("text", "video", "image"),
-        _flux_counts,
+        tokens.flux_counts,
         sizes=_heads_of,
+        grids={
+            f"{site}.{stream}": grid
+            for site in ("double", "single")
+            for stream, grid in (("video", tokens.picture_grid), ("image", tokens.reference_grid))
+        },
     ),
-    _row("hunyuan_video", ("hunyuan_video.model:HunyuanVideo",), _hunyuan_stacks, _hunyuan_counts, sizes=_heads_of),
+    _row(
+        "hunyuan_video", ("hunyuan_video.model:HunyuanVideo",), _hunyuan_stacks, tokens.hunyuan_counts, sizes=_heads_of
+    ),
     _row("ltx_video", ("lightricks.model:LTXVModel",), (Stack("transformer_blocks", _ltx_sites("self", "cross")),)),
     _row("ltx2", ("lightricks.av_model:LTXAVModel",), (Stack("transformer_blocks", _ltx_sites()),)),
     _row(
@@ -243,11 +203,13 @@ FAMILIES = (
                         KeyNorm("norm_k", ("video", "image"), 2),
                         KeyNorm("norm_added_k", ("text",), 2),
                         is_joint=True,
+                        joint_order=("text", "video", "image"),
                     ),
                 ),
             ),
         ),
-        _qwen_counts,
+        tokens.qwen_counts,
+        grids={"double.video": tokens.picture_grid, "double.image": tokens.reference_grid},
     ),
     _row(
         "hidream",
@@ -271,14 +233,14 @@ FAMILIES = (
                 (_site("single", "block.attn1", KeyNorm("k_rms_norm", ("video", "text")), query="q_rms_norm"),),
             ),
         ),
-        _hidream_counts,
+        tokens.hidream_counts,
     ),
     _row(
         "lumina2",
         ("lumina.model:NextDiT",),
-        (Stack("layers", (_site("single", "attention", KeyNorm("", ("text", "video"), 2, reach=at_attention)),)),),
-        _next_counts,
-        check=_refuse_references,
+        (Stack("layers", (_site("single", "attention", KeyNorm("", ("text", "video"), reach=at_keys)),)),),
+        tokens.next_counts,
+        check=tokens.refuse_references,
     ),
     _row(
         "cosmos",
@@ -287,7 +249,7 @@ FAMILIES = (
             Stack(
                 "blocks",
                 (
-                    _site("self", "self_attn", KeyNorm("", ("video",), 2, reach=at_attention)),
+                    _site("self", "self_attn", KeyNorm("", ("video",), reach=at_keys)),
                     _site("cross", "cross_attn", KeyNorm("k_norm", ("text",)), query="q_norm"),
                 ),
             ),
@@ -306,6 +268,6 @@ FAMILIES = (
             ),
         ),
     ),
-    _row("sd3", ("modules.diffusionmodules.mmdit:MMDiT",), (Stack("joint_blocks", (_SD3,)),)),
+    _row("sd3", ("modules.diffusionmodules.mmdit:MMDiT",), (Stack("joint_blocks", (_SD3,)),), tokens.sd3_counts),
 )
 """The table. Classes that inherit from one of these (VACE, Camera, HuMo, Anima …) are described by its row."""

@@ -153,7 +153,8 @@ class AlignVidRecipe(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "A recipe for AlignVid: what acts, where and when. Take a preset's and change it, or paste one as "
-                "JSON: scalar or energy, or several at once. It is saved with the workflow in what you save."
+                "JSON: a gain, a log-bias, conflict-aware scaling and others, or several at once. It is saved with the "
+                "workflow in what you save."
             ),
             inputs=[
                 io.Combo.Input(

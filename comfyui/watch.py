@@ -20,11 +20,11 @@ from alignvid.errors import AttachmentError
 from alignvid.host.sites import key_norms
 from alignvid.host.transformers import Host, hosts
 
+from .calls import OVERRIDE
 from .host import Lent, Run
 
 KEY = "alignvid_observe"
 """Of the wrappers, by which a node finds the watch of a MODEL again."""
-_OVERRIDE = "optimized_attention_override"
 _QUERIES = 128  # measured per attention and step, evenly spaced
 _POSITIVE = 0  # ComfyUI's number of the positive prompt
 
@@ -126,7 +126,7 @@ class _Ear:
     @contextmanager
     def listening(self, options: dict[str, Any]) -> Iterator[None]:
         """With an override in the options, and hooks on the attentions."""
-        earlier = options.get(_OVERRIDE)
+        earlier = options.get(OVERRIDE)
 
         def override(attention: Any, q: Tensor, k: Tensor, v: Tensor, *rest: Any, **given: Any) -> Any:
             if self._now is not None:
@@ -136,7 +136,7 @@ class _Ear:
                 return attention(q, k, v, *rest, **given)
             return earlier(attention, q, k, v, *rest, **given)
 
-        options[_OVERRIDE] = override
+        options[OVERRIDE] = override
         hooks = []
         for module, place in _places(self._host):
             hooks.append(module.register_forward_pre_hook(lambda *_, place=place: self._enter(place)))

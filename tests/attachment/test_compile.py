@@ -140,9 +140,8 @@ def test_all_of_hunyuan_video_compiles_to_one_graph(builder):
     assert graphs.count == 1
 
 
-@pytest.mark.parametrize(
-    "builder", [pytest.param(hunyuan_t2v, marks=pytest.mark.slow), framepack_v1], ids=lambda builder: builder.__name__
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("builder", [hunyuan_t2v, framepack_v1], ids=lambda builder: builder.__name__)
 def test_joint_blocks_compiled_one_by_one_need_one_graph_more_per_kind_of_block(builder):
     """Unattached they need more than one per kind already: the first and the later ones get inputs of other strides."""
     pipe, call = builder()

@@ -23,6 +23,7 @@ from alignvid.host.contract import Contract, Kind
 from alignvid.miniature import load_pipeline
 from alignvid.miniature.batches import batched
 from alignvid.miniature.drawing import HEIGHT, WIDTH
+from alignvid.modulation import Painter
 from image_pipelines import flux
 from pipelines import framepack_f1, generate, wan_i2v, wan_t2v
 from reading_pipelines import BUILDERS as READING
@@ -116,6 +117,12 @@ def empty_streams(strict: bool) -> None:
     generate(pipe, call)
 
 
+def empty_reference(strict: bool) -> None:
+    pipe, call = BUILDERS["hunyuan15_t2v"]()
+    alignvid.attach(pipe, Painter(), strict=strict)
+    generate(pipe, call)
+
+
 def mixed_streams(strict: bool) -> None:
     pipe, call = wan_i2v()
     embeds = {name: value[:, :1].repeat(1, 500, 1) for name, value in call.items() if name.endswith("prompt_embeds")}
@@ -186,6 +193,7 @@ CASES: list[tuple[Kind, Callable[[bool], None], str]] = [
     ("skipped blocks", skipped_blocks, "2 of 3 key norms ran: something leaves blocks out"),
     ("unknown vision tokens", unknown_vision_tokens, "Which tokens of the prompt are a picture's is not known"),
     ("empty streams", empty_streams, "image has no tokens in this call"),
+    ("empty reference", empty_reference, "the input of the transformer are all zero in this call"),
     ("mixed streams", mixed_streams, "The prompt has 500 tokens beside those of an image"),
     ("missing words", missing_words, "Of the 2 prompts in this batch, 1 have none of the words green"),
     ("assumed fraction", assumed_fraction, "the fraction of steps done is taken as 1 - noise level"),

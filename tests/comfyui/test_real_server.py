@@ -25,9 +25,34 @@ WORKFLOWS = sorted((FOLDER / "example_workflows").glob("*.json"))
 PROMPT = "add a green circle at the top left"
 
 
+RAISES = """
+class Raises:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "run", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "step": ("INT", {"default": 0})}}
+
+    def run(self, model, step):
+        def raising(executor, *args, **more):
+            if args[1][0] <= args[5]["sample_sigmas"][step]:
+                raise RuntimeError("raised by the test")
+            return executor(*args, **more)
+
+        clone = model.clone()
+        clone.add_wrapper_with_key("apply_model", "raises", raising)
+        return (clone,)
+
+
+NODE_CLASS_MAPPINGS = {"TestRaises": Raises}
+"""
+"""A node behind which the model raises at a step."""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(Path(CHECKOUT), tmp_path_factory.mktemp("comfyui") / "base") as found:
+    base = tmp_path_factory.mktemp("comfyui") / "base"
+    with running(Path(CHECKOUT), base, {"raises.py": RAISES}) as found:
         for picture in EXAMPLES.glob("scene-*.png"):
             shutil.copy(picture, found.base / "input")
         yield found
@@ -101,6 +126,23 @@ def test_an_interruption_in_the_middle_leaves_the_next_run_as_it_was(server: Ser
     again["11"]["inputs"]["filename_prefix"] = "again"  # the rest as before, which the server would not run anew
     again["8"]["inputs"]["scheduler"], again["5"]["inputs"]["crop"] = "normal", "center"
     server.run(again)
+    assert frames(server, server.run(graph())) == expected
+
+
+def test_an_error_in_the_middle_leaves_the_next_runs_and_their_counts_as_they_were(server: Server) -> None:
+    """The MODEL that the failed run has used is the one that the server keeps for the next."""
+    expected, broken, again = frames(server, server.run(graph())), graph(), graph()
+    broken["30"] = {"class_type": "TestRaises", "inputs": {"model": ["7", 0], "step": 4}}
+    broken["8"]["inputs"]["model"] = ["30", 0]
+    for _ in range(2):
+        done = server.run(broken)
+        problem = next(item for kind, item in done["status"]["messages"] if kind == "execution_error")
+        assert problem["node_type"] == "KSampler" and "raised by the test" in problem["exception_message"]
+    again["8"]["inputs"]["seed"] = 11
+    done = server.run(again)
+    report = json.dumps(done["outputs"]["9"])
+    assert "Run completed" in report and "in 10 of 10 forwards: 60 times" in report
+    assert frames(server, done) != expected
     assert frames(server, server.run(graph())) == expected
 
 

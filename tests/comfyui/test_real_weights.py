@@ -1,11 +1,15 @@
-"""Weights as files hold them, in ComfyUI's own Wan: fp8 with scales by the core's loader, and GGUF.
+"""Weights as files hold them, in ComfyUI's own Wan: fp8 with scales by the core's loader, GGUF, and partly loaded.
 
 ComfyUI's core reads no GGUF; packs give it operations of their own whose linear layers hold the packed bytes. The
-loader here is one of that kind, of thirty lines, on the gguf package; ComfyUI-GGUF itself is not run.
+loader here is one of that kind, of thirty lines, on the gguf package. ALIGNVID_COMFYUI_GGUF names a checkout of
+ComfyUI-GGUF, whose own loader node is then run, too.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,9 @@ from comfyui_pack import pack
 gguf = pytest.importorskip("gguf")
 FP8 = torch.float8_e4m3fn
 TEXT, SIZES = 32, {"dim": 64, "ffn_dim": 64, "text_dim": 32, "freq_dim": 32}  # blocks of 32 weights are packed at once
+NEIGHBOUR = os.environ.get("ALIGNVID_COMFYUI_GGUF", "")
+AS_WAN = {"dim": 128, "num_heads": 1, "ffn_dim": 64, "text_dim": 4096, "freq_dim": 256}
+"""What the core takes for granted of Wan where it is recognised by its weights: its encoder, and 128 numbers a head."""
 PROMPTS = core.conditioning(1, text=TEXT), core.conditioning(2, text=TEXT)
 
 
@@ -44,10 +51,12 @@ def written(transformer: nn.Module, file: Path, kind: Any) -> None:
     """A GGUF file of a transformer: matrices of linear layers packed, all else as it is."""
     writer = gguf.GGUFWriter(str(file), "wan")
     for name, weight in transformer.state_dict().items():
+        if weight.ndim > 4:  # a file knows four axes
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(weight.shape))
         values = weight.float().numpy()
         is_matrix = isinstance(transformer.get_submodule(name.rpartition(".")[0]), nn.Linear) and values.ndim == 2
         how = kind if is_matrix else gguf.GGMLQuantizationType.F32
-        packed = gguf.quantize(values, how) if is_matrix else values.reshape(-1)
+        packed = gguf.quantize(values, how) if is_matrix else values.reshape(-1) if values.ndim > 4 else values
         writer.add_tensor(name, packed, raw_dtype=how)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -94,9 +103,8 @@ def test_a_file_of_fp8_weights_with_scales_is_as_exact() -> None:
     core.stand_in_for_torchaudio()
     import comfy.sd
 
-    text = 4096  # of Wan's encoder, which the core takes for granted, as 128 numbers a head
-    sizes = {"dim": 128, "num_heads": 1, "ffn_dim": 64, "text_dim": text, "freq_dim": 256}
-    weights = core.wan(**sizes).model.diffusion_model.state_dict()
+    text = AS_WAN["text_dim"]
+    weights = core.wan(**AS_WAN).model.diffusion_model.state_dict()
     for name, weight in list(weights.items()):
         if name.startswith("blocks.") and name.endswith("weight") and weight.ndim == 2:
             scale = weight.abs().max() / torch.finfo(FP8).max
@@ -112,3 +120,94 @@ def test_a_file_of_fp8_weights_with_scales_is_as_exact() -> None:
     torch.testing.assert_close(core.sampled(clone, prompts=prompts), expected, atol=1e-6, rtol=1e-6)
     assert expected.isfinite().all() and not torch.equal(expected, core.sampled(model, prompts=prompts))
     assert pack("patch").patch_of(clone).run.acted == 10 * 2
+
+
+def neighbour() -> Any:
+    """The nodes of ComfyUI-GGUF, imported as ComfyUI does."""
+    core.stand_in_for_torchaudio()
+    name = "comfyui_gguf_neighbour"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, Path(NEIGHBOUR) / "__init__.py", submodule_search_locations=[NEIGHBOUR]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name].NODE_CLASS_MAPPINGS
+
+
+@pytest.mark.skipif(not NEIGHBOUR, reason="ALIGNVID_COMFYUI_GGUF=path of a checkout of ComfyUI-GGUF")
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q5_1"])
+def test_behind_the_loader_of_comfyui_gguf_it_is_as_exact(kind: str, tmp_path: Path) -> None:
+    """Beside its own MODEL with keys scaled by hand; and, where it unpacks to float32, beside one of the core with the
+    weights that those of the file are. With a LoRA, too.
+    """
+    nodes = neighbour()
+    import folder_paths
+
+    folder_paths.add_model_folder_path("diffusion_models", str(tmp_path))
+    name, whole, how = f"tiny-{kind}.gguf", core.wan(**AS_WAN), gguf.GGMLQuantizationType[kind]
+    transformer = whole.model.diffusion_model
+    written(transformer, tmp_path / name, how)
+    for module in transformer.modules():
+        if isinstance(module, nn.Linear):
+            packed = gguf.quantize(module.weight.numpy(), how)
+            module.weight.data = torch.from_numpy(gguf.dequantize(packed, how))
+    with torch.inference_mode():  # as the server runs every node
+        (model,) = nodes["UnetLoaderGGUF"]().load_unet(name)
+        precise = {"dequant_dtype": "float32", "patch_dtype": "float32", "patch_on_device": False}
+        (exact,) = nodes["UnetLoaderGGUFAdvanced"]().load_unet(name, **precise)
+    prompts = tuple(core.conditioning(seed, text=AS_WAN["text_dim"]) for seed in (1, 2))
+    lora = {"diffusion_model.blocks.0.cross_attn.k.weight": ("diff", (core.drawn(128, 128, seed=4),))}
+    for loaded_by_node, reference, error in ((model, model, 1e-6), (exact, whole, 5e-6)):
+        for patches in ({}, lora):
+            pair = [patcher.clone() for patcher in (loaded_by_node, reference)]
+            for patcher in pair if patches else ():
+                patcher.add_patches(patches, 0.05)
+            clone = aligned(pair[0])
+            found = core.sampled(clone, prompts=prompts)
+            expected = core.sampled(core.by_hand(pair[1], POWERS, (0, 2), lambda sigma, number: True), prompts=prompts)
+            torch.testing.assert_close(found, expected, atol=error, rtol=1e-5)
+            assert not torch.equal(found, core.sampled(pair[0], prompts=prompts))
+            assert pack("patch").patch_of(clone).run.acted == 10 * 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.98])
+def test_a_model_that_is_loaded_in_part_with_a_lora_on_it_is_as_exact(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a small GPU: the loader is given memory for a share of the weights, casts and patches the rest at each use.
+
+    A CPU has all memory, and `--lowvram` cannot be combined with `--cpu`; so the budget is put in where the core asks
+    for it, and what follows is the core's own.
+    """
+    model, kind = core.wan(), core.comfy.model_patcher.ModelPatcher
+    plain, load = core.sampled(model), kind.load
+
+    def with_little(self: Any, device_to: Any = None, lowvram_model_memory: Any = 0, *args: Any, **more: Any) -> Any:
+        more["full_load"] = False
+        return load(self, device_to, max(0.1, share * self.model_size()), *args, **more)
+
+    shapes = {"cross_attn.k.weight": (core.WIDTH, core.WIDTH), "cross_attn.norm_k.weight": (core.WIDTH,)}
+    patches = {
+        f"diffusion_model.blocks.{block}.{name}": ("diff", (core.drawn(*shape, seed=block),))
+        for block in range(4)
+        for name, shape in shapes.items()
+    }
+    model_with = model.clone()
+    model_with.add_patches(patches, 0.3)
+    expected = core.sampled(core.by_hand(model_with, POWERS, (0, 2), lambda sigma, number: True))
+    monkeypatch.setattr(kind, "load", with_little)
+    core.comfy.model_management.unload_all_models()
+    clone = aligned(model_with)
+    found = core.sampled(clone)
+    inner = model.model
+    casting = [module for module in inner.modules() if hasattr(module, "prev_comfy_cast_weights")]
+    whole = [module for module in inner.modules() if getattr(module, "comfy_patched_weights", False)]
+    assert inner.model_lowvram and inner.lowvram_patch_counter > 0 and casting
+    assert bool(whole) == bool(share)  # some layers in full, the others cast at each use
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert not torch.equal(expected, plain) and pack("patch").patch_of(clone).run.acted == 10 * 2
+    core.comfy.model_management.unload_all_models()
+    monkeypatch.undo()
+    assert torch.equal(core.sampled(model), plain)

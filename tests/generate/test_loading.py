@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from alignvid.errors import InputError, ModulationError, UnknownPreset, UnknownTarget, UnsupportedModel
+from alignvid.generate import GenerationSpec
 from alignvid.generate.loading import ModelSource, find_model, load_pipeline
+from alignvid.generate.plan import plan
 from alignvid.generate.sketch import describe, find_preset, resolve, sketch
 
 NO_OVERRIDES = {"gamma": None, "blocks": None, "steps": None, "streams": None, "branch": None}
@@ -28,7 +30,7 @@ def test_a_saved_pipeline_is_found_and_loaded(wan_i2v_folder):
 
 
 def test_a_name_that_is_nothing_is_refused_with_examples():
-    with pytest.raises(InputError, match=r"Model 'wan' is not there; give 'miniature', a folder .* or an id"):
+    with pytest.raises(InputError, match=r"Model 'wan' is not there; give 'miniature'.* a folder .* or an id"):
         find_model("wan")
 
 
@@ -218,3 +220,10 @@ def test_gains_without_end_are_refused_before_the_weights_are_read(wan_i2v_folde
 
     with pytest.raises(ModulationError, match=r"choose a gamma nearer to 1\.35"):
         resolve(sketch(find_model(str(wan_i2v_folder))), Recipe(Scalar(1e-200, {"cross.text": 2.0})), NO_OVERRIDES)
+
+
+@pytest.mark.parametrize("change", [{"width": 832, "height": 480}, {"frames": 129}], ids=str)
+def test_a_size_that_the_miniature_cannot_do_is_refused_before_its_weights_are_read(picture, change):
+    spec = GenerationSpec(image=str(picture), prompt="remove the red circle", **change)
+    with pytest.raises(InputError, match=r"none beyond 512 pixels and 125 frames.*height=80, width=80, num_frames=9"):
+        plan(spec)

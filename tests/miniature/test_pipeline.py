@@ -104,3 +104,12 @@ def test_a_batch_encodes_the_negative_text_of_nag_by_itself(pipeline: WanImageTo
         alone = [single(pipeline, seed, prompt, 1.0) * 255 for seed, prompt in enumerate(prompts)]
     assert all(np.abs(clip - one).max() <= 1.0 for clip, one in zip(clips, alone, strict=True))
     assert np.abs(clips[0] - single(pipeline, 0, prompts[0], 1.0) * 255).max() > 1.0
+
+
+def test_a_call_without_a_size_is_refused_by_a_sentence_that_gives_one(pipeline: WanImageToVideoPipeline) -> None:
+    """diffusers' own size is for a real Wan; the class stays diffusers' own."""
+    with pytest.raises(InputError, match=r"80×80 pixels and 9 frames.*832×480 and 81 frames.*Give height=80, width=80"):
+        pipeline(image=picture(0), prompt="remove the red circle")
+    assert type(pipeline) is WanImageToVideoPipeline
+    copied = WanImageToVideoPipeline.from_pipe(pipeline)
+    assert copied.transformer is pipeline.transformer

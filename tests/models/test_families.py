@@ -96,7 +96,11 @@ def test_its_own_preset_changes_the_output_at_the_papers_gain(name, run):
 
 
 @pytest.mark.exercises("every target")
-def test_each_of_its_targets_alone_changes_the_output(name, run):
+def test_each_of_its_targets_alone_changes_the_output(name, run, request):
+    if "explicit softmax" in recorded().get(name, {}).get("exercised", ()) and not request.config.getoption(
+        "--run-slow"
+    ):
+        pytest.skip("its targets are compared with a softmax written out; add --run-slow")
     host = hosts(run.pipe)[0]
     for target in set(targets_of(host, run.pipe)) - set(WITHOUT_TOKENS.get(name, ())):
         recipe = Recipe(Scalar(1.35, {target: 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())

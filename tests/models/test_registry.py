@@ -181,6 +181,7 @@ print(alignvid.attach(transformer))
 """
 
 
+@pytest.mark.slow
 def test_an_installed_package_adds_a_family_through_its_entry_point(tmp_path):
     installed = tmp_path / "someones_far-1.0.dist-info"
     installed.mkdir()

@@ -19,7 +19,7 @@ from alignvid import FlowSchedule, StepWindow, presets
 from alignvid.host import Host
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.models import family_of
-from native_code import imported_from, needs
+from native_code import imported_from, needs, overheard
 
 KINDS = [pytest.param(name, marks=needs(name)) for name in ("FramePack", "FramePack-Studio")]
 GAMMA, STEPS, SHIFT = 1.5, 6, 7.0
@@ -193,9 +193,5 @@ def test_at_the_released_sizes_it_has_the_papers_presets(repository: str) -> Non
 
 
 def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
-    plain = native.run()
-    with alignvid.observe(native.model, steps=StepWindow.noise_above(0.9)) as trace:
-        assert torch.equal(native.run(), plain)
-    assert torch.equal(native.run(), plain)
-    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    entropy = overheard(native.run, native.model, StepWindow.noise_above(0.9))
     assert {fact.keys for fact in entropy} == {"history+video+image+text"}

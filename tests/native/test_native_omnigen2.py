@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import alignvid
 from alignvid import StepWindow
 from by_hand import Now, multiplied, scaled
-from native_code import imported_from, needs
+from native_code import imported_from, needs, overheard
 
 pytestmark = needs("OmniGen2")
 GAMMA, STEPS = 1.5, 6
@@ -166,11 +166,7 @@ def test_taylorseer_runs_the_blocks_of_a_pass_where_its_gain_ends(native: Native
 
 
 def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
-    plain = native.run()
-    with alignvid.observe(native.pipe, steps=(0.0, 0.5)) as trace:
-        assert torch.equal(native.run(), plain)
-    assert torch.equal(native.run(), plain)
-    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    entropy = overheard(native.run, native.pipe, (0.0, 0.5))
     assert {(fact.branch, fact.keys) for fact in entropy} == {
         ("cond", "text+image+video"),
         ("uncond", "text+video"),  # which has no reference

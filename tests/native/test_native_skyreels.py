@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import alignvid
 from alignvid import StepWindow
 from by_hand import Now, scaled
-from native_code import imported_from, needs
+from native_code import imported_from, needs, overheard
 
 pytestmark = [
     needs("SkyReels-V2"),  # of theirs: an older name, and CUDA's autocast on a machine without it
@@ -134,10 +134,6 @@ def test_teacache_runs_the_blocks_where_the_gain_ends(native: Native) -> None:
 
 
 def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
-    plain = native.run()
-    with alignvid.observe(native.pipe, steps=(0.0, 0.5)) as trace:
-        assert torch.equal(native.run(), plain)
-    assert torch.equal(native.run(), plain)
-    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    entropy = overheard(native.run, native.pipe, (0.0, 0.5))
     assert {f"{fact.site}.{fact.keys}" for fact in entropy} == set(PATHS)
     assert {fact.step for fact in entropy} == set(range(STEPS // 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,12 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import alignvid
-from alignvid import FlowSchedule, StepWindow, presets
+from alignvid import ConflictAware, FlowSchedule, StepWindow, presets
 from alignvid.errors import AttachmentError
 from alignvid.host import Host
 from alignvid.host.fingerprint import fingerprint_of
 from alignvid.models import family_of
-from native_code import imported_from, needs
+from native_code import imported_from, needs, overheard
 from native_wan import CLIP, SHIFT, STEPS, WanI2V
 
 pytestmark = [  # of theirs: an older name, and CUDA's autocast on a machine without it
@@ -182,6 +183,36 @@ def test_every_stream_is_as_exact_as_keys_scaled_by_hand(native: Native, steps: 
     assert torch.equal(native.run(), plain)
 
 
+@pytest.mark.parametrize("native", ["stand-in", pytest.param("Wan2.1 i2v", marks=needs("Wan2.1"))], indirect=True)
+def test_conflict_aware_scaling_is_its_formula_in_their_cross_attention(native: Native) -> None:
+    """Over the keys of picture and text together, of which the text's are the last 512."""
+
+    def scaled(queries: Tensor, attention: Any, context: Tensor) -> Tensor:
+        picture, text = context[:, :-512], context[:, -512:]
+        parts = attention.norm_k_img(attention.k_img(picture)), attention.norm_k(attention.k(text))
+        heads = attention.num_heads
+        q, k = (part.unflatten(2, (heads, -1)).transpose(1, 2).double() for part in (queries, torch.cat(parts, 1)))
+        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+        image, words = (part.sum(-1) for part in weights.split([picture.shape[1], text.shape[1]], -1))
+        entropy = -torch.special.xlogy(weights, weights).sum(-1) / math.log(weights.shape[-1])
+        amount = ((image - words).clamp(min=0) / (image + words + 1e-6) * entropy).clamp(0, 2.0)
+        return (q * (1 + amount[..., None])).transpose(1, 2).flatten(2).to(queries.dtype)
+
+    now: dict[str, Any] = {}
+    hooks = []
+    for block in native.transformers["model"].blocks:
+        cross = block.cross_attn
+        hooks.append(cross.register_forward_pre_hook(lambda module, args: now.update(asked=(module, args[1]))))
+        hooks.append(cross.norm_q.register_forward_hook(lambda _, __, queries: scaled(queries, *now["asked"])))
+    expected = native.run()
+    for hook in hooks:
+        hook.remove()
+    with alignvid.attach(native.pipe, ConflictAware(3.0), blocks="all", steps="all"):
+        found = native.run()
+    assert not torch.equal(expected, native.run())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_a_window_without_a_schedule_is_refused(native: Native) -> None:
     with alignvid.attach(native.pipe, "generic", steps=(0.0, 0.3)):
         with pytest.warns(UserWarning, match="schedule"):
@@ -219,10 +250,6 @@ def test_at_the_released_sizes_wans_own_class_has_the_papers_preset() -> None:
 
 
 def test_attention_is_overheard_and_nothing_changes(native: Native) -> None:
-    plain = native.run()
-    with alignvid.observe(native.pipe, steps=StepWindow.noise_above(0.9)) as trace:
-        assert torch.equal(native.run(), plain)
-    assert torch.equal(native.run(), plain)
-    entropy = [fact for fact in trace.facts if fact.measure == "entropy"]
+    entropy = overheard(native.run, native.pipe, StepWindow.noise_above(0.9))
     assert {f"{fact.site}.{fact.keys}" for fact in entropy} == set(streams_of(native))
     assert all(fact.noise_level > 0.9 for fact in entropy)

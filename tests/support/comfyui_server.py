@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,14 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running(checkout: Path, base: Path) -> Iterator[Server]:
-    """A server that ends with the block."""
+def running(checkout: Path, base: Path, nodes: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server that ends with the block. `nodes`: more custom nodes, code by name of the file."""
     (base / "custom_nodes").mkdir(parents=True)
     for folder in ("input", "output", "models", "user", "temp"):
         (base / folder).mkdir()
     shutil.copytree(FOLDER, base / "custom_nodes" / "alignvid", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, code in (nodes or {}).items():
+        (base / "custom_nodes" / name).write_text(code, encoding="utf-8")
     stub = base / "stubs" / "torchaudio"
     stub.mkdir(parents=True)
     for name in ("__init__", "functional", "transforms"):

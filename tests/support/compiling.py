@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+
+import alignvid
+from alignvid import Recipe
 
 
 class CountedGraphs:
@@ -46,3 +49,26 @@ def compile_in_place(pipe: DiffusionPipeline, **options: Any) -> None:
 
 def wrap_in_compile(pipe: DiffusionPipeline, **options: Any) -> None:
     pipe.transformer = torch.compile(pipe.transformer, fullgraph=True, **options)
+
+
+@torch.no_grad()
+def graphs_as_eager(model: Any, recipe: Recipe, runs: Sequence[Mapping[str, Any]]) -> int:
+    """How many graphs these inputs need in a compiled transformer with a recipe, whose outputs must be as in eager.
+
+    Args:
+        model: the transformer, or a pipeline of one.
+        recipe: acts in the first of the runs, so that its output is not as without.
+        runs: arguments of forwards, one after the other.
+    """
+    transformer, graphs = getattr(model, "transformer", model), CountedGraphs()
+    plain = transformer(**runs[0])[0]
+    with alignvid.attach(model, recipe):
+        expected = [transformer(**inputs)[0] for inputs in runs]
+    assert not torch.allclose(expected[0], plain, atol=1e-5)
+    torch._dynamo.reset()
+    with alignvid.attach(model, recipe):
+        transformer.compile(backend=graphs, fullgraph=True)
+        got = [transformer(**inputs)[0] for inputs in runs]
+    for one, other in zip(got, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    return graphs.count

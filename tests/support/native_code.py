@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+
+import alignvid
 
 FOLDER = os.environ.get("ALIGNVID_HOSTS", "")
 
@@ -55,3 +57,12 @@ def imported_from(repository: str, *modules: str) -> Iterator[list[Any]]:
         for name in [name for name in sys.modules if name.partition(".")[0] == root]:
             del sys.modules[name]
         sys.modules.update(earlier)
+
+
+def overheard(run: Callable[[], torch.Tensor], model: Any, steps: Any) -> list[Any]:
+    """Entropies in these steps of a run, which must be as it is without being overheard, then and afterwards."""
+    plain = run()
+    with alignvid.observe(model, steps=steps) as trace:
+        assert torch.equal(run(), plain)
+    assert torch.equal(run(), plain)
+    return [fact for fact in trace.facts if fact.measure == "entropy"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alignvid.attachment.call import running_with
+from alignvid.models.family import ReferenceChannels
 
 
 class State:
@@ -58,6 +59,8 @@ class Effect:
     runs_twice = False
     """Whether it may ask for the same forward without it, to combine both; then it has `needs_another` and `combined`,
     and reads the branch."""
+    reference: ReferenceChannels | None = None
+    """The channels of the transformer's input that it acts on, if it is these."""
     is_neutral_in_graph = True
     """Whether compiled code runs the effect when it is off too, as an operation that changes nothing. Then a window's
     edge costs no second graph; an expensive effect has two graphs instead."""

@@ -45,6 +45,8 @@ class RunFacts:
     has_seen_all: bool = False
     """Whether it was looked at which attentions run in a step with the gain, as it is once a run."""
     has_met_tokens: bool = False
+    has_seen_reference: bool = False
+    """Whether it was looked at if the channels that are acted on hold a reference image."""
     has_proved: bool = False
 
 

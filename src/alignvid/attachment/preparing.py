@@ -12,6 +12,7 @@ from alignvid.attachment.part import Counts, Part, RunFacts
 from alignvid.attachment.reading import Reading
 from alignvid.host.contract import Contract
 from alignvid.host.transformers import Host
+from alignvid.models.family import ReferenceChannels
 
 
 class Preparation:
@@ -27,6 +28,7 @@ class Preparation:
         """Whether also a forward in which nothing acts must be prepared."""
         self._needs_token_counts = any(effect.reads_token_counts for effect in self.effects)
         self.streams = StreamWatch(host, parts, contract)
+        self._reference = next(filter(None, (effect.reference for effect in self.effects)), None)
 
     def prepare(self, arguments: Mapping[str, Any], reading: Reading, facts: RunFacts, counts: Counts) -> None:
         """Give the effects what they need to know of a forward with these arguments.
@@ -44,6 +46,8 @@ class Preparation:
             counted = family.token_counts(transformer, arguments)
             tokens = {stream: count or 0 for stream, count in counted.items()}
             self.streams.see(counted, run, facts)
+        if self._reference is not None and not facts.has_seen_reference and reading.is_acting:
+            self._see_reference(arguments[self._reference.argument], self._reference, run, facts)
         for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
             for effect in effects:
                 if effect.reads_branch:
@@ -61,6 +65,17 @@ class Preparation:
                     self._note_guidance(effect.now, run, counts)
         for several in self._several:
             several.follow()
+
+    def _see_reference(self, latents: Any, channels: ReferenceChannels, run: int, facts: RunFacts) -> None:
+        """Say so if there is no reference image; one look a run, for it waits for the device."""
+        facts.has_seen_reference = True
+        if not latents[:, channels.start : channels.stop].any():
+            self._contract.warn(
+                "empty reference",
+                f"Nothing is changed: the channels of the reference image in the input of the {self._host.name} are "
+                "all zero in this call. Give the pipeline an image, or detach.",
+                once_in=(self._host.name, run),
+            )
 
     def _note_guidance(self, now: SharedFactors, run: int, counts: Counts) -> None:
         counts.guidance = now.guidance

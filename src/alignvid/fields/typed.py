@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePosixPath
 from types import NoneType, UnionType
 from typing import (
@@ -80,7 +80,7 @@ def read(kind: type[T], values: Any, *, what: str, error: type[Exception]) -> T:
 def read_as(kind: Any, values: Any, *, what: str, error: type[Exception]) -> Any:
     """`read` for any annotation, such as `list[Sample]` or a union."""
     try:
-        return _value(kind, values, "")
+        return _reader(kind)(values, "")
     except _Wrong as wrong:
         raise error(wrong.sentence(what)) from None
 
@@ -96,30 +96,36 @@ def is_finite_number(value: object) -> bool:
 class _Wrong(Exception):
     """A value that its annotation does not allow."""
 
-    def __init__(self, path: str, verb: str) -> None:
-        super().__init__(path, verb)
-        self.path, self.verb = path, verb
+    def __init__(self, path: str, verb: Callable[[], str]) -> None:
+        super().__init__(path)
+        self.path, self.verb = path, verb  # put into words where it is shown: a union tries its options one by one
 
     def sentence(self, what: str) -> str:
-        return f"{f'{what}: the field {self.path!r}' if self.path else what} {self.verb}."
+        return f"{f'{what}: the field {self.path!r}' if self.path else what} {self.verb()}."
+
+
+Reader = Callable[[Any, str], Any]
+"""Gives a value, found at a path, as its annotation wants it. Raises: _Wrong. Made once for each field of a class."""
 
 
 class _Field(NamedTuple):
-    kind: Any
+    read: Reader
     is_required: bool
 
 
 @cache
 def _fields_of(kind: Any) -> dict[str, _Field]:
-    """Every field that a file may hold, with its annotation."""
+    """Every field that a file may hold, with what reads it."""
     hints = get_type_hints(kind, include_extras=True)
     if is_typeddict(kind):
         return {
-            name: _Field(get_args(hint)[0] if get_origin(hint) is NotRequired else hint, _is_required(kind, hint))
+            name: _Field(
+                _reader(get_args(hint)[0] if get_origin(hint) is NotRequired else hint), _is_required(kind, hint)
+            )
             for name, hint in hints.items()
         }
     return {
-        item.name: _Field(hints[item.name], item.default is MISSING and item.default_factory is MISSING)
+        item.name: _Field(_reader(hints[item.name]), item.default is MISSING and item.default_factory is MISSING)
         for item in fields(kind)
         if item.init
     }
@@ -129,30 +135,44 @@ def _is_required(kind: Any, hint: Any) -> bool:
     return kind.__total__ and get_origin(hint) is not NotRequired
 
 
-def _value(kind: Any, value: Any, path: str) -> Any:
-    """The value as its annotation wants it. Raises: _Wrong."""
+def _reader(kind: Any) -> Reader:
+    """What reads values of an annotation."""
     origin = get_origin(kind) or kind
     if kind is Any:
-        return value
+        return lambda value, path: value
     if origin is Annotated:
-        return _annotated(kind, value, path)
+        return _annotated(kind)
     if origin in (Union, UnionType):
-        return _one_of(kind, value, path)
+        return _one_of(kind)
     if _is_record(origin):
-        return _record(origin, value, path)
+        return partial(_record, origin)  # its fields are looked at when it is read: a class may hold itself
     if origin is Literal:
-        if any(value == option and type(value) is type(option) for option in get_args(kind)):
-            return value
-    elif isinstance(origin, type) and issubclass(origin, Enum):
-        if value in [member.value for member in origin]:
-            return origin(value)
-    elif origin in (list, tuple, Sequence):
-        return _sequence(kind, origin, value, path)
-    elif origin in (dict, Mapping):
-        return _mapping(kind, value, path)
-    elif _is_scalar(origin, value):
-        return float(value) if origin is float else value
-    raise _wrong(kind, value, path)
+        return _where(kind, partial(_is_option, get_args(kind)))
+    if isinstance(origin, type) and issubclass(origin, Enum):
+        members = [member.value for member in origin]
+        return _where(kind, lambda value: value in members, origin)
+    if origin in (list, tuple, Sequence):
+        return _sequence(kind, origin)
+    if origin in (dict, Mapping):
+        return _mapping(kind)
+    if origin is str:
+        return _where(kind, lambda value: isinstance(value, str))
+    return _where(kind, partial(_is_scalar, origin), float if origin is float else None)
+
+
+def _where(kind: Any, holds: Callable[[Any], bool], made: Callable[[Any], Any] | None = None) -> Reader:
+    """Values for which something holds, made into something else if that is given."""
+
+    def read_value(value: Any, path: str) -> Any:
+        if not holds(value):
+            raise _wrong(kind, value, path)
+        return value if made is None else made(value)
+
+    return read_value
+
+
+def _is_option(options: Sequence[Any], value: Any) -> bool:
+    return any(value == option and type(value) is type(option) for option in options)
 
 
 def _is_scalar(kind: Any, value: Any) -> bool:
@@ -165,30 +185,44 @@ def _is_scalar(kind: Any, value: Any) -> bool:
     return isinstance(value, kind) and (kind is not int or value in _WHOLE_NUMBERS)
 
 
-def _annotated(kind: Any, value: Any, path: str) -> Any:
+def _annotated(kind: Any) -> Reader:
     base, *notes = get_args(kind)
-    checks = [note for note in notes if isinstance(note, Allowed)]
     if OPEN in notes:
-        return _record(base, value, path, is_open=True)
-    try:
-        found = _value(base, value, path)
-    except _Wrong as wrong:
-        raise (_wrong(kind, value, path) if wrong.path == path else wrong) from None
-    if not all(check.holds(found) for check in checks):
-        raise _wrong(kind, value, path)
-    return found
+        return partial(_record, base, is_open=True)
+    checks = [note.holds for note in notes if isinstance(note, Allowed)]
+    read_base = _reader(base)
 
-
-def _one_of(kind: Any, value: Any, path: str) -> Any:
-    """The first option that fits; else what is wrong within the option that the value resembles."""
-    within_option = None
-    for option in get_args(kind):
+    def read_value(value: Any, path: str) -> Any:
         try:
-            return _value(option, value, path)
+            found = read_base(value, path)
         except _Wrong as wrong:
-            if wrong.path != path or (_is_record(option) and isinstance(value, Mapping)):
-                within_option = wrong
-    raise within_option or _wrong(kind, value, path)
+            raise (_wrong(kind, value, path) if wrong.path == path else wrong) from None
+        for holds in checks:
+            if not holds(found):
+                raise _wrong(kind, value, path)
+        return found
+
+    return read_value
+
+
+def _one_of(kind: Any) -> Reader:
+    """The first option that fits; else what is wrong within the option that the value resembles."""
+    options = [(_reader(option), _is_record(option)) for option in get_args(kind)]
+    may_be_none = NoneType in get_args(kind)
+
+    def read_value(value: Any, path: str) -> Any:
+        if value is None and may_be_none:
+            return None
+        within_option = None
+        for read_option, is_record in options:
+            try:
+                return read_option(value, path)
+            except _Wrong as wrong:
+                if wrong.path != path or (is_record and isinstance(value, Mapping)):
+                    within_option = wrong
+        raise within_option or _wrong(kind, value, path)
+
+    return read_value
 
 
 def _is_record(kind: Any) -> bool:
@@ -198,36 +232,52 @@ def _is_record(kind: Any) -> bool:
 def _record(kind: Any, value: Any, path: str, *, is_open: bool = False) -> Any:
     known = _fields_of(kind)
     if not isinstance(value, Mapping):
-        raise _Wrong(path, f"is {_shown(value)}; it must be an object with the fields {', '.join(known)}")
+        sentence = f"is {_shown(value)}; it must be an object with the fields {', '.join(known)}"
+        raise _Wrong(path, lambda: sentence)
     unknown = [name for name in value if name not in known]
     if unknown and not is_open:
-        raise _Wrong(path, f"has no field {unknown[0]!r}; its fields are {', '.join(known)}")
+        raise _Wrong(path, lambda: f"has no field {unknown[0]!r}; its fields are {', '.join(known)}")
     if missing := [name for name, item in known.items() if item.is_required and name not in value]:
-        raise _Wrong(path, f"lacks the field {', '.join(map(repr, missing))}; its fields are {', '.join(known)}")
-    found = {name: _value(item.kind, value[name], _joined(path, name)) for name, item in known.items() if name in value}
+        names = ", ".join(map(repr, missing))
+        raise _Wrong(path, lambda: f"lacks the field {names}; its fields are {', '.join(known)}")
+    found = {name: item.read(value[name], _joined(path, name)) for name, item in known.items() if name in value}
     return kind(**found, **{name: value[name] for name in unknown})
 
 
-def _sequence(kind: Any, origin: Any, value: Any, path: str) -> Any:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise _wrong(kind, value, path)
+def _sequence(kind: Any, origin: Any) -> Reader:
     options = get_args(kind)
     if origin is tuple and options and options[-1] is not Ellipsis:
-        if len(value) != len(options):
+        return _of_length(kind, [_reader(option) for option in options])
+    read_item = _reader(options[0] if options else Any)
+
+    def read_value(value: Any, path: str) -> Any:
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
             raise _wrong(kind, value, path)
-        return tuple(
-            _value(option, item, f"{path}[{i}]") for i, (option, item) in enumerate(zip(options, value, strict=True))
-        )
-    option = options[0] if options else Any
-    found = [_value(option, item, f"{path}[{index}]") for index, item in enumerate(value)]
-    return tuple(found) if origin is tuple else found
+        found = [read_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return tuple(found) if origin is tuple else found
+
+    return read_value
 
 
-def _mapping(kind: Any, value: Any, path: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise _wrong(kind, value, path)
-    keys, values = get_args(kind) or (str, Any)
-    return {_value(keys, name, path): _value(values, item, _joined(path, str(name))) for name, item in value.items()}
+def _of_length(kind: Any, items: list[Reader]) -> Reader:
+    def read_value(value: Any, path: str) -> Any:
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence) or len(value) != len(items):
+            raise _wrong(kind, value, path)
+        pairs = zip(items, value, strict=True)
+        return tuple(read_item(item, f"{path}[{index}]") for index, (read_item, item) in enumerate(pairs))
+
+    return read_value
+
+
+def _mapping(kind: Any) -> Reader:
+    read_key, read_item = map(_reader, get_args(kind) or (str, Any))
+
+    def read_value(value: Any, path: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise _wrong(kind, value, path)
+        return {read_key(name, path): read_item(item, _joined(path, str(name))) for name, item in value.items()}
+
+    return read_value
 
 
 def _joined(path: str, name: str) -> str:
@@ -235,7 +285,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _wrong(kind: Any, value: Any, path: str) -> _Wrong:
-    return _Wrong(path, f"is {_shown(value)}; it must be {_words(kind)}")
+    return _Wrong(path, lambda: f"is {_shown(value)}; it must be {_words(kind)}")
 
 
 def _words(kind: Any) -> str:

@@ -91,6 +91,8 @@ def plan(spec: GenerationSpec, *, source: ModelSource | None = None, recipe: Rec
     model = sketch(source)
     chosen = layout_of(spec, model, recipe)
     settings = settle(spec, model_defaults(source, pipeline_class), reference.pixels if reference else None)
+    if source.is_miniature:
+        _check_miniature(source, settings)
     image = fit_image(reference.pixels, settings.width, settings.height) if reference else None
     arguments = {**call_arguments(pipeline_class, spec, settings, image), **source.extra_arguments}
     if spec.cfg_high is not None:
@@ -147,6 +149,13 @@ def model_defaults(source: ModelSource, pipeline_class: type) -> Defaults:
 
     size = {"width": WIDTH, "height": HEIGHT, "keeps_shape": False}
     return Defaults(**size, frames=FRAMES, steps=DEFAULT_STEPS, guidance=_MINIATURE_GUIDANCE, fps=_MINIATURE_FPS)
+
+
+def _check_miniature(source: ModelSource, settings: Settings) -> None:
+    """Refuse sizes that it cannot do."""
+    from alignvid.miniature.sizes import check_size
+
+    check_size(source.read_json("transformer/config.json"), settings.width, settings.height, settings.frames or 1)
 
 
 def _notes(

@@ -1,8 +1,7 @@
 """The contract of an attachment: it acts exactly as its recipe says, or says that it does not.
 
 Every sentence that says so goes through `Contract.warn`: a ContractWarning, or with strict=True a ContractError.
-Nothing
-else in `attachment` and `host` warns, which a test checks.
+Nothing else in `attachment` and `host` warns, which a test checks.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ Kind = Literal[
     "skipped blocks",
     "unknown vision tokens",
     "empty streams",
+    "empty reference",
     "mixed streams",
     "missing words",
     "assumed fraction",

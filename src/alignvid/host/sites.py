@@ -102,6 +102,13 @@ def norm_of(attention: nn.Module, keys: KeyNorm) -> nn.Module | None:
     return nn.Identity() if norm is None and keys.is_insertable else norm
 
 
+def head_count(attention: nn.Module) -> int | None:
+    """How many heads the queries of an attention have; None if it does not say."""
+    names = ("heads", "num_heads", "n_heads")  # of diffusers, of Wan's own code, of Cosmos'
+    heads = next((getattr(attention, name) for name in names if hasattr(attention, name)), None)
+    return heads if isinstance(heads, int) else None
+
+
 def holder_of(attention: nn.Module, keys: KeyNorm) -> tuple[nn.Module, str]:
     """The module that holds a norm of an attention, and the norm's attribute there."""
     path, _, name = keys.path.rpartition(".")

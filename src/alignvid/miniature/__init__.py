@@ -6,6 +6,7 @@ docs/miniature.md says what it is, how it was trained and what it measured.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from alignvid.extras import require
 if TYPE_CHECKING:
     from diffusers import WanImageToVideoPipeline
 
-__all__ = ["weights_folder", "load_pipeline"]
+__all__ = ["load_pipeline", "lora_folder", "weights_folder"]
 
 
 def weights_folder() -> Path:
@@ -23,14 +24,28 @@ def weights_folder() -> Path:
     return Path(__file__).parent / "weights"
 
 
-def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
+def lora_folder() -> Path:
+    """The folder with the LoRA that makes the miniature one of four steps."""
+    return Path(__file__).parent / "weights-4-step"
+
+
+def load_pipeline(folder: Path | None = None, *, lora: Path | None = None) -> WanImageToVideoPipeline:
     """The miniature on the CPU in single precision, silent; from another folder if one is given.
+
+    With `lora=lora_folder()` it is the distilled one: it takes num_inference_steps=4 and no other number, and
+    guidance_scale=1, as it holds the guidance already.
+
+    It is diffusers' own class with diffusers' own defaults, so that a call must say a size: height=80, width=80,
+    num_frames=9, and as few as num_inference_steps=10. One without is refused by a sentence that says so.
 
     Raises: InputError if the folder holds no pipeline; MissingExtra without diffusers.
     """
     require("generate", "The miniature", "diffusers", "transformers", "ftfy")
     import torch
     from diffusers import WanImageToVideoPipeline
+
+    from alignvid.miniature.distilled import distilled
+    from alignvid.miniature.sizes import sized
 
     folder = folder or weights_folder()
     if not (folder / "model_index.json").is_file():
@@ -40,4 +55,5 @@ def load_pipeline(folder: Path | None = None) -> WanImageToVideoPipeline:
         )
     pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    pipeline.prepare_latents = partial(sized, pipeline.prepare_latents, pipeline.transformer.config)
+    return pipeline if lora is None else distilled(pipeline, lora)

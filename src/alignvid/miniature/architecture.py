@@ -16,11 +16,10 @@ from transformers import (
 )
 
 from alignvid.miniature.prompts import SPELLINGS, vocabulary
+from alignvid.miniature.sizes import SPATIAL_FACTOR, TEMPORAL_FACTOR
 
 LATENT_CHANNELS = 16  # as in Wan 2.1, so that the transformer sees 16 + 4 + 16 channels, too
 PIXEL_PATCH = 2  # the encoder begins with patches of 2×2 pixels, as Wan 2.2's does, which makes it four times faster
-SPATIAL_FACTOR = 8  # 80 pixels -> 10 latents
-TEMPORAL_FACTOR = 4  # 9 frames -> 3 latents
 TEXT_TOKENS = 512  # the number that Wan's attention has built in
 TEXT_WIDTH = 64
 IMAGE_WIDTH = 64

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from alignvid.errors import UnsupportedModel
+from alignvid.models.attention_call import CallReach
 from alignvid.models.paths import blocks_of, descend, lists_in
 from alignvid.models.sizes import Sizes, config_sizes
 
@@ -43,6 +44,8 @@ class ReferenceChannels(NamedTuple):
     """Attribute of the transformer: the module that the input (batch, channels, frames, height, width) goes into."""
     start: int
     stop: int
+    argument: str = "hidden_states"
+    """What the transformer's forward calls that input."""
 
 
 class TextRows(NamedTuple):
@@ -97,14 +100,17 @@ class Site:
     """Streams in the order of the softmax, where the norms run in another one (Flux: the text's keys lie first)."""
     ignores_mask: bool = False
     """Whether it takes no attention mask from outside, so that no constant can be put on its logits."""
+    call: CallReach | None = None
+    """How its attention call is reached where its host has a way of its own, for what acts there; a constant goes that
+    way too, whatever `ignores_mask` says. None: through diffusers' dispatch, where its processor calls that."""
     query_norm: str = "norm_q"
     """Attribute of the attention: the norm that the queries (in a double-stream block: of the video) pass before the
     keys pass theirs."""
     queries: tuple[str, ...] = ()
     """Streams that ask, in their order, where they are neither those of the keys nor what the blocks pass on."""
-    keys_in_advance: Callable[[nn.Module, Tensor], dict[str, Tensor]] | None = None
-    """Keys by stream after their norm, from the attention and its encoder states; for a modulation of queries that
-    must know the keys before. Only for an attention without rotary embedding."""
+    keys_in_advance: Callable[[nn.Module, Tensor, Arguments], dict[str, Tensor]] | None = None
+    """Keys by stream after their norm, from the attention, its encoder states and its other arguments by name; for a
+    modulation of queries that must know the keys before. Only for an attention without rotary embedding."""
     text_through: tuple[str, ...] = ()
     """Attributes of the transformer: the modules, in order, by which alone a prompt's embedding becomes what this
     attention is given, token by token. Empty where it is joint, or not known."""

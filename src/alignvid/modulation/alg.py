@@ -43,4 +43,4 @@ class Alg(DownUp):
 
     def words(self, power: float) -> str:
         """Such as "reference scaled down to 0.4 and up, in three passes"."""
-        return f"{super().words(power)}, in three passes"
+        return f"{super().words(power)}, in three passes (at guidance 1 in one: down-up)"

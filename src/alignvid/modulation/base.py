@@ -69,6 +69,9 @@ class Modulation(ABC):
     """Whether keys of one target get one factor each, whatever they and the other keys are."""
     takes_inner_streams: ClassVar[bool] = False
     """Whether `words` and `padding`, parts of the text, may be targets."""
+    acts_at_call: ClassVar[bool] = False
+    """Whether it can act at the attention call, so that keys need pass no norm that can be looked at; its effects
+    refuse by themselves where they need one."""
     looks_ahead: ClassVar[bool] = False
     """Whether it computes the keys of an attention before they pass their norm."""
     repeats_norm: ClassVar[bool] = False

@@ -25,6 +25,7 @@ class ConflictAware(Modulation):
         1.35
     """
 
+    acts_at_call: ClassVar[bool] = True
     looks_ahead: ClassVar[bool] = True
     kind: ClassVar[str] = "conflict-aware"
     effects: ClassVar[str] = "alignvid.attachment.effects.conflict:conflict_effects"

@@ -21,6 +21,7 @@ class DyMoS(WithoutGain):
     """Attention to the first latent frame is made less likely: its odds are multiplied by e^−penalty."""
 
     kind: ClassVar[str] = "dymos"
+    acts_at_call: ClassVar[bool] = True
     effects: ClassVar[str] = "alignvid.attachment.effects.dymos:dymos_effects"
     schedule: ClassVar[tuple[str, str, str]] = ("all", "0.0-0.2", "cond")
 

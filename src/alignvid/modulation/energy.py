@@ -35,6 +35,7 @@ class Energy(Modulation):
     """
 
     kind: ClassVar[str] = "energy"
+    acts_at_call: ClassVar[bool] = True
     effects: ClassVar[str] = "alignvid.attachment.effects.energy:energy_effects"
 
     gamma: float = DEFAULT_GAMMA

@@ -21,6 +21,7 @@ class Dcag(OnTargets):
     """K' = mean · k̄ + key_spread · (K − k̄) over the tokens of a target, per head, after rotation; values alike."""
 
     kind: ClassVar[str] = "dcag"
+    acts_at_call: ClassVar[bool] = True
     effects: ClassVar[str] = "alignvid.attachment.effects.grag:spread_effects"
     schedule: ClassVar[tuple[str, str, str]] = ("all", "all", "both")
 

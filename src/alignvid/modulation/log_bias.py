@@ -23,6 +23,7 @@ class LogBias(WithoutGain):
 
     kind: ClassVar[str] = "log-bias"
     effects: ClassVar[str] = "alignvid.attachment.effects.log_bias:log_bias_effects"
+    acts_at_call: ClassVar[bool] = True
     takes_inner_streams: ClassVar[bool] = True
 
     gamma: float = DEFAULT_GAMMA

@@ -21,6 +21,7 @@ class RefKV(WithoutGain):
     """K and V of the reference × weight × min(1, 2(1 − balance)), those of the text × min(1, 2·balance)."""
 
     kind: ClassVar[str] = "ref-kv"
+    acts_at_call: ClassVar[bool] = True
     effects: ClassVar[str] = "alignvid.attachment.effects.ref_kv:ref_kv_effects"
     schedule: ClassVar[tuple[str, str, str]] = ("all", "all", "both")
 

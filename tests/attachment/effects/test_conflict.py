@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 import alignvid
 import pipelines
-from alignvid.attachment.effects.attention_call import AttentionCall
 from alignvid.attachment.effects.conflict import (
     Shares,
     attention_shares,
@@ -25,10 +24,12 @@ from alignvid.attachment.effects.conflict import (
 )
 from alignvid.blocks import BlockSet
 from alignvid.errors import ModulationError, UnknownTarget
+from alignvid.models.attention_call import AttentionCall
 from alignvid.modulation import ConflictAware, from_dict
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
 from attention_calls import calls_of
+from compiling import graphs_as_eager
 from pipelines import generate
 from registry import BUILDERS
 
@@ -336,16 +337,7 @@ def test_compiled_is_eager_in_two_graphs_without_a_break():
     transformer = pipe.transformer
     early, late = wan_inputs(990.0), wan_inputs(100.0)
     recipe = EVERYWHERE.override(steps=StepWindow.noise_above(0.9))
-    with alignvid.attach(transformer, recipe):
-        expected = [transformer(**inputs)[0] for inputs in (early, late, early)]
-    graphs: list[Any] = []
-    torch._dynamo.reset()
-    with alignvid.attach(transformer, recipe):
-        transformer.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
-        got = [transformer(**inputs)[0] for inputs in (early, late, early)]
-    assert len(graphs) == 2
-    for one, other in zip(got, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+    assert graphs_as_eager(transformer, recipe, [early, late, early]) == 2
 
 
 def test_attachment_tells_the_modulation():

@@ -26,6 +26,7 @@ from alignvid.models import Family, KeyNorm
 from alignvid.modulation import Energy, Scalar, from_dict
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
+from compiling import graphs_as_eager
 from pipelines import generate
 
 STEEP = Energy(gamma=2.0, low=0.5, centre=0.1, width=0.5, powers={"*.*": 1.0})
@@ -267,16 +268,7 @@ def test_compiled_is_eager_in_one_graph_without_a_break():
     transformer = pipelines.wan_i2v()[0].transformer
     early, late = wan_inputs(1), {**wan_inputs(1), "timestep": torch.tensor([100.0])}
     recipe = Recipe(STEEP, BlockSet.of([0, 2]), StepWindow.noise_above(0.9))
-    with alignvid.attach(transformer, recipe):
-        expected = [transformer(**inputs)[0] for inputs in (early, late)]
-    graphs: list[Any] = []
-    torch._dynamo.reset()
-    with alignvid.attach(transformer, recipe):
-        transformer.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
-        got = [transformer(**inputs)[0] for inputs in (early, late, early)]
-    assert len(graphs) == 1
-    for one, other in zip(got, [*expected, expected[0]], strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+    assert graphs_as_eager(transformer, recipe, [early, late, early]) == 1
 
 
 def test_attachment_tells_the_modulation():

@@ -24,6 +24,7 @@ from alignvid.errors import ModulationError, UnknownTarget
 from alignvid.modulation import LogBias
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
+from compiling import graphs_as_eager
 from pipelines import generate
 from registry import BUILDERS
 
@@ -192,16 +193,7 @@ def test_compiled_is_eager_in_two_graphs_without_a_break():
     transformer = pipelines.hunyuan_t2v()[0].transformer
     early, late = hunyuan_inputs(990.0), hunyuan_inputs(100.0)
     recipe = everywhere(LogBias(2.0)).override(steps=StepWindow.noise_above(0.9))
-    with alignvid.attach(transformer, recipe):
-        expected = [transformer(**inputs)[0] for inputs in (early, late, early)]
-    graphs: list[Any] = []
-    torch._dynamo.reset()
-    with alignvid.attach(transformer, recipe):
-        transformer.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
-        got = [transformer(**inputs)[0] for inputs in (early, late, early)]
-    assert len(graphs) == 2
-    for one, other in zip(got, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+    assert graphs_as_eager(transformer, recipe, [early, late, early]) == 2
 
 
 def test_attachment_tells_the_modulation():

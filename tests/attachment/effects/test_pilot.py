@@ -17,6 +17,7 @@ from alignvid.models.family import Grid
 from alignvid.modulation import KeyBlur, LowPass, Modulation, from_dict
 from alignvid.recipe import Recipe
 from alignvid.schedule import StepWindow
+from compiling import graphs_as_eager
 from pipelines import generate
 
 SIGMA = 0.8
@@ -143,16 +144,7 @@ def test_compiled_is_eager_in_two_graphs_without_a_break(modulation):
     transformer = pipelines.wan_i2v()[0].transformer
     runs = [wan_inputs(timestep) for timestep in (990.0, 950.0, 100.0, 990.0)]
     recipe = everywhere(modulation).override(steps=StepWindow.noise_above(0.9))
-    with alignvid.attach(transformer, recipe):
-        expected = [transformer(**inputs)[0] for inputs in runs]
-    graphs: list[Any] = []
-    torch._dynamo.reset()
-    with alignvid.attach(transformer, recipe):
-        transformer.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
-        got = [transformer(**inputs)[0] for inputs in runs]
-    assert len(graphs) == 2
-    for one, other in zip(got, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+    assert graphs_as_eager(transformer, recipe, runs) == 2
 
 
 def test_attachment_tells_what_happens():

@@ -18,7 +18,7 @@ def effects_of(modulation: Modulation, host: Host, placements: Sequence[Placemen
 
     Raises: UnknownTarget if the transformer lacks what this kind needs; ModulationError if the kind names no function.
     """
-    if not isinstance(modulation, Scalar):
+    if not (isinstance(modulation, Scalar) or modulation.acts_at_call):
         refuse_reached(modulation.kind, placements)
     module, _, function = modulation.effects.partition(":")
     try:

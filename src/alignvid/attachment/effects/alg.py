@@ -21,7 +21,7 @@ from torch import Tensor
 from alignvid.attachment.effect import Installed, SwitchedState
 from alignvid.attachment.effects.down_up import DownUpReference, down_up_effects
 from alignvid.attachment.placement import Placement
-from alignvid.errors import AttachmentError
+from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.registry import runner_of
 from alignvid.host.transformers import Host
 from alignvid.models.family import ReferenceChannels
@@ -57,8 +57,16 @@ class ThreePasses(DownUpReference):
         self._ask: Callable[[], float | None] = lambda: None
 
     def learn(self, pipeline: Any) -> None:
-        """Remember whom to ask for the scale of guidance."""
+        """Remember whom to ask for the scale of guidance.
+
+        Raises: UnknownTarget if the loop may answer the second pass from a cache of its own.
+        """
         if pipeline is not None:
+            if (runner := runner_of(pipeline)).forget is not None:
+                raise UnknownTarget(
+                    f"ALG runs the unconditional forward twice, which a cache in the loop of {runner.name} would take "
+                    "for one: use the kind 'down-up', the same low-pass in two passes."
+                )
             self._ask = partial(_scale_of, ref(pipeline), self.host)
 
     def needs_another(self) -> bool:

@@ -6,51 +6,38 @@ while something is attached that needs it, and passes everything on untouched wh
 attention that runs says so itself: its effect is on its module, as every effect is (swap.py).
 
 What is changed lies before the kernel, or is what the kernel gave (NAG), so it is exact with every backend of the
-dispatch; a mask is not changed here.
+dispatch; a mask is not changed there. A host with a way of its own to the attention call says so (`Site.call`).
 An attention whose processor calls a kernel by itself, such as CogVideoX's or SD3's, is refused when attaching; one that
 another processor takes out of the dispatch later is an error at its next run.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from types import ModuleType
-from typing import Any, NamedTuple
-from weakref import WeakSet
+from typing import Any
 
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from alignvid.attachment.call import running
 from alignvid.attachment.effect import Installed, SwitchedEffect, SwitchedState
+from alignvid.attachment.effects.dispatch import (
+    attend,
+    attending,
+    dispatching_module,
+    exchange_dispatch,
+    restore_dispatch,
+)
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.streams import stream_sizes
 from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.sites import NormLocation, norm_of
-
-_NAME = "dispatch_attention_fn"
-
-
-class AttentionCall(NamedTuple):
-    """What one softmax is asked for. The keys of all heads of a sample lie as the dispatch of diffusers has them."""
-
-    query: Float[Tensor, "batch query heads size"]
-    key: Float[Tensor, "batch key key_heads size"]
-    value: Float[Tensor, "batch key key_heads value_size"]
-    mask: Tensor | None
-    scale: float
-    """Factor on q·k; 1/√size unless the processor says otherwise."""
-
+from alignvid.models.attention_call import AttentionCall, CallReach, Kernel
 
 Again = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The same kernel on other queries, keys and values, without a mask."""
 
 
 class AttendingState(SwitchedState):
-    """Whether the attention that is running has called the dispatch."""
+    """Whether the attention that is running has made the call that is acted on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +60,8 @@ class AttentionEffect(SwitchedEffect):
         self.streams = tuple(streams)
         self.groups: tuple[tuple[str, ...], ...] = ()
         """Streams of the hidden states, then of the encoder states, where these have norms of their own."""
+        self.call: CallReach | None = None
+        """The host's own way to the call; None for diffusers' dispatch."""
 
     def on_call(self, asked: AttentionCall) -> AttentionCall:
         """What the softmax is to be asked for in place of this."""
@@ -100,30 +89,66 @@ class AttentionEffect(SwitchedEffect):
             sizes |= zip(names, stream_sizes(count, names, now), strict=True)
         return [sizes[stream] for stream in self.streams]
 
+    def attended(self, asked: AttentionCall, kernel: Kernel) -> Tensor:
+        """What a softmax gives, where the host has its own way to the call."""
+        if is_another(asked, self.streams, self.now):
+            return kernel(asked)
+        self.now.has_called = True
+        asked = self.on_call(asked)
+
+        def again(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return kernel(AttentionCall(query, key, value, None, asked.scale))
+
+        return self.on_attended(asked, kernel(asked), again)
+
     def put_on(self, module: nn.Module) -> None:
         """Let the processor of an attention ask here before it calls the dispatch."""
-        exchange_dispatch(module)
+        if self.call is None:
+            exchange_dispatch(module)
 
     def take_off(self, module: nn.Module) -> None:
         """Undo `put_on`."""
-        restore_dispatch(module)
+        if self.call is None:
+            restore_dispatch(module)
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The arguments, untouched; from here on the attention call is this effect's."""
+        """The arguments, by which or after which the attention call is this effect's."""
         now = self.now
         now.has_called, now.given = False, _given(args, kwargs)
-        _attend((*_attending(), self))
+        if self.call is not None:
+            return self.call(args, kwargs, self.attended)
+        attend((*attending(), self))
         return args, kwargs
 
     def on_output(self, output: Any) -> Any:
-        """The output, untouched. Raises: AttachmentError if the attention has not called the dispatch."""
-        _attend(())
-        if not self.now.has_called:
-            raise AttachmentError(
-                "An attention that AlignVid acts on did not call diffusers' dispatch_attention_fn, so that its "
-                "queries, keys and values were not seen: was another processor set meanwhile? Detach and attach again."
-            )
+        """The output, untouched. Raises: AttachmentError if no call of the attention was seen."""
+        if self.call is None:
+            attend(())
+        check_called(self.now, self.call)
         return output
+
+
+def is_another(asked: AttentionCall, streams: Sequence[str], now: AttendingState) -> bool:
+    """Whether an attention that has made its call makes one of other keys, as SD 3.5's second attention to the picture
+    alone. Only where the tokens of each of the streams are counted; else every call holds them.
+    """
+    counts = [now.tokens_in(stream) for stream in streams]
+    return now.has_called and None not in counts and sum(filter(None, counts)) != asked.key.shape[1]
+
+
+def check_called(now: AttendingState, call: CallReach | None) -> None:
+    """Raises: AttachmentError if no call of the attention that has run was seen, by the way that `call` says."""
+    if now.has_called:
+        return
+    if call is None:
+        raise AttachmentError(
+            "An attention that AlignVid acts on did not call diffusers' dispatch_attention_fn, so that its "
+            "queries, keys and values were not seen: was another processor set meanwhile? Detach and attach again."
+        )
+    raise AttachmentError(
+        "An attention that AlignVid acts on ran a kernel of its own and not the attention call of its host, so that "
+        "its queries, keys and values were not seen: take out what exchanges attentions, or use a scalar modulation."
+    )
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int] | None:
@@ -133,31 +158,6 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int] | N
     if not isinstance(hidden, Tensor) or not isinstance(encoder, Tensor) or hidden.ndim != 3 or encoder.ndim != 3:
         return None
     return hidden.shape[1], encoder.shape[1]
-
-
-class _Attending:
-    """Effects of the attention that compiled code is running; eager code keeps them in the call of its thread."""
-
-    def __init__(self) -> None:
-        self.effects: tuple[AttentionEffect, ...] = ()
-        """On the instance from the start: compiled code looks whether it is there, and would be compiled again."""
-
-
-_compiled = _Attending()
-
-
-def _attending() -> tuple[AttentionEffect, ...]:
-    if torch.compiler.is_compiling():
-        return _compiled.effects
-    call = running()
-    return () if call is None else call.attending
-
-
-def _attend(effects: tuple[AttentionEffect, ...]) -> None:
-    if torch.compiler.is_compiling():
-        _compiled.effects = effects
-    elif (call := running()) is not None:
-        call.attending = effects
 
 
 def single_softmax(location: NormLocation, kind: str) -> tuple[str, ...]:
@@ -172,20 +172,10 @@ def single_softmax(location: NormLocation, kind: str) -> tuple[str, ...]:
             f"The attention {location.site!r} has a softmax for each of its key norms, which a modulation of kind "
             f"{kind!r} cannot distinguish at the attention call; choose streams of self- or joint attention."
         )
-    check_dispatched(location, kind)
+    if site.call is None:
+        check_dispatched(location, kind)
     norms = site.keys if site.is_joint else (location.keys,)
     return site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
-
-
-def _unmasked(
-    kernel: Callable[..., Tensor],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-) -> Tensor:
-    return kernel(query, key, value, None, *args, **kwargs)
 
 
 def check_dispatched(location: NormLocation, kind: str) -> None:
@@ -223,58 +213,6 @@ def call_effects(
         if key not in shared:
             shared[key] = make(streams, dict(powers))
             shared[key].groups = tuple(keys.streams for keys in location.attention_site.keys)
+            shared[key].call = location.attention_site.call
         installed.append(Installed(location.attention, shared[key]))
     return installed
-
-
-def dispatching_module(attention: nn.Module) -> ModuleType | None:
-    """The module whose `dispatch_attention_fn` an attention's processor calls; None if it calls none."""
-    processor = getattr(attention, "processor", None)
-    code = type(attention).forward if processor is None else type(processor).__call__
-    module = sys.modules.get(getattr(code, "__module__", ""))
-    return module if module is not None and callable(getattr(module, _NAME, None)) else None
-
-
-def exchange_dispatch(attention: nn.Module) -> None:
-    """Put our dispatch in the place of that of an attention's processor; doing it again does nothing."""
-    if (module := dispatching_module(attention)) is None:
-        return  # the attention says so when it runs
-    users = _users.setdefault(module.__name__, WeakSet())
-    users.add(attention)
-    if not hasattr(getattr(module, _NAME), "_alignvid_plain"):
-        setattr(module, _NAME, _overheard(getattr(module, _NAME)))
-
-
-def restore_dispatch(attention: nn.Module) -> None:
-    """Give a processor's module its own dispatch back when its last attention is done with it."""
-    for name, users in _users.items():
-        users.discard(attention)
-        module = sys.modules.get(name)
-        plain = getattr(getattr(module, _NAME, None), "_alignvid_plain", None)
-        if not users and plain is not None:  # else another's lies over ours, which passes everything on
-            setattr(module, _NAME, plain)
-
-
-_users: dict[str, WeakSet[nn.Module]] = {}
-"""Attentions that need our dispatch, by the name of the module that calls it."""
-
-
-def _overheard(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @wraps(plain)
-    def dispatch(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-        effects = _attending()
-        if not effects:
-            return plain(query, key, value, attn_mask, *args, **kwargs)
-        scale = kwargs.get("scale")
-        asked = AttentionCall(query, key, value, attn_mask, query.shape[-1] ** -0.5 if scale is None else scale)
-        for effect in effects:
-            effect.now.has_called = True
-            asked = effect.on_call(asked)
-        output = plain(asked.query, asked.key, asked.value, attn_mask, *args, **kwargs)
-        again = partial(_unmasked, plain, args, kwargs)
-        for effect in effects:
-            output = effect.on_attended(asked, output, again)
-        return output
-
-    dispatch._alignvid_plain = plain  # type: ignore[attr-defined]  # read by restore_dispatch
-    return dispatch

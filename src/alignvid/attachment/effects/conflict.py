@@ -15,7 +15,7 @@ normalisation of H open.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +23,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect
-from alignvid.attachment.effects.attention_call import AttentionCall, AttentionEffect, call_effects
+from alignvid.attachment.effects.attention_call import AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
 from alignvid.errors import AttachmentError, UnknownTarget
-from alignvid.host.sites import NormLocation
+from alignvid.host.sites import NormLocation, head_count
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall
 from alignvid.modulation.conflict import ConflictAware
+
+KeysOf = Callable[[nn.Module, Tensor, Mapping[str, Any]], dict[str, Tensor]]
 
 _EPSILON = 1e-6  # A_img + A_text is 1 in cross-attention; in joint attention other keys may have nearly everything
 _TILE_LOGITS = 2**24  # 64 MiB of float32 for each intermediate result
@@ -142,15 +145,15 @@ class KeysInAdvance(Effect):
     state_type = NotedKeys
     is_neutral_in_graph = False
 
-    def __init__(self, keys_of: Callable[[nn.Module, Tensor], dict[str, Tensor]]) -> None:
-        """`keys_of`: keys by stream, from the attention and the encoder states that it is given."""
+    def __init__(self, keys_of: KeysOf) -> None:
+        """`keys_of`: see `Site.keys_in_advance`."""
         super().__init__()
         self.keys_of = keys_of
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments, untouched."""
         states = kwargs["encoder_hidden_states"] if "encoder_hidden_states" in kwargs else args[1]
-        self.now.keys = self.keys_of(module, states)
+        self.now.keys = self.keys_of(module, states, kwargs)
         return args, kwargs
 
 
@@ -232,10 +235,10 @@ def _effects_ahead(modulation: ConflictAware, locations: Sequence[NormLocation])
     return installed
 
 
-def _requirements(location: NormLocation) -> tuple[Callable[[nn.Module, Tensor], dict[str, Tensor]], nn.Module, int]:
+def _requirements(location: NormLocation) -> tuple[KeysOf, nn.Module, int]:
     """What makes the keys of an attention in advance, the norm of its queries, and how many heads it has."""
-    heads, keys_of = getattr(location.attention, "heads", None), location.attention_site.keys_in_advance
-    if keys_of is None or location.queries is None or not isinstance(heads, int):
+    heads, keys_of = head_count(location.attention), location.attention_site.keys_in_advance
+    if keys_of is None or location.queries is None or heads is None:
         raise UnknownTarget(
             f"The keys of the attention {location.site!r} are not known before its queries pass. "
             f"{ConflictAware.requirement} Use a scalar or energy modulation here."

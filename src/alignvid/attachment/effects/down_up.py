@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from alignvid.attachment.effect import Installed, SwitchedEffect, by_sample
+from alignvid.attachment.effect import Installed
+from alignvid.attachment.effects.reference import OnReference, at_its_door, channels_of
 from alignvid.attachment.placement import Placement
-from alignvid.errors import UnknownTarget
 from alignvid.host.transformers import Host
 from alignvid.models.family import ReferenceChannels
 from alignvid.modulation.down_up import DownUp
@@ -35,24 +34,17 @@ def down_up(
     return functional.interpolate(down, (height, width), **settings).to(pictures.dtype)
 
 
-class DownUpReference(SwitchedEffect):
+class DownUpReference(OnReference):
     """Low-passes the reference's channels of the input, frame by frame."""
 
-    is_neutral_in_graph = False
-
     def __init__(self, ratio: float, channels: ReferenceChannels) -> None:
-        super().__init__()
-        self.ratio, self.channels = ratio, channels
+        super().__init__(channels)
+        self.ratio = ratio
 
-    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The input with its reference low-passed."""
-        latents, (_, start, stop) = args[0], self.channels  # (batch, channel, frame, height, width)
-        frames = latents[:, start:stop].transpose(1, 2)
-        passed = down_up(frames.flatten(0, 1), self.ratio).view(frames.shape).transpose(1, 2)
-        changed, switch = torch.cat([latents[:, :start], passed, latents[:, stop:]], 1), self.now.switch
-        if switch.ndim > 0:
-            changed = torch.where(by_sample(switch, latents) > 0, changed, latents)
-        return (changed, *args[1:]), kwargs
+    def made_of(self, reference: Tensor) -> Tensor:
+        """The reference, low-passed."""
+        frames = reference.transpose(1, 2)
+        return down_up(frames.flatten(0, 1), self.ratio).view(frames.shape).transpose(1, 2)
 
 
 def down_up_effects(modulation: DownUp, host: Host, placements: Sequence[Placement]) -> list[Installed]:
@@ -60,11 +52,4 @@ def down_up_effects(modulation: DownUp, host: Host, placements: Sequence[Placeme
 
     Raises: UnknownTarget if its input does not hold a reference image.
     """
-    channels = host.family.reference_channels(host.transformer)
-    if channels is None:
-        raise UnknownTarget(
-            f"The input of this {type(host.transformer).__name__} holds no channels of a reference image to low-pass; "
-            "Wan image-to-video and HunyuanVideo with latent_concat do."
-        )
-    module = host.transformer.get_submodule(channels.path)
-    return [Installed(module, DownUpReference(modulation.ratio, channels))]
+    return at_its_door(host, DownUpReference(modulation.ratio, channels_of(host, "to low-pass")))

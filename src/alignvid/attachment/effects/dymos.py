@@ -14,18 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alignvid.attachment.effect import Installed, SwitchedState
+from alignvid.attachment.effect import Installed
+from alignvid.attachment.effects.attention_call import AttendingState
 from alignvid.attachment.effects.log_bias import MaskBias
 from alignvid.attachment.placement import Placement
 from alignvid.attachment.streams import stream_sizes
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import CallReach
 from alignvid.models.family import Family
 from alignvid.modulation.dymos import DyMoS
 
 
-class FrameSize(SwitchedState):
+class FrameSize(AttendingState):
     """Tokens of a latent frame in this forward."""
 
     def __init__(self) -> None:
@@ -38,15 +40,18 @@ class FirstFrameBias(MaskBias):
 
     state_type = FrameSize
 
-    def __init__(self, penalty: float, streams: Sequence[str], target: str, family: Family) -> None:
+    def __init__(
+        self, penalty: float, streams: Sequence[str], call: CallReach | None, target: str, family: Family
+    ) -> None:
         """Args:
         penalty: what is taken from its logits.
         streams: all streams of the softmax in token order.
+        call: see `Site.call`.
         target: whose tokens begin with the frame, as `site.stream`.
         family: knows its grid.
         """
         self.first = target.partition(".")[2]
-        super().__init__({self.first: -penalty}, streams)
+        super().__init__({self.first: -penalty}, streams, call)
         self.target, self.family = target, family
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
@@ -75,14 +80,15 @@ def dymos_effects(modulation: DyMoS, host: Host, placements: Sequence[Placement]
         streams, target = _streams(location), _first_frame(location, host)
         key = (streams, target)
         if key not in shared:
-            shared[key] = FirstFrameBias(modulation.penalty, streams, target, host.family)
+            call = location.attention_site.call
+            shared[key] = FirstFrameBias(modulation.penalty, streams, call, target, host.family)
         installed.append(Installed(location.attention, shared[key]))
     return installed
 
 
 def _streams(location: NormLocation) -> tuple[str, ...]:
     site = location.attention_site
-    if site.ignores_mask:
+    if site.ignores_mask and site.call is None:
         raise UnknownTarget(
             f"The attention {site.name!r} of this model takes no attention mask of ours, so that no constant can be "
             "put on the logits of a frame."

@@ -19,12 +19,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from alignvid.attachment.effect import Effect, Installed, State, SwitchedEffect, SwitchedState
-from alignvid.attachment.effects.attention_call import AttendingState, AttentionCall, AttentionEffect, call_effects
+from alignvid.attachment.effects.attention_call import AttendingState, AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
+from alignvid.attachment.refusals import refuse_reached
 from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import AttachmentError, UnknownTarget
-from alignvid.host.sites import NormLocation
+from alignvid.host.sites import NormLocation, head_count
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall
 from alignvid.models.family import Family, KeyNorm
 from alignvid.modulation.energy import Energy
 
@@ -252,6 +254,7 @@ def energy_effects(modulation: Energy, host: Host, placements: Sequence[Placemen
     if modulation.is_rotated:
         make = partial(EnergyOfCall, modulation, host.family)
         return call_effects(placements, modulation.kind, make)
+    refuse_reached(modulation.kind, placements)
     means: dict[tuple[object, ...], QueryMean] = {}
     gains: dict[tuple[object, ...], EnergyGain] = {}
     installed = []
@@ -276,9 +279,8 @@ def energy_effects(modulation: Energy, host: Host, placements: Sequence[Placemen
 
 def _requirements(location: NormLocation) -> tuple[nn.Module, int]:
     """The norm of the queries, and how many heads they have."""
-    names = ("heads", "num_heads", "n_heads")  # of diffusers, of Wan's own code, of Cosmos'
-    heads = next((getattr(location.attention, name) for name in names if hasattr(location.attention, name)), None)
-    if location.queries is None or not isinstance(heads, int):
+    heads = head_count(location.attention)
+    if location.queries is None or heads is None:
         raise UnknownTarget(
             f"The attention {location.site!r} has no query norm or does not say how many heads: its energy cannot be "
             "measured; use a scalar modulation there."

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignvid.attachment.effect import Installed
-from alignvid.attachment.effects.attention_call import AttentionCall, AttentionEffect, call_effects
+from alignvid.attachment.effects.attention_call import AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall
 from alignvid.modulation.grag import Dcag
 
 

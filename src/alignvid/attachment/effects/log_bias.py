@@ -2,7 +2,9 @@
 
 softmax(z + b) multiplies the odds of the biased keys by e^b, whatever the logits are; a gain cannot do that. It needs
 another stream in the same softmax: on all logits of one softmax a constant does nothing. The mask that the host gives
-is kept; where it gives none (FramePack with one sample), one is made. An attention backend that takes no mask says so.
+is kept; where it gives none (FramePack with one sample), one is made. An attention backend that takes no mask says so;
+at an attention call of a host's own it is looked at in the first step that acts, for there a kernel may take the mask
+and do nothing with it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from alignvid.attachment.call import running
 from alignvid.attachment.effect import Installed, SwitchedEffect
+from alignvid.attachment.effects.attention_call import AttendingState, check_called, is_another
+from alignvid.attachment.effects.masks import check_mask
 from alignvid.attachment.effects.words import (
     IN_TEXT,
     TEXT,
@@ -30,6 +35,7 @@ from alignvid.attachment.streams import stream_sizes
 from alignvid.errors import UnknownTarget
 from alignvid.host.sites import NormLocation
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall, CallReach, Kernel
 from alignvid.models.family import Family
 from alignvid.modulation.log_bias import LogBias
 
@@ -52,27 +58,52 @@ def additive_mask(
 
 
 class MaskBias(SwitchedEffect):
-    """Puts a bias on the attention mask with which an attention runs."""
+    """Puts a bias on the attention mask with which an attention runs, or which its attention call is given."""
 
+    state_type = AttendingState
     is_neutral_in_graph = False
     reads_token_counts = True
 
-    def __init__(self, biases: Mapping[str, float], streams: Sequence[str]) -> None:
+    def __init__(self, biases: Mapping[str, float], streams: Sequence[str], call: CallReach | None) -> None:
         """Args:
         biases: what is added to the logits, by stream; the others get 0.
         streams: all streams of the softmax in token order.
+        call: see `Site.call`.
         """
         super().__init__()
         self.biases = tuple(biases.get(stream, 0.0) for stream in streams)
         self.streams = tuple(streams)
+        self.call = call
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The arguments with another attention mask."""
+        """The arguments with another attention mask, or with which the attention call gets one."""
         if not any(self.biases):
             return args, kwargs  # bit-equal, also where a kernel without a mask would round differently
+        if self.call is not None:
+            self.now.has_called = False
+            return self.call(args, kwargs, self.attended)
         hidden, encoder, mask = (_argument(name, args, kwargs) for name in _POSITIONS)
         total = hidden.shape[1] + (0 if encoder is None else encoder.shape[1])
         return _with_mask(additive_mask(self._bias(hidden, total), mask), args, kwargs)
+
+    def attended(self, asked: AttentionCall, kernel: Kernel) -> Tensor:
+        """What a softmax gives with the bias. Raises: AttachmentError if its kernel takes no notice of a mask."""
+        if is_another(asked, self.streams, self.now):
+            return kernel(asked)
+        self.now.has_called = True
+        bias = self._bias(asked.query, asked.key.shape[1])
+        biased = asked._replace(mask=additive_mask(bias, asked.mask))
+        output = kernel(biased)
+        call = None if torch.compiler.is_compiling() else running()
+        if call is not None and call.met is not None:  # once a run, for that waits for the device
+            check_mask(asked, biased, output)
+        return output
+
+    def on_output(self, output: Any) -> Any:
+        """The output, untouched. Raises: AttachmentError if no call of the attention was seen."""
+        if self.call is not None and any(self.biases):
+            check_called(self.now, self.call)
+        return output
 
     def _bias(self, like: Tensor, total: int) -> Tensor:
         sizes = stream_sizes(total, self.streams, self.now)
@@ -146,6 +177,11 @@ def token_bias_effects(
     for _, group in groupby(placements, key=lambda placement: id(placement.location.attention)):
         items = list(group)
         location, streams = items[0].location, _streams_of_one_softmax(items)
+        if location.attention_site.call is not None:
+            raise UnknownTarget(
+                f"A constant for single tokens cannot be put on the attention call of {location.site!r}: choose whole "
+                "streams, or a scalar modulation."
+            )
         powers = tuple(pair for item in items for pair in item.powers)
         kind = (location.site, streams, powers)
         if kind not in shared:
@@ -166,7 +202,7 @@ def _whole_biases(modulation: LogBias, placements: Sequence[Placement]) -> list[
         kind = (location.site, streams, powers)
         if kind not in shared:
             biases = {stream: modulation.bias(power) for stream, power in powers}
-            shared[kind] = MaskBias(biases, streams)
+            shared[kind] = MaskBias(biases, streams, location.attention_site.call)
         installed.append(Installed(location.attention, shared[kind]))
     return installed
 
@@ -177,7 +213,7 @@ def _streams_of_one_softmax(items: Sequence[Placement]) -> tuple[str, ...]:
     streams = site.joint_order or tuple(stream for keys in norms for stream in keys.streams)
     if len(streams) == 1 and all(text_apart(item)[1] is None for item in items):
         _refuse(location)
-    if site.ignores_mask:
+    if site.ignores_mask and site.call is None:
         raise UnknownTarget(
             f"The attention {site.name!r} of this model takes no attention mask of ours, so that no constant can be "
             "put on its logits; use a scalar modulation here."

@@ -22,7 +22,6 @@ from alignvid.attachment.effect import Effect, Installed, SwitchedEffect, Switch
 from alignvid.attachment.effects.attention_call import (
     Again,
     AttendingState,
-    AttentionCall,
     AttentionEffect,
     check_dispatched,
 )
@@ -31,6 +30,7 @@ from alignvid.errors import AttachmentError, UnknownTarget
 from alignvid.host.encoding import encoded_text
 from alignvid.host.sites import NormLocation, norm_of
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall
 from alignvid.models.family import Family
 from alignvid.models.paths import descend
 from alignvid.modulation.nag import Nag
@@ -210,7 +210,8 @@ def _checked(where: NormLocation, host: Host) -> tuple[str, str]:
             "that a negative text would need a pass of its own. NAG is for cross-attention to text alone, such as "
             "Wan's."
         )
-    check_dispatched(where, Nag.kind)
+    if site.call is None:
+        check_dispatched(where, Nag.kind)
     if not site.text_through:
         raise UnknownTarget(
             f"It is not described by which modules {name} turns a text into what {site.name!r} is given "

@@ -8,15 +8,14 @@ for latent frames t ≥ 1. Source: the rule of PainterI2V.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from alignvid.attachment.effect import Installed, SwitchedEffect, by_sample
+from alignvid.attachment.effect import Installed
+from alignvid.attachment.effects.reference import OnReference, at_its_door, channels_of
 from alignvid.attachment.placement import Placement
-from alignvid.errors import UnknownTarget
 from alignvid.host.transformers import Host
 from alignvid.models.family import ReferenceChannels
 from alignvid.modulation.painter import Painter
@@ -37,23 +36,16 @@ def pushed_away(
     return torch.cat([first, pushed.clamp(-_LARGEST, _LARGEST)], 2)
 
 
-class PaintedReference(SwitchedEffect):
+class PaintedReference(OnReference):
     """Pushes the later frames of the reference's channels away from the first."""
 
-    is_neutral_in_graph = False
-
     def __init__(self, amount: float, channels: ReferenceChannels) -> None:
-        super().__init__()
-        self.amount, self.channels = amount, channels
+        super().__init__(channels)
+        self.amount = amount
 
-    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The input with another condition."""
-        latents, (_, start, stop) = args[0], self.channels  # (batch, channel, frame, height, width)
-        pushed = pushed_away(latents[:, start:stop], self.amount)
-        changed, switch = torch.cat([latents[:, :start], pushed, latents[:, stop:]], 1), self.now.switch
-        if switch.ndim > 0:
-            changed = torch.where(by_sample(switch, latents) > 0, changed, latents)
-        return (changed, *args[1:]), kwargs
+    def made_of(self, reference: Tensor) -> Tensor:
+        """The condition, pushed."""
+        return pushed_away(reference, self.amount)
 
 
 def painter_effects(modulation: Painter, host: Host, placements: Sequence[Placement]) -> list[Installed]:
@@ -61,11 +53,4 @@ def painter_effects(modulation: Painter, host: Host, placements: Sequence[Placem
 
     Raises: UnknownTarget if its input does not hold a reference image.
     """
-    channels = host.family.reference_channels(host.transformer)
-    if channels is None:
-        raise UnknownTarget(
-            f"The input of this {type(host.transformer).__name__} holds no channels of a reference image to change; "
-            "Wan image-to-video and HunyuanVideo with latent_concat do."
-        )
-    module = host.transformer.get_submodule(channels.path)
-    return [Installed(module, PaintedReference(modulation.amount, channels))]
+    return at_its_door(host, PaintedReference(modulation.amount, channels_of(host, "to change")))

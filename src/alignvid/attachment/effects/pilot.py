@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alignvid.attachment.effect import Installed, SwitchedEffect, SwitchedState, by_sample
 from alignvid.attachment.effects.gaussian import blurred_pictures, blurred_tokens, gaussian_weights, reach
+from alignvid.attachment.effects.reference import OnReference, at_its_door, channels_of
 from alignvid.attachment.placement import Placement, with_firsts
 from alignvid.attachment.streams import split_by_stream
 from alignvid.errors import UnknownTarget
@@ -69,7 +70,8 @@ class BlurredKeys(SwitchedEffect):
         parts = split_by_stream(output, self.keys.streams, sequence_dim, now)
         pairs = zip(self.keys.streams, parts, strict=True)
         done = [self._blurred(part, now.grids[stream]) if stream in now.grids else part for stream, part in pairs]
-        return _where_on(now.switch, torch.cat(done, sequence_dim), output)
+        changed, switch = torch.cat(done, sequence_dim), now.switch
+        return changed if switch.ndim == 0 else torch.where(by_sample(switch, output) > 0, changed, output)
 
     def _blurred(self, keys: Tensor, grid: Grid) -> Tensor:
         by_token = keys.movedim(self.keys.sequence_dim, 1)
@@ -77,30 +79,23 @@ class BlurredKeys(SwitchedEffect):
         return flat.view(by_token.shape).movedim(1, self.keys.sequence_dim)
 
 
-class LowPassedReference(SwitchedEffect):
+class LowPassedReference(OnReference):
     """Low-passes the reference's channels of the input, with a standard deviation that falls with the noise level."""
 
     state_type = BlurWeights
-    is_neutral_in_graph = False
 
     def __init__(self, sigma: float, channels: ReferenceChannels) -> None:
-        super().__init__()
+        super().__init__(channels)
         self.sigma = sigma
-        self.channels = channels
 
     def prepare(self, transformer: nn.Module, arguments: Mapping[str, Any], noise_level: float) -> None:
         """Set the standard deviation of this step; the number of weights stays, so compiled code does too."""
         self.now.weights = gaussian_weights(self.sigma * noise_level, reach(self.sigma))
 
-    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The input with its reference low-passed, frame by frame."""
-        latents = args[0]  # (batch, channel, frame, height, width)
-        _, start, stop = self.channels
-        now = self.now
-        frames = latents[:, start:stop].transpose(1, 2)
-        passed = blurred_pictures(frames.flatten(0, 1), now.weights).view(frames.shape).transpose(1, 2)
-        changed = torch.cat([latents[:, :start], passed, latents[:, stop:]], 1)
-        return (_where_on(now.switch, changed, latents), *args[1:]), kwargs
+    def made_of(self, reference: Tensor) -> Tensor:
+        """The reference, low-passed frame by frame."""
+        frames = reference.transpose(1, 2)
+        return blurred_pictures(frames.flatten(0, 1), self.now.weights).view(frames.shape).transpose(1, 2)
 
 
 def key_blur_effects(modulation: KeyBlur, host: Host, placements: Sequence[Placement]) -> list[Installed]:
@@ -126,14 +121,8 @@ def low_pass_effects(modulation: LowPass, host: Host, placements: Sequence[Place
 
     Raises: UnknownTarget if its input does not hold a reference image.
     """
-    channels = host.family.reference_channels(host.transformer)
-    if channels is None:
-        raise UnknownTarget(
-            f"The input of this {type(host.transformer).__name__} holds no channels of a reference image to low-pass; "
-            "Wan image-to-video and HunyuanVideo with latent_concat do. Blur the image itself instead."
-        )
-    module = host.transformer.get_submodule(channels.path)
-    return [Installed(module, LowPassedReference(modulation.sigma, channels))]
+    channels = channels_of(host, "to low-pass", " Blur the image itself instead.")
+    return at_its_door(host, LowPassedReference(modulation.sigma, channels))
 
 
 def _refuse_without_grid(targets: Any, family: Family) -> None:
@@ -143,8 +132,3 @@ def _refuse_without_grid(targets: Any, family: Family) -> None:
                 f"The tokens of {target!r} lie on no grid that a blur could run over; choose from "
                 f"{', '.join(sorted(family.grids)) or 'nothing: this family describes none'}."
             )
-
-
-def _where_on(switch: Tensor, changed: Tensor, plain: Tensor) -> Tensor:
-    """The changed samples where the switch is on; a switch for all needs no choice."""
-    return changed if switch.ndim == 0 else torch.where(by_sample(switch, plain) > 0, changed, plain)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from alignvid.attachment.effect import Installed
-from alignvid.attachment.effects.attention_call import AttentionCall, AttentionEffect, call_effects
+from alignvid.attachment.effects.attention_call import AttentionEffect, call_effects
 from alignvid.attachment.placement import Placement
 from alignvid.host.transformers import Host
+from alignvid.models.attention_call import AttentionCall
 from alignvid.modulation.ref_kv import RefKV
 
 

@@ -49,6 +49,7 @@ SETTINGS = ("blocks", "gamma", "guidance", "sampling", "steps")
 @click.option("--records", type=click.Path(path_type=Path), required=True, help="JSON Lines; continued if it exists.")
 @click.option("--forms", type=click.Choice(FORM_SETS), default="trained", show_default=True, help="Ways to ask.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Another pipeline folder than the shipped one.")
+@click.option("--lora", type=click.Path(path_type=Path), help="Folder of the four-step LoRA; say sampling=4 then.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 def main(
     variants: tuple[str, ...],
@@ -58,11 +59,12 @@ def main(
     records: Path,
     forms: FormSet,
     weights: Path | None,
+    lora: Path | None,
     threads: int,
 ) -> None:
     """Print the follow rate and the untouched rate of each variant, and its difference from the first."""
     torch.set_num_threads(threads)
-    pipeline, cases = load_pipeline(weights), trials(SCENES[scenes], count, forms)
+    pipeline, cases = load_pipeline(weights, lora=lora), trials(SCENES[scenes], count, forms)
     columns = [parse_variant(text, pipeline) for text in variants]
     first: list[list[Outcome]] | None = None
     for variant in columns:

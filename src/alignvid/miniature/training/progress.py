@@ -33,10 +33,12 @@ class ProgressScenes(NamedTuple):
     captions: list[str]
 
 
-def progress_scenes(vae: AutoencoderKLWan, image_encoder: CLIPVisionModel, *, clean: bool) -> ProgressScenes:
+def progress_scenes(
+    vae: AutoencoderKLWan, image_encoder: CLIPVisionModel, *, clean: bool, count: int
+) -> ProgressScenes:
     """The first development scenes, with the plainest captions or with those of an evaluation."""
-    scenes = evaluation_scenes(DEVELOPMENT, SCENES)
-    parts = [encode(scenes[first : first + BATCH], vae, image_encoder) for first in range(0, SCENES, BATCH)]
+    scenes = evaluation_scenes(DEVELOPMENT, count)
+    parts = [encode(scenes[first : first + BATCH], vae, image_encoder) for first in range(0, count, BATCH)]
     encoded = EncodedScenes(*(torch.cat([getattr(part, name) for part in parts]) for name in EncodedScenes._fields))
     captions = [
         clean_caption(scene) if clean else evaluation_prompt(scene, index) for index, scene in enumerate(scenes)
@@ -52,11 +54,11 @@ def follow_rates(
     ids, mask = tokenise(build_tokenizer(), scenes.captions, caption_tokens)
     follows: list[bool] = []
     kinds: list[bool] = []
-    for first in range(0, SCENES, BATCH):
+    for first in range(0, len(scenes.captions), BATCH):
         part = slice(first, first + BATCH)
         encoded = EncodedScenes(*(tensor[part] for tensor in scenes.encoded))
         latents = sample(model, processor, (ids[part], mask[part]), encoded)
-        follows += _follows(latents, encoded)
+        follows += shows_the_edit(latents, encoded)
         kinds += _right_kind(latents, encoded)
     by_kind = {
         kind: np.mean([f for f, k in zip(follows, scenes.kinds, strict=True) if k == kind]) for kind in scenes.kinds
@@ -86,7 +88,8 @@ def _right_kind(latents: Latents, scenes: EncodedScenes) -> list[bool]:
     return (to_shown < (latents - scenes.rival).square().sum((1, 2, 3, 4))).tolist()
 
 
-def _follows(latents: Latents, scenes: EncodedScenes) -> list[bool]:
+def shows_the_edit(latents: Latents, scenes: EncodedScenes) -> list[bool]:
+    """Whether clips are nearer to the edit than to stillness, where the edit is."""
     edited = (scenes.shown - scenes.still).square().mean(1, keepdim=True).sqrt() > EDIT_THRESHOLD
     to_shown = ((latents - scenes.shown).square() * edited).sum((1, 2, 3, 4))
     to_still = ((latents - scenes.still).square() * edited).sum((1, 2, 3, 4))

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from alignvid.models.builtin.wan_native import CROSS, SELF, clip_grid, video_grid
 from alignvid.models.builtin.wan_native import FAMILY as WAN
-from alignvid.models.family import Family, Reads, Stack
+from alignvid.models.family import Arguments, Family, Reads, Stack
 
 _CLIP_TOKENS = 257  # hard-coded there
 
 
-def cross_keys(attention: Any, context: Tensor) -> dict[str, Tensor]:
+def cross_keys(attention: Any, context: Tensor, arguments: Arguments) -> dict[str, Tensor]:
     """Text and image keys of cross-attention."""
     if not hasattr(attention, "k_img"):
         return {"text": attention.norm_k(attention.k(context))}

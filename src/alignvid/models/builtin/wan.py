@@ -19,7 +19,7 @@ from alignvid.models.sizes import Sizes, config_sizes
 _TEXT_TOKENS = 512  # hard-coded in diffusers: image tokens are what comes before the last 512 encoder states
 
 
-def cross_keys(attention: Any, encoder_states: Tensor) -> dict[str, Tensor]:
+def cross_keys(attention: Any, encoder_states: Tensor, arguments: Arguments) -> dict[str, Tensor]:
     """Text and image keys of cross-attention, by its own projections (fused or not) and norms."""
     image, text = encoder_states[:, :-_TEXT_TOKENS], encoder_states[:, -_TEXT_TOKENS:]
     if getattr(attention, "fused_projections", False):

@@ -21,7 +21,7 @@ from alignvid.models.sizes import Sizes
 _CLIP_TOKENS, _CLIP_WIDTH = 257, 1280  # hard-coded there
 
 
-def cross_keys(attention: Any, context: Tensor) -> dict[str, Tensor]:
+def cross_keys(attention: Any, context: Tensor, arguments: Arguments) -> dict[str, Tensor]:
     """Text and image keys of cross-attention."""
     if not attention.has_image_input:
         return {"text": attention.norm_k(attention.k(context))}

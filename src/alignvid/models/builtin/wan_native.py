@@ -19,7 +19,7 @@ from alignvid.models.sizes import Sizes
 _CLIP_WIDTH = 1280  # hard-coded there
 
 
-def cross_keys(attention: Any, context: Tensor) -> dict[str, Tensor]:
+def cross_keys(attention: Any, context: Tensor, arguments: Arguments) -> dict[str, Tensor]:
     """Text and image keys of cross-attention: image tokens are what comes before the last 512."""
     if not hasattr(attention, "k_img"):
         return {"text": attention.norm_k(attention.k(context))}
