@@ -26,6 +26,8 @@ SCENES = {"development": 24, "claim": 60}
 """How many of each half are run unless told otherwise."""
 MARK = "<!-- written by docs/study.py from here on -->"
 LABEL: Any = {"textcoords": "offset points", "xytext": (0, 6), "ha": "center", "fontsize": 7, "weight": "bold"}
+LOWEST = 60.0
+"""Share left untouched, in per cent, below which a way is named and not drawn: it would press the rest together."""
 CLEAR = 0.05  # a p-value above it shows nothing
 
 
@@ -182,18 +184,22 @@ def picture(rates: Rates) -> None:
 
     points = {variant: _point(metrics) for variant, metrics in rates.values.items()}
     ways = {way: [name for name in strengths if name in points] for way, strengths in STRENGTHS.items()}
-    others = [name for way, names in ways.items() if way not in CURVES for name in names]
+    names = (BASELINE, ALIGNVID, *itertools.chain(*ways.values()))
+    drawn_ways = {name: points[name] for name in names}
+    seen = {name: point for name, point in drawn_ways.items() if point[1][0] >= LOWEST}
+    others = [name for way, names in ways.items() if way not in CURVES for name in names if name in seen]
+    left_out = [f"{name} at {up[0]:.0f} %" for name, (_, up) in drawn_ways.items() if name not in seen]
 
     @drawn
     def figure() -> Any:
         made, ((panel,),) = panels(1, 1)
-        for across, up in points.values():
+        for across, up in seen.values():
             panel.errorbar(across[0], up[0], xerr=_arms(across), yerr=_arms(up), ecolor="0.9", elinewidth=0.7)
         for way, pen in zip(CURVES, PENS[1:], strict=False):
-            line = [points[name] for name in (BASELINE, *ways[way])]
+            line = [seen[name] for name in (BASELINE, *ways[way]) if name in seen]
             panel.plot(*zip(*[(across[0], up[0]) for across, up in line], strict=True), **pen.strokes, label=way)
         for number, name in enumerate(others, start=1):
-            across, up = points[name]
+            across, up = seen[name]
             panel.plot(across[0], up[0], "x", color="0.4", markersize=4, label=f"{number}  {name}")
             panel.annotate(str(number), (across[0], up[0]), textcoords="offset points", xytext=(3, 2), fontsize=6)
         for name, words in ((BASELINE, "baseline"), (ALIGNVID, "preset")):
@@ -206,7 +212,8 @@ def picture(rates: Rates) -> None:
         describe(
             made,
             f"Claim half of OmitShapes, n = {rates.samples} samples × {_seeds(rates)}. Along a curve a way grows "
-            "stronger, from the baseline on; bars: 95 % intervals.",
+            "stronger, from the baseline on; bars: 95 % intervals."
+            + (f" Below the picture: {', '.join(left_out)}." if left_out else ""),
         )
         return made
 
