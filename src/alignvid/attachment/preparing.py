@@ -46,7 +46,8 @@ class Preparation:
             counted = family.token_counts(transformer, arguments)
             tokens = {stream: count or 0 for stream, count in counted.items()}
             self.streams.see(counted, run, facts)
-        if self._reference is not None and not facts.has_seen_reference and reading.is_acting:
+        is_given = "hidden_states" in arguments  # ComfyUI joins noise and reference behind its door
+        if self._reference is not None and is_given and not facts.has_seen_reference and reading.is_acting:
             self._see_reference(arguments[self._reference.argument], self._reference, run, facts)
         for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
             for effect in effects:
