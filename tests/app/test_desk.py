@@ -5,7 +5,8 @@ from PIL import Image
 
 from alignvid.app.desk import Desk, form_of, made_scene, worded
 from alignvid.app.form import Form
-from alignvid.app.workshop import Workshop
+from alignvid.app.views import progress_bar
+from alignvid.app.workshop import Loading, Workshop
 from alignvid.errors import InputError
 from alignvid.miniature.drawing import HEIGHT, WIDTH
 
@@ -49,3 +50,22 @@ def test_scenes_differ_and_have_the_miniature_s_size():
 
 def test_no_run_is_no_error(desk):
     assert "No run yet" in desk.history()
+
+
+def test_what_needs_the_libraries_waits_while_they_are_read_and_says_so(tmp_path):
+    shop, seen = Workshop(tmp_path, {}), []
+    shop.begin_to_read()
+
+    def report(state):
+        seen.append(state)
+        shop.read(lambda: None)
+
+    shop.wait_until_read(report)
+    assert seen == [Loading()] and "Loading the model…" in progress_bar(seen[0])
+
+
+def test_a_model_that_is_not_there_is_said_when_the_libraries_are_read(tmp_path):
+    shop = Workshop(tmp_path, {"model": str(tmp_path / "none")})
+    with pytest.raises(InputError, match="is not there; give 'miniature', a folder"):
+        shop.read(lambda: None)
+    shop.wait_until_read()  # the libraries are

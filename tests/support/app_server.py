@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def served(folder, token):
+def served(folder, token, *options, env=os.environ):
     """Answers inside the block; gives its address. Not in this process: Gradio must see generators, and the checker of
     signatures, which the tests switch on, hides them."""
-    command = [sys.executable, "-m", "alignvid", "app", "--out", str(folder), "--port", "0"]
-    env = os.environ | {"ALIGNVID_TOKEN": token, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "alignvid", "app", "--out", str(folder), "--port", "0", *options]
+    env = dict(env) | {"ALIGNVID_TOKEN": token, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
         try:
             yield re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/)\n", running.stdout.readline())[1]

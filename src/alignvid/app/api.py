@@ -15,7 +15,7 @@ from alignvid.app.form import PRESET, SLIDER, Form
 from alignvid.app.runs import Run, newest_runs
 from alignvid.app.turns import quick, waiting
 from alignvid.app.watching import Watched
-from alignvid.app.workshop import Look, Report, Waiting, Workshop
+from alignvid.app.workshop import Loading, Look, Report, Waiting, Workshop
 from alignvid.errors import AlignvidError
 
 Answer = tuple[dict[str, Any], str | None, str | None]
@@ -94,6 +94,7 @@ class Api:
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs on disk, newest first: id, prompt, model, seed and when each was made."""
+        self._shop.wait_until_read()
         return [
             {
                 "run": run.id,
@@ -182,8 +183,8 @@ def _answered(
 
 
 def _said(seen: Any) -> dict[str, Any]:
-    if isinstance(seen, Waiting):
-        return {"stage": "waiting"}
+    if isinstance(seen, Waiting | Loading):
+        return {"stage": "waiting" if isinstance(seen, Waiting) else "loading"}
     if isinstance(seen, Attempted):
         return {"stage": "attempt", "number": seen.number, "text": seen.text}
     return asdict(seen)

@@ -47,6 +47,7 @@ class Desk:
 
     def open(self, event: gr.EventData) -> Shown:
         """A run of the history."""
+        self._shop.wait_until_read()
         try:
             return self._made(run_named(self._shop.root, str(event.value)))
         except AlignvidError as error:
@@ -94,10 +95,12 @@ class Desk:
 
     def history(self) -> str:
         """The runs on disk."""
+        self._shop.wait_until_read()
         return views.history(newest_runs(self._shop.root))
 
     def scene(self, number: int) -> tuple[Image.Image, str, int, str, str]:
         """A picture that the miniature knows, with a prompt for it; the next number; and what belongs to the prompt."""
+        self._shop.wait_until_read()
         picture, prompt = made_scene(number)
         return picture, prompt, number + 1, views.words_to_pick(prompt, ""), ""
 

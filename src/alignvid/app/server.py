@@ -91,14 +91,14 @@ def serve(
     failed: list[AlignvidError] = []
 
     def ready(url: str) -> None:
+        shop.begin_to_read()
         on_ready(url)
         # Not earlier: torch and the model are read in the same process, which would keep the page from answering.
         threading.Thread(target=warm, name="alignvid warm-up", daemon=True).start()
 
     def warm() -> None:
-        on_loading()
         try:
-            shop.look_for_model()
+            shop.read(on_loading)
         except AlignvidError as error:
             failed.append(error)
             server.should_exit = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from alignvid.app.attempts import Attempted
 from alignvid.app.form import weights_in, words_of
 from alignvid.app.runs import Run
-from alignvid.app.workshop import Look, Waiting
+from alignvid.app.workshop import Loading, Look, Waiting
 
 if TYPE_CHECKING:
     from alignvid.generate.progress import Progress
@@ -32,8 +32,10 @@ def said(text: str, kind: str = "") -> str:
     return f'<p class="av-status {kind}" role="status">{escape(text)}</p>'
 
 
-def progress_bar(seen: Progress | Waiting) -> str:
+def progress_bar(seen: Progress | Waiting | Loading) -> str:
     """How far a run is."""
+    if isinstance(seen, Loading):
+        return _bar(_STAGES["loading"], "")
     if isinstance(seen, Waiting):
         return said("Waiting for the model, which another run has…")
     of = _ROLES.get(seen.role or "", "")
@@ -44,7 +46,11 @@ def progress_bar(seen: Progress | Waiting) -> str:
         )
     else:
         text, bar = _STAGES.get(seen.stage, f"Decoding the video {of}"), ""
-    return f'<p class="av-status" role="status">{escape(text)}…</p><progress class="av-bar" {bar}></progress>'
+    return _bar(text, bar)
+
+
+def _bar(text: str, value: str) -> str:
+    return f'<p class="av-status" role="status">{escape(text)}…</p><progress class="av-bar" {value}></progress>'
 
 
 def words_to_pick(prompt: str, words: str) -> str:

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from alignvid.generate.loading import ModelSource
 
 _LOOK_EVERY_S = 0.2
+_READ_BY_EVENTS = ("alignvid.generate", "alignvid.following", "alignvid.miniature")
+"""What reads the model libraries, and is imported where something on the page asks for it."""
 _ATTENTION = "attention"
 """Folder, in that of a run, of the same run observed."""
 Report = Callable[[object], None]
@@ -29,6 +32,10 @@ Report = Callable[[object], None]
 
 class Waiting(NamedTuple):
     """Reported while the run of another user has the model."""
+
+
+class Loading(NamedTuple):
+    """Reported while libraries or the page's own model are read."""
 
 
 class Again(NamedTuple):
@@ -71,6 +78,8 @@ class Workshop:
         self._key: tuple[object, ...] = ()
         self._busy = threading.Lock()
         self._is_warming = False
+        self._has_read = threading.Event()
+        self._has_read.set()  # until `begin_to_read`
 
     @property
     def model_name(self) -> str:
@@ -84,15 +93,31 @@ class Workshop:
 
         return self._shared.get("max_pixels") or MAX_PIXELS
 
-    def look_for_model(self) -> None:
-        """Look whether the model is there that the form has where it names none.
+    def begin_to_read(self) -> None:
+        """From now on whoever needs the libraries waits until `read` has read them."""
+        self._has_read.clear()
 
-        Raises: InputError if it is not; UnsupportedModel if no family describes it.
+    def read(self, on_loading: Callable[[], None]) -> None:
+        """Read the libraries, and look whether the model is there that the form has where it names none.
+
+        transformers reads its parts when they are asked for, and fails where two threads ask: hence `wait_until_read`.
+
+        Raises: InputError if there is no such model; UnsupportedModel if no family describes it.
         """
+        try:
+            on_loading()
+            for name in _READ_BY_EVENTS:
+                import_module(name)
+        finally:
+            self._has_read.set()
         from alignvid.generate.loading import find_model
 
-        with self._warming():
-            find_model(self.model_name)
+        find_model(self.model_name)
+
+    def wait_until_read(self, report: Report = lambda seen: None) -> None:
+        """Wait for the libraries, where they are being read."""
+        while not self._has_read.wait(_LOOK_EVERY_S):
+            report(Loading())
 
     def warm_up(self) -> None:
         """Read the libraries and the model, so that the first run need not."""
@@ -117,6 +142,7 @@ class Workshop:
 
         Raises: AlignvidError saying what is wrong; the folder of the run is not there then.
         """
+        self.wait_until_read(report)
         from alignvid.generate import generate
         from alignvid.report.rows import comparison_files
 
@@ -131,6 +157,7 @@ class Workshop:
 
         Raises: AlignvidError if its record or its picture is gone or was changed.
         """
+        self.wait_until_read(report)
         from alignvid.generate import repeat
         from alignvid.generate.run import BASELINE
         from alignvid.report.rows import comparison_files
@@ -148,6 +175,7 @@ class Workshop:
 
         Raises: AlignvidError saying what is wrong; finished attempts stay.
         """
+        self.wait_until_read(report)
         from alignvid.following import Attempt, generate_until_followed
         from alignvid.generate.plan import plan
 
@@ -171,6 +199,7 @@ class Workshop:
 
         Raises: AlignvidError if its words cannot be found among its model's tokens, or its record is gone.
         """
+        self.wait_until_read(report)
         from alignvid.generate import ObservationSpec, repeat
         from alignvid.generate.run import BASELINE
         from alignvid.report.attention import write_word_page
@@ -188,10 +217,8 @@ class Workshop:
 
     @contextmanager
     def _lent(self, spec: GenerationSpec, report: Report, *, is_checked: bool = False) -> Iterator[Model]:
-        from alignvid.generate.progress import Progress
-
         while not self._busy.acquire(timeout=_LOOK_EVERY_S):
-            report(Progress("loading") if self._is_warming else Waiting())
+            report(Loading() if self._is_warming else Waiting())
         try:
             yield self._load(spec, report, is_checked=is_checked)
         finally:
