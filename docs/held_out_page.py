@@ -174,7 +174,7 @@ def by_eye() -> str:
 
 
 def _sheet_links(name: str) -> str:
-    files = sorted((HERE / "images").glob(f"eye-{name}-*.jpg"))
+    files = sorted((HERE / "images").glob(f"eye-{name}-*.webp"))
     links = " ".join(f"[{place}](images/{file.name})" for place, file in enumerate(files, start=1))
     return f"{name.replace('-', ', ')} {links}"
 
