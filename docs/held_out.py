@@ -46,7 +46,6 @@ class Arm(NamedTuple):
 
     recipe: Callable[[], Recipe | None]
     steps: int = DEFAULT_STEPS
-    guidance: float = 1.0
     is_distilled: bool = False
 
 
@@ -59,7 +58,7 @@ def _of_distilled() -> Recipe:
 
 
 BASELINE, PRESET, PAPER = "baseline", "preset", "paper"
-GUIDED, DISTILLED, DISTILLED_PRESET = "guidance 3, 4 steps", "distilled", "distilled, preset"
+DISTILLED, DISTILLED_PRESET = "distilled", "distilled, preset"
 COMPARED = {BASELINE: "baseline", PRESET: "gamma=1.82"}
 """Arms by what `compare` calls them in its records."""
 FEW = (4, 8)
@@ -70,7 +69,6 @@ ARMS = {
     PAPER: Arm(lambda: presets.load("miniature:paper").recipe),
     **{f"{BASELINE}, {steps} steps": Arm(lambda: None, steps) for steps in FEW},
     **{f"{PRESET}, {steps} steps": Arm(_text, steps) for steps in FEW},
-    GUIDED: Arm(lambda: None, 4, guidance=3.0),
     DISTILLED: Arm(lambda: None, 4, is_distilled=True),
     DISTILLED_PRESET: Arm(_of_distilled, 4, is_distilled=True),
 }
@@ -114,7 +112,7 @@ def clips_of(pipeline: Any, cases: Sequence[Trial], arm: Arm, noise_seed: int) -
             [case.prompt for case in cases],
             [noise_seed * 1_000_003 + case.number for case in cases],
             steps=arm.steps,
-            guidance=arm.guidance,
+            guidance=1.0,
         )
 
 

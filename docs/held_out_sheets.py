@@ -26,7 +26,7 @@ DRAWN = "drawn.json"
 EACH, A_SHEET = 100, 20
 DRAW_SEED = 20261129
 COLUMNS, ENLARGE, TEXT_HEIGHT, GAP = 2, 2, 26, 8
-QUALITY = 55
+QUALITY = 50
 LINE = 104  # characters
 
 
@@ -76,7 +76,7 @@ def write(folder: Path) -> None:
         some = chosen[group][first : first + A_SHEET]
         clips = _again(folder, pipeline, cases, group.arm, some)
         page = sheet(first, [cases[row.scene] for row in some], [clips[row.key] for row in some])
-        page.save(IMAGES / f"eye-{group.name}-{first // A_SHEET + 1}.jpg", quality=QUALITY, optimize=True)
+        page.save(IMAGES / f"eye-{group.name}-{first // A_SHEET + 1}.webp", quality=QUALITY)
         print(group.name, first + len(some), flush=True)
 
 

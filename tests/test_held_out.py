@@ -68,5 +68,5 @@ def test_the_distilled_one_is_compared_with_the_baseline_in_four_steps():
         for arm in page.IN_FOUR
     }
     text = page.in_four(arms, 1)
-    assert "| distilled | 4 | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | +100.0 [" in text
+    assert "| distilled | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | +100.0 [" in text
     assert text.endswith("Its preset adds −100.0 [−100.0, −100.0] points of both to it.")
