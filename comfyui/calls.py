@@ -57,11 +57,11 @@ class Override:
         kernel = attention if self.earlier is None else partial(self.earlier, attention)
         asked, run = _in_common(kernel, q, k, v, rest, given)
         for attend in reversed(self.attends):
-            run = _before(attend, run)
+            run = _through(attend, run)
         return _as_wanted(run(asked), _named(rest, given))
 
 
-def _before(attend: Attend, kernel: Kernel) -> Kernel:
+def _through(attend: Attend, kernel: Kernel) -> Kernel:
     return lambda asked: attend(asked, kernel)
 
 

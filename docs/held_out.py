@@ -24,8 +24,9 @@ from PIL import Image
 from alignvid import BlockSet, Recipe, Scalar, StepWindow, attach, presets
 from alignvid.bench.runs.sharing import Encodings
 from alignvid.errors import InputError
-from alignvid.miniature import load_pipeline
+from alignvid.miniature import load_pipeline, lora_folder
 from alignvid.miniature.batches import batched
+from alignvid.miniature.distilled import NAME as DISTILLED_NAME
 from alignvid.miniature.drawing import Video, first_frame
 from alignvid.miniature.evaluate import BATCH, DEFAULT_STEPS, Trial, trials
 from alignvid.miniature.picture import Picture, known_ground, read_picture
@@ -45,13 +46,20 @@ class Arm(NamedTuple):
 
     recipe: Callable[[], Recipe | None]
     steps: int = DEFAULT_STEPS
+    guidance: float = 1.0
+    is_distilled: bool = False
 
 
 def _text() -> Recipe:
     return Recipe(Scalar(GAMMA, {"cross.text": 1.0}), BlockSet.of("all"), StepWindow.all())
 
 
+def _of_distilled() -> Recipe:
+    return presets.load(DISTILLED_NAME).recipe
+
+
 BASELINE, PRESET, PAPER = "baseline", "preset", "paper"
+GUIDED, DISTILLED, DISTILLED_PRESET = "guidance 3, 4 steps", "distilled", "distilled, preset"
 COMPARED = {BASELINE: "baseline", PRESET: "gamma=1.82"}
 """Arms by what `compare` calls them in its records."""
 FEW = (4, 8)
@@ -62,6 +70,9 @@ ARMS = {
     PAPER: Arm(lambda: presets.load("miniature:paper").recipe),
     **{f"{BASELINE}, {steps} steps": Arm(lambda: None, steps) for steps in FEW},
     **{f"{PRESET}, {steps} steps": Arm(_text, steps) for steps in FEW},
+    GUIDED: Arm(lambda: None, 4, guidance=3.0),
+    DISTILLED: Arm(lambda: None, 4, is_distilled=True),
+    DISTILLED_PRESET: Arm(_of_distilled, 4, is_distilled=True),
 }
 
 
@@ -103,7 +114,7 @@ def clips_of(pipeline: Any, cases: Sequence[Trial], arm: Arm, noise_seed: int) -
             [case.prompt for case in cases],
             [noise_seed * 1_000_003 + case.number for case in cases],
             steps=arm.steps,
-            guidance=1.0,
+            guidance=arm.guidance,
         )
 
 
@@ -144,8 +155,15 @@ def cause_of(case: Trial, clip: Video, row: Row) -> str:
 
 def run(folder: Path, names: Sequence[str], scenes: int) -> None:
     """Make and judge what the folder lacks of some arms, scene by scene, so that it may be stopped anywhere."""
-    pipeline, cases = load_pipeline(), trials(HELD_OUT, SCENES)
-    encodings = Encodings(pipeline)
+    for is_distilled in (False, True):
+        chosen = [name for name in names if ARMS[name].is_distilled == is_distilled]
+        if chosen:
+            run_on(load_pipeline(lora=lora_folder() if is_distilled else None), folder, chosen, scenes)
+
+
+def run_on(pipeline: Any, folder: Path, names: Sequence[str], scenes: int) -> None:
+    """The same for arms that one pipeline makes."""
+    cases, encodings = trials(HELD_OUT, SCENES), Encodings(pipeline)
     done = {(row.arm, *row.key) for row in verdicts(folder)}
     with encodings.shared():  # of one batch of scenes, by all arms and seeds
         for first in range(0, scenes, BATCH):

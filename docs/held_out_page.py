@@ -17,7 +17,20 @@ from alignvid.miniature import weights_folder
 from alignvid.miniature.evaluate import DEFAULT_STEPS
 from alignvid.miniature.scenes import EDIT_KINDS
 from alignvid.miniature.training.statistics import Interval, bootstrap_mean, wilson
-from held_out import BASELINE, FEW, PAPER, PRESET, SCENES, SEEDS, Row, rows, verdicts
+from held_out import (
+    BASELINE,
+    DISTILLED,
+    DISTILLED_PRESET,
+    FEW,
+    GUIDED,
+    PAPER,
+    PRESET,
+    SCENES,
+    SEEDS,
+    Row,
+    rows,
+    verdicts,
+)
 from held_out_sheets import GROUPS
 
 HERE = Path(__file__).parent
@@ -28,6 +41,8 @@ CLAIMS: Mapping[str, Callable[[Row], bool]] = {
     "rest untouched": lambda row: row.untouched,
     "both": lambda row: row.shown and row.untouched,
 }
+IN_FOUR = (f"{BASELINE}, 4 steps", f"{PRESET}, 4 steps", GUIDED, DISTILLED, DISTILLED_PRESET)
+FORWARDS = (4, 4, 8, 4, 4)
 Arms = Mapping[str, Mapping[tuple[int, int], Row]]
 
 
@@ -38,18 +53,26 @@ def write(folder: Path) -> None:
         f"Weights: transformer {_weights()}. Held-out scenes, none of which chose anything, {SEEDS} noise seeds, "
         "guidance 1, 10 steps unless said otherwise; the same scenes and noise for all. In brackets 95 %, by a "
         "bootstrap over scenes; differences are paired.",
-        _counted(arms, (BASELINE, PRESET)),
+        *_compared(arms),
     ]
-    if all_of(arms, (BASELINE, PAPER)) < all_of(arms, (BASELINE, PRESET)):
-        parts += ["The paper's schedule was made of fewer:", _counted(arms, (BASELINE, PRESET, PAPER))]
     if few := all_of(arms, [f"{arm}, {count} steps" for arm in (BASELINE, PRESET) for count in FEW]):
         parts.append(f"### Fewer steps\n\nThe first {few} of these scenes.\n\n{steps(arms, few)}")
+    if few := all_of(arms, IN_FOUR):
+        parts.append(f"### Distilled to four steps\n\nThe first {few} of these scenes.\n\n{in_four(arms, few)}")
     if SEEN.exists():
         parts.append(by_eye())
     parts.append(agreement(verdicts(folder)))
     page = PAGE.read_text(encoding="utf-8")
     before, after = page[: page.index(BEGIN)], page[page.index(END) :]
     PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{after}", encoding="utf-8")
+
+
+def _compared(arms: Arms) -> list[str]:
+    """The three arms on all scenes; the paper's schedule on its own where it has fewer."""
+    if all_of(arms, (BASELINE, PAPER)) == all_of(arms, (BASELINE, PRESET)):
+        return [_counted(arms, (BASELINE, PRESET, PAPER))]
+    fewer = _counted(arms, (BASELINE, PRESET, PAPER))
+    return [_counted(arms, (BASELINE, PRESET)), "The paper's schedule was made of fewer:", fewer]
 
 
 def all_of(arms: Arms, names: Sequence[str]) -> int:
@@ -116,6 +139,21 @@ def steps(arms: Arms, scenes: int) -> str:
             cells = " | ".join(_percent(bootstrap_mean(one, seed=0)) for one in tables)
             lines.append(f"| {count} | {arm} | {cells} | {gain} |")
     return "\n".join(lines)
+
+
+def in_four(arms: Arms, scenes: int) -> str:
+    """Rates with and without the LoRA that was distilled, and differences from the baseline in four steps."""
+    first = table(arms, IN_FOUR[0], scenes, "both")
+    lines = [
+        f"| arm | forwards | {' | '.join(CLAIMS)} | both, minus {IN_FOUR[0]} |",
+        f"|---|---|{'---|' * (len(CLAIMS) + 1)}",
+    ]
+    for arm, forwards in zip(IN_FOUR, FORWARDS, strict=True):
+        cells = [_percent(bootstrap_mean(table(arms, arm, scenes, claim), seed=0)) for claim in CLAIMS]
+        gain = "" if arm == IN_FOUR[0] else _signed(bootstrap_mean(table(arms, arm, scenes, "both") - first, seed=0))
+        lines.append(f"| {arm} | {forwards} | {' | '.join(cells)} | {gain} |")
+    more = table(arms, DISTILLED_PRESET, scenes, "both") - table(arms, DISTILLED, scenes, "both")
+    return "\n".join([*lines, "", f"Its preset adds {_signed(bootstrap_mean(more, seed=0))} points of both to it."])
 
 
 def by_eye() -> str:

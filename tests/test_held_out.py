@@ -60,3 +60,13 @@ def test_clips_to_look_at_are_drawn_by_a_seed_from_what_fits(monkeypatch):
 
 def test_what_was_seen_on_the_sheets_is_what_the_page_says():
     assert page.by_eye() in page.PAGE.read_text("utf-8"), "run `python docs/held_out.py page FOLDER`"
+
+
+def test_the_distilled_one_is_compared_with_the_baseline_in_four_steps():
+    arms = {
+        arm: {(seed, 0): row(0, seed, arm, shown=arm == held_out.DISTILLED) for seed in range(3)}
+        for arm in page.IN_FOUR
+    }
+    text = page.in_four(arms, 1)
+    assert "| distilled | 4 | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | +100.0 [" in text
+    assert text.endswith("Its preset adds −100.0 [−100.0, −100.0] points of both to it.")

@@ -11,5 +11,5 @@ def test_two_sets_of_scenes_are_ranked_and_the_weights_named(tmp_path):
     assert done.exit_code == 0
     assert "transformer sha256 " in done.output
     assert done.output.count("\nblock ") == 6
-    assert -1 <= float(done.output.rsplit("blocks: ", 1)[1]) <= 1
-    assert {path.name for path in tmp_path.glob("*.toml")} == {"first.toml", "second.toml"}
+    assert -1 <= float(done.output.rsplit("sets 0 and 1: ", 1)[1]) <= 1
+    assert {path.name for path in tmp_path.glob("*.toml")} == {"set-0.toml", "set-1.toml"}

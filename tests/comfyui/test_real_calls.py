@@ -185,11 +185,14 @@ def test_an_override_that_is_there_runs_with_what_the_recipe_wants_and_several_a
     found = run(aligned(model, recipe=everywhere(LogBias(ODDS))), case, {"optimized_attention_override": kernel})
     close(found, run(model, case, {"optimized_attention_override": written_out(spans, biased)}))
     assert seen == [17, 17]
+
+    def both(logits: Tensor, q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
+        logits, v = weighted(logits, q, k, v, spans)
+        return biased(logits, q, k, v, spans)
+
     recipe = everywhere(RefKV(weight=0.5), then=(everywhere(LogBias(ODDS)),))
     joined = run(aligned(model, recipe=recipe), case, {"optimized_attention_override": kernel})
-    expected = written_out(
-        spans, lambda *given: biased(weighted(*given)[0], *given[1:3], weighted(*given)[1], given[4])
-    )
+    expected = written_out(spans, both)
     close(joined, run(model, case, {"optimized_attention_override": expected}))
 
 

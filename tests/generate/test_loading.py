@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from alignvid.errors import InputError, ModulationError, UnknownPreset, UnknownTarget, UnsupportedModel
 from alignvid.generate import GenerationSpec
+from alignvid.generate.identity import model_identity
 from alignvid.generate.loading import ModelSource, find_model, load_pipeline
 from alignvid.generate.plan import plan
 from alignvid.generate.sketch import describe, find_preset, resolve, sketch
@@ -227,3 +229,17 @@ def test_a_size_that_the_miniature_cannot_do_is_refused_before_its_weights_are_r
     spec = GenerationSpec(image=str(picture), prompt="remove the red circle", **change)
     with pytest.raises(InputError, match=r"none beyond 512 pixels and 125 frames.*height=80, width=80, num_frames=9"):
         plan(spec)
+
+
+def test_the_distilled_miniature_runs_in_four_steps_or_is_refused_before_its_weights_are_read(picture):
+    spec = GenerationSpec(model="miniature-4-step", image=str(picture), prompt="remove the red circle")
+    planned = plan(spec)
+    assert planned.settings.steps == 4 and planned.choice.preset == "miniature-4-step:calibrated"
+    with pytest.raises(InputError, match="'miniature-4-step' runs in 4 steps, and was given 10; leave steps out"):
+        plan(replace(spec, steps=10))
+
+
+def test_the_distilled_miniature_is_another_model_than_the_miniature():
+    same, other = (model_identity(find_model(name)) for name in ("miniature", "miniature-4-step"))
+    assert same["digest"] == other["digest"] and "loras" not in same
+    assert other["loras"][0].startswith("pytorch_lora_weights.safetensors@")

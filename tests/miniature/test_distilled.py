@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+import alignvid
 from alignvid.errors import InputError
+from alignvid.miniature import load_pipeline, lora_folder, weights_folder
 from alignvid.miniature.architecture import build_scheduler
-from alignvid.miniature.distilled import STEPS, add_low_rank, four_step_scheduler
+from alignvid.miniature.distilled import STEPS, add_low_rank, distilled, four_step_scheduler
+from alignvid.miniature.evaluate import Variant, evaluate, trials
+from alignvid.miniature.scenes import DEVELOPMENT
+
+SHOWN_OF_SIX = 3
+"""Development scenes that the weights of 2026-11-30 show at noise seed 0 at the least."""
 
 
 def test_the_scheduler_is_eulers_method() -> None:
@@ -41,3 +48,22 @@ def test_a_lora_is_added_to_the_weights_of_the_blocks() -> None:
     assert all(torch.equal(after[name], value) for name, value in before.items() if name != "blocks.0.weight")
     with pytest.raises(InputError, match="is for another transformer"):
         add_low_rank(nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])}), lora)
+
+
+def test_the_shipped_one_follows_prompts_in_four_steps_finds_its_preset_and_refuses_ten() -> None:
+    pipeline, cases = load_pipeline(lora=lora_folder()), trials(DEVELOPMENT, 6)
+    assert alignvid.preset_for(pipeline).name == "miniature-4-step:calibrated"
+    clips = evaluate(pipeline, cases, Variant("distilled", None, steps=STEPS), noise_seed=0)
+    assert sum(clip.edit_shown for clip in clips) >= SHOWN_OF_SIX
+    with pytest.raises(InputError, match="runs in 4 steps, and was given 10 steps"):
+        evaluate(pipeline, cases[:1], Variant("distilled", None, steps=10), noise_seed=0)
+
+
+def test_a_folder_without_a_lora_is_refused() -> None:
+    with pytest.raises(InputError, match=r"holds no pytorch_lora_weights\.safetensors"):
+        distilled(load_pipeline(), weights_folder())
+
+
+def test_the_weights_are_small_and_no_pickle() -> None:
+    files = list(lora_folder().iterdir())
+    assert [file.suffix for file in files] == [".safetensors"] and files[0].stat().st_size < 0.8e6

@@ -1,12 +1,13 @@
 """Is the ranking of the miniature's blocks stable? python -m alignvid.calibration.stability --out FOLDER.
 
-Calibrates twice, on two disjoint sets of scenes, and prints Spearman's rank correlation between the two. What was
+Calibrates on two disjoint sets of scenes, or more, and prints Spearman's rank correlation between any two. What was
 measured is kept in the folder, so that an interrupted run resumes.
 """
 
 from __future__ import annotations
 
 import warnings
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,35 @@ from alignvid.miniature import weights_folder
 _WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
-@click.command(epilog="Example: python -m alignvid.calibration.stability --out stability")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; gone on with if it exists.")
+@click.command(epilog="Example: python -m alignvid.calibration.stability --steps-window 0-0.3 --out stability")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; resumed if it exists.")
 @click.option("--count", type=click.IntRange(2), default=50, show_default=True, help="Scenes in each set.")
+@click.option("--sets", type=click.IntRange(2), default=2, show_default=True, help="Disjoint sets of scenes.")
+@click.option("--steps-window", help="As of `alignvid calibrate`; the preset's unless given.")
 @click.option("--model", help="Another pipeline folder than the shipped miniature.")
-def main(out: Path, count: int, model: str | None) -> None:
-    """Print every block's foreground ratio on both sets, and their rank correlation."""
-    fields = {} if model is None else {"model": model}
+def main(out: Path, count: int, sets: int, steps_window: str | None, model: str | None) -> None:
+    """Print every block's foreground ratio on each set, and the rank correlations of any two sets."""
+    fields = {name: value for name, value in {"model": model, "steps_window": steps_window}.items() if value}
     warnings.simplefilter("ignore", UserWarning)  # a tau of 0 chooses every block, on purpose
-    sets = {"first": f"scenes:0-{count}", "second": f"scenes:{count}-{2 * count}"}
     made = [
-        calibrate(data, out / f"{name}.toml", fields=fields, tau=0.0, show_progress=True) for name, data in sets.items()
+        calibrate(
+            f"scenes:{index * count}-{(index + 1) * count}",
+            out / f"set-{index}.toml",
+            fields=fields,
+            tau=0.0,
+            show_progress=True,
+        )
+        for index in range(sets)
     ]
     weights = Path(model or weights_folder()) / _WEIGHTS
     click.echo(f"transformer sha256 {sha256_of_file(weights)[:12]}, torch {torch.__version__}")
-    for first, second in zip(*(calibration.blocks for calibration in made), strict=True):
-        click.echo(
-            f"block {first.block}  {first.ratio:.3f} [{first.low:.3f}, {first.high:.3f}]  "
-            f"{second.ratio:.3f} [{second.low:.3f}, {second.high:.3f}]"
-        )
-    click.echo(f"chance   {made[0].chance:.3f}  {made[1].chance:.3f}")
-    click.echo(f"Spearman's rho over {len(made[0].blocks)} blocks: {rank_correlation(*made):.3f}")
+    for of_block in zip(*(calibration.blocks for calibration in made), strict=True):
+        cells = "  ".join(f"{block.ratio:.3f} [{block.low:.3f}, {block.high:.3f}]" for block in of_block)
+        click.echo(f"block {of_block[0].block}  {cells}")
+    click.echo(f"chance   {'  '.join(f'{calibration.chance:.3f}' for calibration in made)}")
+    for first, second in combinations(range(sets), 2):
+        rho = rank_correlation(made[first], made[second])
+        click.echo(f"Spearman's rho over {len(made[0].blocks)} blocks, sets {first} and {second}: {rho:.3f}")
 
 
 def rank_correlation(first: Calibration, second: Calibration) -> float:

@@ -25,7 +25,7 @@ class Size(click.ParamType):
 
 
 SPEC_OPTIONS = {
-    "model": click.option("--model", help='"miniature" (default), a diffusers pipeline folder, or a Hub id.'),
+    "model": click.option("--model", help='"miniature" (default), "miniature-4-step", a diffusers folder, or a Hub id.'),
     "image": click.option("--image", help="Reference image; leave out for a text-to-video model."),
     "prompt": click.option("--prompt", help="What the video should show."),
     "negative-prompt": click.option("--negative-prompt", help="What it should not show; acts with a guidance above 1."),

@@ -44,9 +44,17 @@ def model_identity(source: ModelSource, loras: Sequence[str] = ()) -> ModelIdent
         "revision": revision,
         "digest": digest,
     }
+    if source.is_distilled:
+        loras = (*_own_loras(), *loras)
     if loras:
         facts["loras"] = [_lora_identity(lora) for lora in loras]
     return facts
+
+
+def _own_loras() -> list[str]:
+    from alignvid.miniature import lora_folder
+
+    return [str(file) for file in lora_folder().glob("*.safetensors")]
 
 
 def _lora_identity(lora: str) -> str:

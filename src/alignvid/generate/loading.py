@@ -10,7 +10,7 @@ from typing import Any
 
 from alignvid.errors import InputError, UnreadableFile, UnsupportedModel
 from alignvid.files import is_there, read_json, user_path
-from alignvid.generate.spec import MINIATURE
+from alignvid.generate.spec import DISTILLED, MINIATURE, MINIATURES
 from alignvid.models import families
 from alignvid.models.family import UNCONDITIONAL
 from alignvid.models.refused import REFUSED
@@ -51,8 +51,13 @@ class ModelSource:
 
     @property
     def is_miniature(self) -> bool:
-        """Whether it is the model inside this package."""
-        return self.name == MINIATURE
+        """Whether it is the model inside this package, distilled or not."""
+        return self.name in MINIATURES
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether it is the one that makes clips in four steps."""
+        return self.name == DISTILLED
 
     @property
     def extra_arguments(self) -> dict[str, Any]:
@@ -75,11 +80,11 @@ class ModelSource:
 
 
 def find_model(name: str) -> ModelSource:
-    """The model of that name: "miniature", a pipeline folder, or an id on the Hugging Face Hub.
+    """The model of that name: "miniature", "miniature-4-step", a pipeline folder, or an id on the Hugging Face Hub.
 
     Raises: InputError if there is none; UnsupportedModel if its family is not supported.
     """
-    if name == MINIATURE:
+    if name in MINIATURES:
         source = _local_source(name, _miniature_folder())
     elif name.strip() and is_there(folder := user_path(name)):
         source = _local_source(name, folder)
@@ -87,8 +92,8 @@ def find_model(name: str) -> ModelSource:
         source = _hub_source(name)
     else:
         raise InputError(
-            f"Model {name!r} is not there; give '{MINIATURE}', a folder that a diffusers pipeline was saved to, "
-            "or an id on the Hugging Face Hub such as 'Wan-AI/Wan2.1-I2V-14B-480P-Diffusers'."
+            f"Model {name!r} is not there; give '{MINIATURE}', '{DISTILLED}', a folder that a diffusers pipeline was "
+            "saved to, or an id on the Hugging Face Hub such as 'Wan-AI/Wan2.1-I2V-14B-480P-Diffusers'."
         )
     check_supported(source)
     return source
@@ -139,7 +144,7 @@ def load_pipeline(source: ModelSource, dtype: str) -> Any:
             f"Model {source.name!r} cannot be loaded: {reason or type(error).__name__}. {_COMPLETE}"
         ) from error
     _refuse_weightless(source.name, pipeline)
-    return pipeline
+    return _distilled(pipeline) if source.is_distilled else pipeline
 
 
 def _refuse_weightless(name: str, pipeline: Any) -> None:
@@ -178,6 +183,13 @@ def _load_framepack(source: ModelSource, options: dict[str, Any]) -> Any:
         feature_extractor=SiglipImageProcessor.from_pretrained(_FRAMEPACK_IMAGE_ENCODER, subfolder="feature_extractor"),
         **options,
     )
+
+
+def _distilled(pipeline: Any) -> Any:
+    from alignvid.miniature import lora_folder
+    from alignvid.miniature.distilled import distilled
+
+    return distilled(pipeline, lora_folder())
 
 
 def _miniature_folder() -> Path:

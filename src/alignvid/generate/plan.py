@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from alignvid.attachment.layout import Layout
-from alignvid.errors import UnsupportedModel
+from alignvid.errors import InputError, UnsupportedModel
 from alignvid.files import user_path
 from alignvid.generate.call import (
     Defaults,
@@ -28,11 +28,12 @@ from alignvid.generate.loading import ModelSource, find_model
 from alignvid.generate.prompts import foreign_picture_note, unknown_words_note
 from alignvid.generate.recipes import parse_recipe
 from alignvid.generate.sketch import Sketch, resolve, sketch
-from alignvid.generate.spec import GenerationSpec
+from alignvid.generate.spec import MINIATURE, GenerationSpec
 from alignvid.media.images import ReferenceImage, fit_image, read_image
 from alignvid.recipe import Recipe
 
 _MINIATURE_FPS = 8.0
+DISTILLED_STEPS = 4
 _MINIATURE_GUIDANCE = 1.0  # where it neglects prompts as large models do
 
 
@@ -148,14 +149,20 @@ def model_defaults(source: ModelSource, pipeline_class: type) -> Defaults:
     from alignvid.miniature.evaluate import DEFAULT_STEPS
 
     size = {"width": WIDTH, "height": HEIGHT, "keeps_shape": False}
-    return Defaults(**size, frames=FRAMES, steps=DEFAULT_STEPS, guidance=_MINIATURE_GUIDANCE, fps=_MINIATURE_FPS)
+    steps = DISTILLED_STEPS if source.is_distilled else DEFAULT_STEPS
+    return Defaults(**size, frames=FRAMES, steps=steps, guidance=_MINIATURE_GUIDANCE, fps=_MINIATURE_FPS)
 
 
 def _check_miniature(source: ModelSource, settings: Settings) -> None:
-    """Refuse sizes that it cannot do."""
+    """Refuse sizes that it cannot do, and of the distilled one any other number of steps than its own."""
     from alignvid.miniature.sizes import check_size
 
     check_size(source.read_json("transformer/config.json"), settings.width, settings.height, settings.frames or 1)
+    if source.is_distilled and settings.steps != DISTILLED_STEPS:
+        raise InputError(
+            f"{source.name!r} runs in {DISTILLED_STEPS} steps, and was given {settings.steps}; leave steps out, or "
+            f"take {MINIATURE!r}."
+        )
 
 
 def _notes(

@@ -49,7 +49,8 @@ def sketch(source: ModelSource) -> Sketch:
         if parts.get(name, [None, None])[1] is not None:
             path = "config.json" if source.is_bare_framepack else f"{name}/config.json"
             components[name] = _without_weights(source, parts[name][1], source.read_json(path))
-    return Sketch(source, {**source.index, "_name_or_path": source.location}, components)
+    location = source.name if source.is_distilled else source.location
+    return Sketch(source, {**source.index, "_name_or_path": location}, components)
 
 
 def resolve(model: Sketch, preset: str | Recipe | None, overrides: Mapping[str, Any]) -> Layout:

@@ -22,6 +22,11 @@ from alignvid.schedule import StepWindow
 MINIATURE = "miniature"
 """The name of the model that is shipped inside this package."""
 
+DISTILLED = "miniature-4-step"
+"""The same with a LoRA over it that makes clips in four steps."""
+
+MINIATURES = (MINIATURE, DISTILLED)
+
 SIDE_MULTIPLE = 16
 """Widths and heights are multiples of this in every supported family: a latent of 8 pixels, a patch of 2 latents."""
 
@@ -38,7 +43,7 @@ class ModelSettings:
     """Which model makes videos, and how. None means: what suits the model, the image or the machine."""
 
     model: str = MINIATURE
-    """"miniature", a diffusers pipeline folder, or a model's id on the Hugging Face Hub."""
+    """"miniature", "miniature-4-step", a diffusers pipeline folder, or a model's id on the Hugging Face Hub."""
     steps: int | None = None
     """Denoising steps."""
     guidance: float | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from alignvid.bench.data.halves import HALVES, Half
 from alignvid.errors import InputError
-from alignvid.generate.spec import MINIATURE, GenerationSpec, ModelSettings
+from alignvid.generate.spec import MINIATURE, MINIATURES, GenerationSpec, ModelSettings
 from alignvid.media.images import MAX_PIXELS
 
 _SHARED = ("steps", "guidance", "width", "height", "frames", "fps", "dtype")
@@ -58,7 +58,7 @@ class BenchSpec(ModelSettings):
             raise InputError(
                 f"shard {index}/{count} does not exist; shards of {count} are 0/{count} to {count - 1}/{count}."
             )
-        if not 1 <= self.batch <= 64 or (self.batch > 1 and self.model != MINIATURE):
+        if not 1 <= self.batch <= 64 or (self.batch > 1 and self.model not in MINIATURES):
             raise InputError(
                 f"batch {self.batch} is out of range; choose 1 to 64 for {MINIATURE!r}, 1 for other models."
             )

@@ -8,7 +8,7 @@ from typing import Any
 from alignvid.bench.data.dataset import OMITI2V, OMITSHAPES
 from alignvid.bench.runs.spec import BenchSpec
 from alignvid.errors import InputError
-from alignvid.generate.spec import MINIATURE, ModelSettings
+from alignvid.generate.spec import MINIATURES, ModelSettings
 
 ARMS = ("still", "baseline", "released", "generic", "follow-0.4", "follow-0.8", "guidance")
 """Unless others are named."""
@@ -43,7 +43,7 @@ class TrialSpec(ModelSettings):
     @property
     def data_name(self) -> str:
         """What was asked for, or what suits the model."""
-        return self.data or (OMITSHAPES if self.model == MINIATURE and self.comfyui is None else OMITI2V)
+        return self.data or (OMITSHAPES if self.model in MINIATURES and self.comfyui is None else OMITI2V)
 
     def bench(self, variants: tuple[str, ...] = (), model: str | None = None) -> BenchSpec:
         """The same as a run of the benchmark. Raises: InputError for a number that is out of range."""
