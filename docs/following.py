@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from alignvid.bench.scoring.statistics import Estimate, mean, paired
-from following_clips import PLAN, PREVIEWED, Table, look, run
+from following_clips import PLAN, PREVIEWED, Table, look, previews, run
 from following_policies import (
     ARMS,
     DRAWS,
     LADDERS,
+    LOOKED,
     MORE_ATTEMPTS,
     WRONG,
     Ending,
@@ -117,8 +118,14 @@ def _of(table: Table, cases: Mapping[str, Sequence[int]]) -> Table:
     return {key: clip for key, clip in table.items() if clip.seed in cases.get(clip.scene, ())}
 
 
-def looked(records: Records) -> str:
-    """What the asked judge says of previews against what it says of the finished clips."""
+def looked(folder: Path) -> str:
+    """What an early stop comes to, and what the asked judge says of previews against the finished clips."""
+    plan, records, cases = opened(folder, LOOKED.values())
+    records = Records(records.clips, {key: said for key, said in records.previews.items() if key[1] in cases})
+    return f"{_counted(plan, cases)}.\n\n{tables(LOOKED, records, cases, 'preset ×3')}\n\n{_said_of_previews(records)}"
+
+
+def _said_of_previews(records: Records) -> str:
     lines = ["| steps | clips | finished: yes, preview: no | finished: no, preview: yes |", "|---|---|---|---|"]
     for step in PREVIEWED:
         pairs = [(records.clips[key].asked_edit, said[step][0]) for key, said in records.previews.items()]
@@ -139,7 +146,9 @@ def page(folder: Path, development: Path | None) -> None:
         + tables({"as it is": Policy(always("preset"), 3), **WRONG}, records, cases, "as it is"),
         f"### The judge that is asked\n\nAll clips of these scenes.\n\n{judged_twice(_of(records.clips, cases))}",
     ]
-    parts += [f"### Rungs\n\n{rungs(one)}" for one in (development, folder) if one is not None]
+    both = [one for one in (development, folder) if one is not None]
+    parts += [f"### Rungs\n\n{rungs(one)}" for one in both]
+    parts += [f"### An early stop\n\n{looked(one)}" for one in both if previews(one)]
     before = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     PAGE.write_text(f"{before}{MARK}\n\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -151,15 +160,12 @@ def opened(folder: Path, policies: Iterable[Policy]) -> tuple[dict[str, Any], Re
 
 
 def rungs(folder: Path) -> str:
-    """Ladders of other sets, and previews, as far as their clips are there."""
+    """Ladders of other sets, as far as their clips are there."""
     plan, records, cases = opened(folder, [LADDERS["preset ×3"]])
     with_rungs = {scene for name, scene, *_ in records.clips if name == "guided first"}
     cases = {scene: seeds for scene, seeds in cases.items() if scene in with_rungs}
     there = {name: policy for name, policy in LADDERS.items() if _is_known(policy, records, cases)}
-    parts = [f"{_counted(plan, cases)}.", tables(there, records, cases, "preset ×3")]
-    if records.previews:
-        parts.append(f"Previews of the preset's clips, by the asked judge, about the edit:\n\n{looked(records)}")
-    return "\n\n".join(parts)
+    return f"{_counted(plan, cases)}.\n\n{tables(there, records, cases, 'preset ×3')}"
 
 
 def _is_known(policy: Policy, records: Records, cases: Mapping[str, Sequence[int]]) -> bool:

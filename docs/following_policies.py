@@ -53,8 +53,9 @@ class Policy:
     stops: bool = True
     false_yes: float = 0.0
     false_no: float = 0.0
-    preview: int | None = None
-    """Steps after which an attempt ends if the preview does not show the edit; the last attempt is always finished."""
+    looks: tuple[int, ...] = ()
+    """Steps after which the asked judge sees a preview. An attempt ends after the last of them if none shows the edit:
+    a no said more than once is a confident one. The last attempt is always finished."""
 
     def replay(self, records: Records, scene: str, seed: int, draw: int = 0) -> Ending:
         """What it comes to; `draw`: which of the random errors of a judge that is made wrong.
@@ -66,8 +67,8 @@ class Policy:
         for attempt in range(1, self.most + 1):
             name = self.ladder(attempt, tried[-1][0] if tried else None)
             clip = records.clips[name, scene, seed, attempt]
-            if self.preview and attempt < self.most and not records.previews[clip.key][self.preview][0]:
-                forwards += SETS[name].forwards(self.preview)
+            if self.looks and attempt < self.most and self._is_hopeless(records.previews[clip.key]):
+                forwards += SETS[name].forwards(self.looks[-1])
                 continue
             forwards += SETS[name].forwards()
             answers, is_still = self._answers(clip, f"{scene}\0{seed}\0{draw}\0{attempt}"), clip.motion < STILL_BELOW
@@ -77,6 +78,9 @@ class Policy:
                 break
         best = max(tried, key=lambda one: one[1])
         return Ending(best[0], attempt, forwards, best[2])
+
+    def _is_hopeless(self, said: Mapping[int, tuple[bool, bool]]) -> bool:
+        return not any(said[step][0] for step in self.looks)
 
     def _answers(self, clip: Clip, key: str) -> tuple[Answered, ...]:
         said = zip(QUESTIONS, (clip.asked_edit, clip.asked_rest), strict=True)
@@ -137,10 +141,11 @@ LADDERS = {
         }.items()
     },
 }
-LADDERS |= {
-    f"preset ×3, ended after step {step} unless it shows": Policy(always("preset"), 3, preview=step)
-    for step in PREVIEWED
+LOOKED = {"preset ×3": LADDERS["preset ×3"]} | {
+    f"ended at a no after step {' and '.join(map(str, steps))}": Policy(always("preset"), 3, looks=steps)
+    for steps in (*((step,) for step in PREVIEWED), (3, 5), (4, 6), PREVIEWED)
 }
+"""Early stops; one no, or several."""
 
 
 def endings(policy: Policy, records: Records, cases: Mapping[str, Sequence[int]]) -> list[list[Ending]]:

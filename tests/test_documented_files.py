@@ -92,7 +92,7 @@ def test_a_recipe_file_is_a_preset_for_whatever_model_it_fits(tmp_path):
 def test_every_field_of_a_recipe_is_documented():
     table = documented("Recipe file")
     within = {f"steps.{name}" for name in alignvid.StepWindow.fraction(0, 1).__dataclass_fields__}
-    modulation = {f"modulation.{name}" for name in ("kind", "gamma", "powers")}
+    modulation = {f"modulation.{name}" for name in ("kind", "gamma", "powers", "shares_with_guidance")}
     assert set(table) == names(_Recipe) | within | modulation
     assert {name for name, is_needed in table.items() if is_needed} == {"modulation", "blocks", "steps"}
     section = PAGE.split("## Recipe file")[1].split("\n## ")[0]

@@ -37,7 +37,7 @@ def test_the_page_answers_before_a_model_library_is_read(tmp_path):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}  # one pipe: lines in their order
     with subprocess.Popen([sys.executable, *command], **pipes) as running:
         before = []
-        for line in running.stdout:
+        for line in running.stdout or ():
             if line.startswith("Open "):
                 break
             before.append(line.rpartition("|")[2].strip())

@@ -80,6 +80,26 @@ def test_words_begin_and_end_with_their_window_though_a_cache_would_reuse_every_
     assert is_same(clip(pipe, kind), expected, plain) and len(computed) == 10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [WINDOW, StepWindow.fraction(0.0, 0.5)], ids=["begin", "end"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_begin_and_end_with_their_window_though_cache_dit_would_reuse_every_block(pipe, kind, window):
+    import cache_dit  # a heavy import, for this test alone
+
+    plain, expected, computed = clip(pipe, None), clip(pipe, kind, window), []
+    for block in pipe.transformer.blocks[1:]:
+        block.attn2.to_k.register_forward_hook(lambda *_: computed.append(1))
+    reuses_all = {"Fn_compute_blocks": 1, "Bn_compute_blocks": 0, "residual_diff_threshold": 1e9}
+    one_pass = {"max_warmup_steps": 1, "enable_separate_cfg": False}
+    cache_dit.enable_cache(pipe, cache_config=cache_dit.DBCacheConfig(**reuses_all | one_pass))
+    try:
+        assert not is_same(clip(pipe, None), expected, plain) and len(computed) == 5  # the second step is reused
+        computed.clear()
+        assert is_same(clip(pipe, kind, window), expected, plain) and len(computed) == 10
+    finally:
+        cache_dit.disable_cache(pipe)
+
+
 @pytest.mark.parametrize(
     "offload",
     [
