@@ -66,6 +66,6 @@ def test_what_needs_the_libraries_waits_while_they_are_read_and_says_so(tmp_path
 
 def test_a_model_that_is_not_there_is_said_when_the_libraries_are_read(tmp_path):
     shop = Workshop(tmp_path, {"model": str(tmp_path / "none")})
-    with pytest.raises(InputError, match="is not there; give 'miniature', a folder"):
+    with pytest.raises(InputError, match="is not there; give 'miniature', 'miniature-4-step', a folder"):
         shop.read(lambda: None)
     shop.wait_until_read()  # the libraries are

@@ -15,7 +15,7 @@ from alignvid.report.page import PAGE_FILE
 if TYPE_CHECKING:
     from alignvid.generate.record import Record
 
-_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[0-9a-f]{4}){1,2}")
 SHOWN = 24
 """Runs in the history; older ones stay on disk."""
 
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 def new_id() -> str:
     """A name that sorts by time and that no other run has."""
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def is_id(name: str) -> bool:
