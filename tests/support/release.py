@@ -27,8 +27,9 @@ Checked: {files}. Nothing was published. To publish {version}, a person must
      Repository and PublisherId in comfyui/pyproject.toml;
   3. write pip install "alignvid[generate]" into README.md, docs/install.md and comfyui/README.md in place of the
      checkout (IS_PUBLISHED = True in tests/test_release.py asks for it), and the day into CHANGELOG.md and
-     CITATION.cff (date-released);
-  4. run `make check test release` again, and tag the commit: git tag -a v{version};
+     CITATION.cff (date-released), if it is another one than there;
+  4. run `make check test release` again, and tag that commit: git tag -a v{version}, with -f if the tag is on
+     an earlier one;
   5. upload: .venv-release/bin/twine upload dist/*  (it asks for the account's token).
 """
 
