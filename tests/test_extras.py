@@ -66,7 +66,7 @@ def test_the_public_observe_says_what_it_needs():
     [
         (["click"], ["presets"], "click"),
         (["diffusers", "transformers"], ["generate", "--prompt", "x", "--out", "out"], "diffusers and transformers"),
-        (["jinja2"], ["demo", "--out", "out"], "jinja2"),
+        pytest.param(["jinja2"], ["demo", "--out", "out"], "jinja2", marks=pytest.mark.slow),
     ],
 )
 def test_the_console_script_says_it_in_one_sentence_and_exits_with_2(tmp_path, missing, arguments, named):

@@ -172,6 +172,7 @@ def test_nothing_of_a_forward_is_left_after_an_error_in_it(recorded):
         assert torch.equal(first(transformer(**call)), expected)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.usefixtures("unchecked_types", "fresh_dynamo")
 @pytest.mark.contract(

@@ -309,6 +309,7 @@ def run_program(*arguments, **more):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
+@pytest.mark.slow
 def test_warnings_are_lines_on_stderr_and_nothing_else_is(tmp_path):
     picture, prompt = EXAMPLES / "scene-1.png", "add a zeppelin at the top left"
     arguments = ("--image", picture, "--prompt", prompt, "--gamma", "100", "--steps", "2", "--out", tmp_path)

@@ -37,9 +37,15 @@ EXAMPLES = sorted(
     }
 )
 
+LONG = ("calibrate", "demo", "generate", "inspect")
+"""Commands that make clips, of which other tests make many."""
+
 
 @pytest.mark.filterwarnings("ignore:.*pairs are few", "ignore:The foreground is guessed", "ignore:Every block has")
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(line, marks=pytest.mark.slow) if line.split()[1] in LONG else line for line in EXAMPLES],
+)
 def test_every_example_in_the_help_works(alignvid, tmp_path, monkeypatch, example):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)

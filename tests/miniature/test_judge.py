@@ -29,6 +29,7 @@ def is_right(known: KnownClip, video: Video) -> bool:
     return (judgement.edit_shown, judgement.rest_untouched) == (known.edit_shown, known.rest_untouched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [unchanged, pytest.param(through_h264, marks=pytest.mark.slow)])
 def test_verdict_on_rendered_clips_is_right(codec: Callable[[Video], Video]) -> None:
     clips = [known_clip(seed) for seed in DEVELOPMENT[:QUICK]]

@@ -20,7 +20,7 @@ from alignvid.models.evidence import model_table, recorded
 from alignvid.recipe import Branch
 from pipelines import generate, other_prompt
 from recording import OPTION
-from registry import BUILDERS, by_name, every_second
+from registry import BUILDERS, by_name, every_third
 
 EVERYTHING = Recipe(Scalar(1.35, {"*.*": 1.0}), alignvid.BlockSet.of("all"), StepWindow.all())
 
@@ -70,7 +70,7 @@ def made_by(pipe: DiffusionPipeline, call: dict[str, Any]) -> Tensor:
 
 @pytest.fixture(
     scope="module",
-    params=every_second(BUILDERS),
+    params=every_third(BUILDERS),
 )
 def name(request):
     return request.param

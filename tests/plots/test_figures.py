@@ -104,6 +104,7 @@ def test_the_same_traces_give_the_same_bytes_whatever_the_users_settings(figure)
         assert (svg_bytes(first), png_bytes(first)) == (svg_bytes(second), png_bytes(second))
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_files(tmp_path):
     save_figure(lines(RUNS, "entropy", along="block"), tmp_path / "here")
     code = (

@@ -90,6 +90,7 @@ def test_the_page_and_that_of_the_comparison_lead_to_each_other(run):
     assert 'href="attention.html"' in (run / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_page_of_the_users_own_stays_as_it_is(run):
     (run / "index.html").write_text("mine")
     assert 'href="index.html"' not in write_attention_page(run).read_text()
@@ -112,6 +113,7 @@ def test_maps_are_laid_over_the_runs_own_frames(inspected_run):
     assert read_video(inspected_run / "attention-1-baseline.mp4").frames.shape[0] == 5
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_every_time(run, inspected_run):
     assert write_attention_page(run).read_bytes() == (inspected_run / ATTENTION_PAGE).read_bytes()
 
@@ -231,6 +233,7 @@ def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(inspected_run
     assert not requested(log)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @needs_chromium
 def test_the_log_of_the_network_would_show_a_request(tmp_path):

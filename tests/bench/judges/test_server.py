@@ -147,6 +147,7 @@ def test_trouble_at_first_is_asked_again(run, misbehave):
     assert len(stub.exchanges) == 2 * question_count(run)
 
 
+@pytest.mark.slow
 def test_a_request_that_hangs_is_given_up_and_asked_again(run):
     with stub_server(first_attempts(lambda exchange: stub.hang())) as (stub, address):
         tally = judged(run, address, timeout_s=0.5)

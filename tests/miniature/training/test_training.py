@@ -144,7 +144,11 @@ def encoded_pictures(pipeline: WanImageToVideoPipeline) -> EncodedScenes:
     return EncodedScenes(*(t.half() for t in EncodedScenes(**fields, image=sharp, soft_image=soft)))
 
 
-@pytest.mark.parametrize("diet", DIETS, ids=lambda diet: diet.plan.name)
+@pytest.mark.parametrize(
+    "diet",
+    [DIETS[0], *(pytest.param(diet, marks=pytest.mark.slow) for diet in DIETS[1:])],
+    ids=lambda diet: diet.plan.name,
+)
 def test_the_loss_reaches_the_transformer_and_the_text_encoder(diet, pipeline: WanImageToVideoPipeline) -> None:
     scenes = encoded_pictures(pipeline)
     tokenizer = build_tokenizer()
