@@ -100,10 +100,21 @@ class Lent:
         self.run: Run | None = None
         self.options: dict[str, Any] = {}
         """The transformer options of the forward that is running."""
+        self.guider: Any = None
+        """What combines the passes of the run."""
 
     def apply(self, *, run: Callable[[], Any], **given: Any) -> Any:
         """The door: run what ComfyUI would have run. `given` is what alignvid may read of the forward."""
         return run()
+
+
+_GUIDERS_OF_ONE_SCALE = ("CFGGuider", "Guider_Basic")
+
+
+def guidance_strength(lent: Lent, transformer: str) -> float | None:
+    """The scale of classifier-free guidance of the run; None of a guider or a node that combines passes otherwise."""
+    is_plain = type(lent.guider).__name__ in _GUIDERS_OF_ONE_SCALE
+    return float(lent.guider.cfg) if is_plain and "sampler_cfg_function" not in lent.guider.model_options else None
 
 
 def forget_caches(lent: Lent) -> None:
@@ -121,6 +132,7 @@ RUNNER = Runner(
     door=Door("apply"),
     scheduler=lambda model: model.run,
     levels=lambda model, run: run.levels,
+    guidance_strength=guidance_strength,
     forget=forget_caches,
 )
 register(RUNNER)

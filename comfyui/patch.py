@@ -55,6 +55,7 @@ class Patch:
         self.attachment = self._lent_to(model)[1]
         self.run: Run | None = None
         """The last run, or the one that is running."""
+        self._guider: Any = None
 
     @property
     def recipe(self) -> Recipe:
@@ -76,7 +77,7 @@ class Patch:
 
     def around_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of a sampler: whatever it does belongs to one run."""
-        self.run = None
+        self.run, self._guider = None, executor.class_obj
         try:
             output = executor(*args, **kwargs)
         except BaseException as error:
@@ -89,7 +90,8 @@ class Patch:
         if self.run is not None:
             self.run.state = state
         for lent, _ in self._lent.values():
-            lent.run, lent.options = None, {}
+            lent.run, lent.options, lent.guider = None, {}, None
+        self._guider = None
 
     def around_forward(
         self,
@@ -108,7 +110,7 @@ class Patch:
         lent, attachment = self._lent_to(model)
         run = self._run_of(options, t, model)
         step = run.step_of(float(t.flatten()[0]))
-        lent.run, lent.options = run, options
+        lent.run, lent.options, lent.guider = run, options, self._guider
         self.attachment = attachment = self._for_part(lent, attachment, model) if run.is_slice else attachment
         self._note_lazy_cache(run, options)
         run.steps.add(step)

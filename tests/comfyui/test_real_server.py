@@ -297,7 +297,7 @@ def test_comfyuis_page_draws_every_example_workflow_without_an_unknown_node(serv
                 page.evaluate("async () => await app.queuePrompt(0)")
                 while len(server.get("/history")) == ran:
                     page.wait_for_timeout(300)
-                assert "Acted at step 0-9" in page.evaluate(REPORTED)
+                page.wait_for_function(f"() => ({REPORTED})().includes('Acted at step 0-9')")  # the socket is later
             page.keyboard.press("Escape")
             page.keyboard.press(".")  # the whole graph in view
             page.wait_for_timeout(1500)

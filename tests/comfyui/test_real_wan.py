@@ -107,14 +107,15 @@ def test_a_second_node_on_the_same_branch_is_refused(model: Any) -> None:
         aligned(aligned(model))
 
 
-def test_the_slider_is_as_exact(model: Any) -> None:
-    gain = 2.0**0.5  # of follow = 0.5, and its weaker inverse for the picture's keys: docs/follow.md
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_the_slider_is_as_exact_and_shares_with_guidance(model: Any, cfg: float) -> None:
+    gain = 2.0 ** (0.5 / cfg)  # of follow = 0.5, and its weaker inverse for the picture's keys: docs/follow.md
     powers = {"cross_attn.norm_k": gain, "cross_attn.norm_k_img": gain**-0.25}
     clone = aligned(
         model, preset="auto", strength="follow", follow=0.5, **dict.fromkeys(("blocks", "steps", "streams"), "")
     )
-    expected = core.sampled(core.by_hand(model, powers, (0, 1, 2, 3), lambda *_: True))
-    torch.testing.assert_close(core.sampled(clone), expected, atol=1e-6, rtol=1e-6)
+    expected = core.sampled(core.by_hand(model, powers, (0, 1, 2, 3), lambda *_: True), cfg=cfg)
+    torch.testing.assert_close(core.sampled(clone, cfg=cfg), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_a_lora_before_and_after_is_the_same(model: Any) -> None:
