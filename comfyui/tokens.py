@@ -71,7 +71,7 @@ def wan_seen_grid(transformer: Any, arguments: Any) -> Grid:
 def wan_channels(transformer: Any) -> ReferenceChannels | None:
     """Image-to-video by channels: noise, a mask of 4, and the latents of the reference as the last channels."""
     channels, noise = transformer.in_dim, transformer.out_dim
-    return ReferenceChannels("patch_embedding", channels - noise, channels, "x") if channels == 2 * noise + 4 else None
+    return ReferenceChannels("patch_embedding", channels - noise, channels) if channels == 2 * noise + 4 else None
 
 
 def flux_counts(transformer: Any, arguments: Any) -> dict[str, int]:

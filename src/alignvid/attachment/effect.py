@@ -56,6 +56,8 @@ class Effect:
     """Whether the gate must watch the text encoders, and say which samples of a forward are prompts."""
     reads_branch = False
     """Whether it must know which pass of guidance a forward is; then its state has a `branch`."""
+    reads_guidance = False
+    """Whether it asks for the scale of guidance; then it reads the branch, and its state has a `guidance`."""
     runs_twice = False
     """Whether it may ask for the same forward without it, to combine both; then it has `needs_another` and `combined`,
     and reads the branch."""

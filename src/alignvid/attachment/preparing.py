@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignvid.attachment.effect import Effect, Several
-from alignvid.attachment.effects.scalar import SharedFactors, SharedGain
 from alignvid.attachment.idleness import StreamWatch
 from alignvid.attachment.part import Counts, Part, RunFacts
 from alignvid.attachment.reading import Reading
@@ -46,9 +45,8 @@ class Preparation:
             counted = family.token_counts(transformer, arguments)
             tokens = {stream: count or 0 for stream, count in counted.items()}
             self.streams.see(counted, run, facts)
-        is_given = "hidden_states" in arguments  # ComfyUI joins noise and reference behind its door
-        if self._reference is not None and is_given and not facts.has_seen_reference and reading.is_acting:
-            self._see_reference(arguments[self._reference.argument], self._reference, run, facts)
+        if self._reference is not None and not facts.has_seen_reference and reading.is_acting:
+            self._see_reference(arguments.get("hidden_states"), self._reference, run, facts)
         for effects, chosen, prompted, branch in zip(self._effects, samples, asked, branches, strict=True):
             for effect in effects:
                 if effect.reads_branch:
@@ -62,7 +60,7 @@ class Preparation:
                 effect.set_active(chosen) if isinstance(chosen, bool) else effect.set_active_samples(chosen)
                 if effect.reads_prompts:
                     self._note_words(effect.now, run, counts)
-                if chosen and isinstance(effect, SharedGain):
+                if chosen and effect.reads_guidance:
                     self._note_guidance(effect.now, run, counts)
         for several in self._several:
             several.follow()
@@ -70,6 +68,8 @@ class Preparation:
     def _see_reference(self, latents: Any, channels: ReferenceChannels, run: int, facts: RunFacts) -> None:
         """Say so if there is no reference image; one look a run, for it waits for the device."""
         facts.has_seen_reference = True
+        if latents is None:  # ComfyUI joins noise and reference behind its door
+            return
         if not latents[:, channels.start : channels.stop].any():
             self._contract.warn(
                 "empty reference",
@@ -78,7 +78,7 @@ class Preparation:
                 once_in=(self._host.name, run),
             )
 
-    def _note_guidance(self, now: SharedFactors, run: int, counts: Counts) -> None:
+    def _note_guidance(self, now: Any, run: int, counts: Counts) -> None:
         counts.guidance = now.guidance
         if now.guidance is None and now.branch in ("uncond", "batched"):
             self._contract.warn(

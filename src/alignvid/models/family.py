@@ -44,8 +44,6 @@ class ReferenceChannels(NamedTuple):
     """Attribute of the transformer: the module that the input (batch, channels, frames, height, width) goes into."""
     start: int
     stop: int
-    argument: str = "hidden_states"
-    """What the transformer's forward calls that input."""
 
 
 class TextRows(NamedTuple):

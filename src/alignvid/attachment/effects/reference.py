@@ -33,7 +33,7 @@ class OnReference(SwitchedEffect):
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The input with another reference."""
-        latents, (_, start, stop, _) = args[0], self.channels
+        latents, (_, start, stop) = args[0], self.channels
         made = self.made_of(latents[:, start:stop])
         changed, switch = torch.cat([latents[:, :start], made, latents[:, stop:]], 1), self.now.switch
         if switch.ndim > 0:  # a switch for all needs no choice

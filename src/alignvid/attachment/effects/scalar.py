@@ -147,6 +147,7 @@ class SharedGain(KeyGain):
 
     state_type = SharedFactors
     reads_branch = True
+    reads_guidance = True
 
     def __init__(self, factors: Sequence[float | None], *streams_and_dim: Any, **more: Any) -> None:
         """As the gain that it makes a shared one."""
